@@ -1,0 +1,194 @@
+"""ATAT, the Astronomical Transformer for time series And Tabular data (thesis chapter 4, figure 4.1)."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from models.inputs.batch import Batch
+from models.inputs.light_curve import WINDOW_DAYS
+from models.inputs.metadata import COLUMNS
+from models.inputs.photometry import BANDS
+from models.layers.quantile_tokenizer import QuantileTokenizer
+from models.layers.time_modulation import TimeModulation
+from models.layers.transformer import Transformer
+
+FLUX_SCALE = 10.0
+"""Where asinh turns from linear to logarithmic [FLUXCAL]: about the noise of one wide-survey visit."""
+
+
+@dataclass(frozen=True)
+class ATATConfig:
+    """The shape of an ATAT. Defaults are the thesis's (4.3.6); where its text and the released code differ, an option.
+
+    Options that choose the released code instead: ``use_flux_err=False``, ``first_harmonic=0``, ``dropout=0``,
+    ``d_tab=128``. ``flux_encoding="asinh"`` and ``missing="token"`` are ours; the thesis has ``raw`` and ``-9999``.
+    """
+
+    n_classes: int
+    light_curve: bool = True
+    """Whether there is a light-curve branch."""
+    metadata_columns: tuple[str, ...] = COLUMNS
+    """What the table branch sees, in order; empty for no table branch."""
+    d_lc: int = 192
+    d_tab: int = 144
+    n_heads: int = 4
+    n_layers: int = 3
+    ff_factor: int = 2
+    dropout: float = 0.2
+    harmonics: int = 64
+    first_harmonic: int = 1
+    t_max: float = 1500.0
+    """Period of time modulation [days]."""
+    window_days: float = WINDOW_DAYS
+    """How far back the model looks from an alert [days]; never more than ``t_max``."""
+    flux_encoding: Literal["raw", "asinh"] = "raw"
+    use_flux_err: bool = True
+    missing: Literal["token", "-9999"] = "token"
+
+    def __post_init__(self) -> None:
+        if not self.light_curve and not self.metadata_columns:
+            raise ValueError("a model needs a light-curve branch, metadata columns, or both")
+        if self.window_days > self.t_max:
+            raise ValueError(
+                f"window_days {self.window_days} is beyond t_max {self.t_max}: time modulation would repeat"
+            )
+        unknown = set(self.metadata_columns) - set(COLUMNS)
+        if unknown:
+            raise ValueError(f"no such metadata column: {', '.join(sorted(unknown))}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of ``to_dict``. Raises TypeError for a name that is no option."""
+        return cls(**{**values, "metadata_columns": tuple(values.get("metadata_columns", COLUMNS))})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Unnormalised log-probabilities (B, C) of each head that the model has."""
+
+    lc: Tensor | None
+    tab: Tensor | None
+    mix: Tensor | None
+
+    def present(self) -> dict[str, Tensor]:
+        """The heads there are, by name."""
+        return {name: head for name in ("lc", "tab", "mix") if (head := getattr(self, name)) is not None}
+
+
+class ATAT(nn.Module):
+    """Light curves and tables in, class logits out, of each branch alone and of both together."""
+
+    def __init__(self, config: ATATConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.lc = LightCurveBranch(config) if config.light_curve else None
+        self.tab = TableBranch(config) if config.metadata_columns else None
+        self.lc_head = _head(config.d_lc, config.n_classes) if self.lc else None
+        self.tab_head = _head(config.d_tab, config.n_classes) if self.tab else None
+        self.mix_head = _mix_head(config.d_lc + config.d_tab, config) if self.lc and self.tab else None
+
+    def forward(self, batch: Batch) -> Logits:
+        lc: Tensor | None = self.lc(batch) if self.lc else None
+        tab: Tensor | None = self.tab(batch) if self.tab else None
+        return Logits(
+            lc=self.lc_head(lc) if self.lc_head else None,
+            tab=self.tab_head(tab) if self.tab_head else None,
+            mix=self.mix_head(torch.cat([tab, lc], dim=1))
+            if self.mix_head and lc is not None and tab is not None
+            else None,
+        )
+
+
+class LightCurveBranch(nn.Module):
+    """Time modulation, then a transformer; gives each light curve's class token (B, d_lc)."""
+
+    def __init__(self, config: ATATConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.time_modulation = TimeModulation(
+            n_values=_n_values(config),
+            d_model=config.d_lc,
+            n_bands=len(BANDS),
+            harmonics=config.harmonics,
+            t_max=config.t_max,
+            first_harmonic=config.first_harmonic,
+        )
+        self.class_token = nn.Parameter(torch.randn(config.d_lc))
+        self.transformer = _transformer(config, config.d_lc)
+
+    def forward(self, batch: Batch) -> Tensor:
+        values = encode_flux(batch.flux, batch.flux_err, self.config)
+        points = self.time_modulation(values, batch.time, batch.band)
+        class_tokens = self.class_token.to(points.dtype).expand(len(batch), -1)
+        tokens: Tensor = self.transformer(torch.cat([class_tokens, points]), batch.layout)
+        return tokens[: len(batch)]
+
+
+class TableBranch(nn.Module):
+    """Quantile tokenizer, then a transformer; gives each table row's class token (B, d_tab)."""
+
+    def __init__(self, config: ATATConfig) -> None:
+        super().__init__()
+        self.tokenizer = QuantileTokenizer(
+            n_columns=len(config.metadata_columns), d_model=config.d_tab, missing=config.missing
+        )
+        self.class_token = nn.Parameter(torch.randn(config.d_tab))
+        self.transformer = _transformer(config, config.d_tab)
+
+    def forward(self, batch: Batch) -> Tensor:
+        columns = self.tokenizer(batch.metadata, batch.missing)
+        class_tokens = self.class_token.expand(len(batch), 1, -1)
+        tokens: Tensor = self.transformer(torch.cat([class_tokens, columns], dim=1))
+        return tokens[:, 0]
+
+
+def encode_flux(flux: Tensor, flux_err: Tensor, config: ATATConfig) -> Tensor:
+    """A point's values (P, F) as the first linear layer sees them.
+
+    ``raw``: flux and error [FLUXCAL], as in the thesis. ``asinh``: asinh of flux over FLUX_SCALE, asinh of
+    signal-to-noise, log10 of the error; fluxes span six decades, which one linear layer cannot.
+    """
+    if config.flux_encoding == "asinh":
+        values = [torch.asinh(flux / FLUX_SCALE), torch.asinh(flux / flux_err), torch.log10(flux_err)]
+        return torch.stack(values if config.use_flux_err else values[:1], dim=1)
+    return torch.stack([flux, flux_err] if config.use_flux_err else [flux], dim=1)
+
+
+def _n_values(config: ATATConfig) -> int:
+    point = torch.ones(1)
+    return encode_flux(point, point, config).shape[1]
+
+
+def _transformer(config: ATATConfig, d_model: int) -> Transformer:
+    return Transformer(
+        d_model=d_model,
+        n_heads=config.n_heads,
+        n_layers=config.n_layers,
+        d_hidden=config.ff_factor * d_model,
+        dropout=config.dropout,
+    )
+
+
+def _head(d_model: int, n_classes: int) -> nn.Sequential:
+    """Normalisation and one linear layer, as in the released code."""
+    return nn.Sequential(nn.LayerNorm(d_model), nn.Linear(d_model, n_classes))
+
+
+def _mix_head(d_model: int, config: ATATConfig) -> nn.Sequential:
+    """A perceptron of three layers on the two class tokens, [tab, lc], as in the released code."""
+    return nn.Sequential(
+        nn.LayerNorm(d_model),
+        nn.Linear(d_model, d_model),
+        nn.GELU(),
+        nn.Dropout(config.dropout),
+        nn.Linear(d_model, d_model),
+        nn.GELU(),
+        nn.Dropout(config.dropout),
+        nn.Linear(d_model, config.n_classes),
+    )

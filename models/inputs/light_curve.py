@@ -1,0 +1,161 @@
+"""AlertBatch -> light curves: merged, time-sorted, and cut to what was known at an epoch.
+
+Training reads stored light curves into the same LightCurves and cuts them with the same ``until``: no second way.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.inputs import ragged
+from models.inputs.alert import AlertBatch
+
+IntArray = NDArray[np.int64]
+
+FORCED_DAYS = 30.0
+"""Forced photometry reaches back this far before the first detection (ELAsTiCC; thesis 4.2)."""
+
+FORCED_DELAY_DAYS = 0.5
+"""ELAsTiCC's alerts carry forced photometry only this long after the first detection."""
+
+WINDOW_DAYS = 365.0 + FORCED_DAYS
+"""How far back an alert reaches: a year of detections, and forced photometry before the first of them."""
+
+
+@dataclass(frozen=True)
+class LightCurve:
+    """One row's view of LightCurves. Arrays (L,), time-sorted."""
+
+    mjd: NDArray[np.float64]
+    band: NDArray[np.int8]
+    flux: NDArray[np.float32]
+    flux_err: NDArray[np.float32]
+    detected: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class LightCurves:
+    """N light curves, each time-sorted; points (P,) end to end, row ``i`` at ``offsets[i]:offsets[i + 1]``."""
+
+    offsets: IntArray
+    """(N + 1,)"""
+    first_alert_mjd: NDArray[np.float64]
+    """(N,), epoch of the first alert, the zero of ``days_since_first_alert``; NaN for a row without detection."""
+    mjd: NDArray[np.float64]
+    """(P,) [TAI days]"""
+    band: NDArray[np.int8]
+    """(P,), code in BANDS."""
+    flux: NDArray[np.float32]
+    """(P,) [FLUXCAL]"""
+    flux_err: NDArray[np.float32]
+    """(P,) [FLUXCAL]"""
+    detected: NDArray[np.bool_]
+    """(P,)"""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> LightCurve:
+        points = slice(self.offsets[row], self.offsets[row + 1])
+        return LightCurve(
+            mjd=self.mjd[points],
+            band=self.band[points],
+            flux=self.flux[points],
+            flux_err=self.flux_err[points],
+            detected=self.detected[points],
+        )
+
+    @property
+    def lengths(self) -> IntArray:
+        """(N,), points of each row."""
+        return np.diff(self.offsets)
+
+    @property
+    def time(self) -> NDArray[np.float32]:
+        """(P,), days since the row's first point: the clock of time modulation."""
+        start = np.repeat(self.mjd[self.offsets[:-1][self.lengths > 0]], self.lengths[self.lengths > 0])
+        return (self.mjd - start).astype(np.float32)
+
+    @property
+    def days_since_first_alert(self) -> NDArray[np.float64]:
+        """(P,), the clock of early classification; up to 30 days behind ``time``."""
+        return self.mjd - np.repeat(self.first_alert_mjd, self.lengths)
+
+    def first_detection_mjd(self) -> NDArray[np.float64]:
+        """(N,), NaN for a row without detection."""
+        return ragged.first_per_row(self.offsets, self.mjd, self.detected)
+
+    def last_detection_mjd(self) -> NDArray[np.float64]:
+        """(N,), NaN for a row without detection."""
+        return -ragged.first_per_row(self.offsets, -self.mjd, self.detected)
+
+    def take(self, rows: IntArray) -> Self:
+        """These rows, in this order."""
+        points, offsets = ragged.take(self.offsets, rows)
+        return self._with(points, offsets, self.first_alert_mjd[rows])
+
+    def until(self, epoch: NDArray[np.float64], *, window_days: float = WINDOW_DAYS) -> Self:
+        """Each light curve as it stood at its epoch (N,) [mjd].
+
+        Keeps nothing later, nothing older than ``window_days`` before it, and, of what is left, nothing more than
+        FORCED_DAYS before the first detection.
+        """
+        age = np.repeat(epoch, self.lengths) - self.mjd
+        recent = self.where((age >= 0) & (age <= window_days))
+        first = np.repeat(recent.first_detection_mjd(), recent.lengths)
+        return recent.where(~(recent.mjd < first - FORCED_DAYS))
+
+    def as_sent(self, epoch: NDArray[np.float64], *, window_days: float = WINDOW_DAYS) -> Self:
+        """As ``until``, less the forced photometry that a survey does not send yet with an alert this young."""
+        known = self.until(epoch, window_days=window_days)
+        young = epoch - known.first_detection_mjd() < FORCED_DELAY_DAYS
+        return known.where(known.detected | ~np.repeat(young, known.lengths))
+
+    def where(self, kept: NDArray[np.bool_]) -> Self:
+        """The points where ``kept`` (P,) is True; rows stay, perhaps empty."""
+        return self._with(np.flatnonzero(kept), ragged.keep(self.offsets, kept), self.first_alert_mjd)
+
+    def _with(self, points: IntArray, offsets: IntArray, first_alert_mjd: NDArray[np.float64]) -> Self:
+        return type(self)(
+            offsets=offsets,
+            first_alert_mjd=first_alert_mjd,
+            mjd=self.mjd[points],
+            band=self.band[points],
+            flux=self.flux[points],
+            flux_err=self.flux_err[points],
+            detected=self.detected[points],
+        )
+
+
+def merged(alerts: AlertBatch) -> LightCurves:
+    """One light curve an alert: each observation once, in time order.
+
+    An id given twice counts once, with the values that the packet gives first (the triggering detection before the
+    previous ones). A visit, the same time and band, given both as detection and as forced photometry counts once, as
+    detected: ELAsTiCC repeats detections among the forced, and Rubin measures the same image twice.
+    """
+    rows = ragged.row_of_each(alerts.offsets)
+    place = np.arange(len(rows))
+    by_id = np.lexsort((place, alerts.source_id, alerts.detected, rows))
+    kept = by_id[_first_of_each(rows[by_id], alerts.detected[by_id], alerts.source_id[by_id])]
+    by_visit = kept[np.lexsort((kept, ~alerts.detected[kept], alerts.band[kept], alerts.mjd[kept], rows[kept]))]
+    kept = by_visit[_first_of_each(rows[by_visit], alerts.mjd[by_visit], alerts.band[by_visit])]
+    offsets = ragged.offsets_of(np.bincount(rows[kept], minlength=len(alerts)).astype(np.int64))
+    return LightCurves(
+        offsets=offsets,
+        first_alert_mjd=ragged.first_per_row(offsets, alerts.mjd[kept], alerts.detected[kept]),
+        mjd=alerts.mjd[kept],
+        band=alerts.band[kept],
+        flux=alerts.flux[kept],
+        flux_err=alerts.flux_err[kept],
+        detected=alerts.detected[kept],
+    )
+
+
+def _first_of_each(*sorted_keys: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """True where a run of equal keys starts, for keys already sorted together."""
+    new = np.ones(len(sorted_keys[0]), dtype=np.bool_)
+    new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in sorted_keys])
+    return new

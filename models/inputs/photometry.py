@@ -1,0 +1,7 @@
+"""Bands and flux units, the same for every survey once inside ``models``."""
+
+BANDS = ("u", "g", "r", "i", "z", "y")
+"""LSST's filters in the order of every band axis; a band's code is its place here."""
+
+FLUXCAL_PER_NJY = 10 ** (0.4 * (27.5 - 31.4))
+"""SNANA's FLUXCAL has AB zero point 27.5, nanojansky has 31.4: 1 nJy = 0.02754 FLUXCAL."""

@@ -1,0 +1,46 @@
+"""Arithmetic on ragged arrays: rows of different lengths, laid end to end, with offsets.
+
+Row ``i`` of a ragged array is ``values[offsets[i]:offsets[i + 1]]``; there is one offset more than there are rows.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+def offsets_of(lengths: IntArray) -> IntArray:
+    """Offsets (N + 1,) of rows with these lengths (N,)."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def row_of_each(offsets: IntArray) -> IntArray:
+    """The row number of every value, (P,)."""
+    return np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
+
+
+def take(offsets: IntArray, rows: IntArray) -> tuple[IntArray, IntArray]:
+    """Select rows, in any order and with repeats.
+
+    Returns ``(values, offsets)``: the positions of the selected rows' values, end to end, and their offsets.
+    """
+    lengths = np.diff(offsets)[rows]
+    selected = offsets_of(lengths)
+    positions = np.arange(selected[-1], dtype=np.int64) + np.repeat(offsets[rows] - selected[:-1], lengths)
+    return positions, selected
+
+
+def keep(offsets: IntArray, kept: BoolArray) -> IntArray:
+    """Offsets after dropping the values where ``kept`` (P,) is False; rows stay, perhaps empty."""
+    counts = np.bincount(row_of_each(offsets)[kept], minlength=len(offsets) - 1)
+    return offsets_of(counts.astype(np.int64))
+
+
+def first_per_row(offsets: IntArray, values: NDArray[np.float64], where: BoolArray) -> NDArray[np.float64]:
+    """The smallest value of each row among those where ``where`` is True; NaN for a row that has none."""
+    smallest = np.full(len(offsets) - 1, np.inf)
+    np.minimum.at(smallest, row_of_each(offsets)[where], values[where])
+    return np.where(np.isinf(smallest), np.nan, smallest)

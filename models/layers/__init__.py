@@ -1,0 +1,1 @@
+"""Parts that ATAT, the autoencoders and self-supervision are built from."""

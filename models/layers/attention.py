@@ -1,0 +1,44 @@
+"""Multi-head self-attention, over packed sequences and over dense ones."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.inputs.batch import Layout
+
+
+class SelfAttention(nn.Module):
+    """Self-attention within each sequence, and no further (thesis 2.1.1, figure 2.2).
+
+    With a ``layout``, tokens (T, D) are packed: projections run over them as they lie, and only the dot products see a
+    dense arrangement, in segments of similar length. Without, tokens are (B, L, D), all L real. Output as the input.
+    """
+
+    def __init__(self, *, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"d_model {d_model} is not a multiple of n_heads {n_heads}")
+        self.n_heads = n_heads
+        self.project_in = nn.Linear(d_model, 3 * d_model)
+        self.project_out = nn.Linear(d_model, d_model)
+
+    def forward(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
+        projected = self.project_in(tokens)
+        mixed = self._attend(projected, None) if layout is None else self._attend_packed(projected, layout)
+        output: Tensor = self.project_out(mixed)
+        return output
+
+    def _attend_packed(self, projected: Tensor, layout: Layout) -> Tensor:
+        attended = []
+        for segment in layout.segments:
+            dense = self._attend(projected[segment.tokens], segment.observed)
+            attended.append(dense.flatten(0, 1) if segment.observed is None else dense[segment.observed])
+        return torch.cat(attended)[layout.place]
+
+    def _attend(self, projected: Tensor, observed: Tensor | None) -> Tensor:
+        """Queries, keys and values side by side (B, L, 3 D), and which positions are real (B, L) -> (B, L, D)."""
+        b, n, _ = projected.shape
+        query, key, value = projected.view(b, n, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
+        mask = None if observed is None else observed[:, None, None, :]
+        heads = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return heads.transpose(1, 2).reshape(b, n, -1)

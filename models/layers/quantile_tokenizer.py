@@ -1,0 +1,74 @@
+"""The quantile feature tokenizer: a table's columns become tokens of comparable scale."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+MISSING_VALUE = -9999.0
+"""What the thesis writes for a missing value, before the quantile transform (4.3.6)."""
+
+_BEYOND = 1e-7
+"""Probability given to the ends of the range, so that the normal output stays within +-5.2 (as scikit-learn does)."""
+
+
+class QuantileTokenizer(nn.Module):
+    """Thesis 4.3.3, eq. 4.3: QFT_k(f_k) = W_k QT_k(f_k) + b_k, one token a column.
+
+    QT_k maps a column's training distribution to a standard normal by interpolation between stored quantiles. A value
+    that many training rows share lies on a flat stretch of quantiles and gets the stretch's middle; a value beyond the
+    training range gets the end of it. A missing value becomes a learned token of its column, or, with
+    ``missing="-9999"``, the number the thesis uses.
+    Values (B, K) with 0 where ``missing`` (B, K); output (B, K, D).
+    """
+
+    quantiles: Tensor
+
+    def __init__(self, *, n_columns: int, d_model: int, n_quantiles: int = 1000, missing: str = "token") -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(d_model)
+        self.missing = missing
+        self.weight = nn.Parameter(torch.empty(n_columns, d_model).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(n_columns, d_model).uniform_(-bound, bound))
+        self.missing_token = nn.Parameter(torch.empty(n_columns, d_model).uniform_(-bound, bound))
+        self.register_buffer("quantiles", torch.linspace(0, 1, n_quantiles).repeat(n_columns, 1))
+
+    def fit(self, values: NDArray[np.float32]) -> None:
+        """Store each column's quantiles over the training rows (N, K), NaN where missing. Call it before training.
+
+        Raises ValueError for a column that is missing everywhere.
+        """
+        table = values.astype(np.float64)
+        if self.missing == "-9999":
+            table = np.where(np.isnan(table), MISSING_VALUE, table)
+        empty = np.flatnonzero(np.isnan(table).all(axis=0))
+        if len(empty):
+            raise ValueError(f"metadata column {empty[0]} has no value in any training row")
+        quantiles = np.nanquantile(table, np.linspace(0, 1, self.quantiles.shape[1]), axis=0).T
+        self.quantiles.copy_(torch.from_numpy(np.maximum.accumulate(quantiles, axis=1)))
+
+    def transform(self, values: Tensor) -> Tensor:
+        """QT: values (B, K) -> standard normal scores (B, K)."""
+        rising = self._interpolated(values.T.contiguous(), self.quantiles)
+        falling = 1 - self._interpolated(-values.T.contiguous(), -self.quantiles.flip(1))
+        probability = ((rising + falling) / 2).clamp(_BEYOND, 1 - _BEYOND)
+        scores: Tensor = torch.special.ndtri(probability).T.float()
+        return scores
+
+    def forward(self, values: Tensor, missing: Tensor) -> Tensor:
+        if self.missing == "-9999":
+            values = torch.where(missing, values.new_tensor(MISSING_VALUE), values)
+        tokens = self.transform(values)[:, :, None] * self.weight + self.bias
+        if self.missing == "token":
+            tokens = torch.where(missing[:, :, None], self.missing_token, tokens)
+        return tokens
+
+    def _interpolated(self, values: Tensor, quantiles: Tensor) -> Tensor:
+        """The share of the distribution up to each value (K, B); on a flat stretch, the share at its upper end."""
+        above = torch.searchsorted(quantiles, values, right=True).clamp(1, quantiles.shape[1] - 1)
+        high, low = quantiles.gather(1, above), quantiles.gather(1, above - 1)
+        slope = ((values - low) / (high - low)).clamp(0, 1)
+        within = torch.where(high > low, slope, (values >= high).float())
+        return (above - 1 + within.double()) / (quantiles.shape[1] - 1)

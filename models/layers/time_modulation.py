@@ -1,0 +1,39 @@
+"""Time modulation: a light curve's points become tokens that know when, and in which band, they were taken."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class TimeModulation(nn.Module):
+    """Thesis 4.3.2, eq. 4.1-4.2: TM(x, t) = LL(x) * gamma1_b(t) + gamma2_b(t), the gammas Fourier series a band.
+
+    The gammas repeat after ``t_max`` days, so no light curve may be longer. ``first_harmonic`` is 1 in the text and 0
+    in the released code, where a constant term replaces the highest harmonic.
+    Values (P, F), time (P,) [days], band (P,); output (P, D).
+    """
+
+    frequency: Tensor
+
+    def __init__(
+        self, *, n_values: int, d_model: int, n_bands: int, harmonics: int, t_max: float, first_harmonic: int = 1
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_values, d_model)
+        # One (2 H, 2 D) matrix a band: rows are sines then cosines, columns gamma1 then gamma2.
+        self.coefficients = nn.Parameter(torch.randn(n_bands, 2 * harmonics, 2 * d_model) / math.sqrt(harmonics))
+        orders = torch.arange(first_harmonic, first_harmonic + harmonics, dtype=torch.float32)
+        self.register_buffer("frequency", 2 * math.pi * orders / t_max, persistent=False)
+
+    def forward(self, values: Tensor, time: Tensor, band: Tensor) -> Tensor:
+        phase = time[:, None] * self.frequency
+        waves = torch.cat([phase.sin(), phase.cos()], dim=1)
+        # One matrix product a band, over the band's points together; then back to the order they came in.
+        by_band = band.argsort(stable=True)
+        parts = torch.split(waves[by_band], torch.bincount(band, minlength=len(self.coefficients)).tolist())
+        gammas = torch.cat([part @ matrix for part, matrix in zip(parts, self.coefficients, strict=True)])
+        gammas = gammas[by_band.argsort()]
+        scale, shift = gammas.chunk(2, dim=1)
+        modulated: Tensor = self.linear(values) * scale + shift
+        return modulated

@@ -1,0 +1,46 @@
+"""The transformer of thesis 4.3.4: blocks of attention and a feed-forward network, each with a skip connection."""
+
+from torch import Tensor, nn
+
+from models.inputs.batch import Layout
+from models.layers.attention import SelfAttention
+
+
+class Block(nn.Module):
+    """Eq. 4.4-4.5, normalised before each part (pre-LN, as the released code does; the text is silent).
+
+    Dropout acts on both parts' outputs and on the hidden layer. Tokens as in ``SelfAttention``.
+    """
+
+    def __init__(self, *, d_model: int, n_heads: int, d_hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(d_model)
+        self.attention = SelfAttention(d_model=d_model, n_heads=n_heads)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(d_model),
+            nn.Linear(d_model, d_hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(d_hidden, d_model),
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
+        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), layout))
+        output: Tensor = tokens + self.dropout(self.feed_forward(tokens))
+        return output
+
+
+class Transformer(nn.Module):
+    """Eq. 4.6: ``n_layers`` blocks. Tokens as in ``SelfAttention``."""
+
+    def __init__(self, *, d_model: int, n_heads: int, n_layers: int, d_hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(d_model=d_model, n_heads=n_heads, d_hidden=d_hidden, dropout=dropout) for _ in range(n_layers)
+        )
+
+    def forward(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
+        for block in self.blocks:
+            tokens = block(tokens, layout)
+        return tokens

@@ -1,0 +1,100 @@
+"""``python -m service classify``: alert files in, one JSON line an alert on standard output, in input order."""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+import fastavro.schema
+from fastavro.repository.base import SchemaRepositoryError
+from fastavro.schema import SchemaParseException
+from fastavro.types import Schema
+
+from models.classifier import Classifier, InvalidArtifact
+from models.inputs import avro
+from models.inputs.avro import Reading
+from models.inputs.errors import InvalidAlert
+from service import pipeline
+from service.settings import Settings
+
+BATCH_ALERTS = 1024
+"""Alerts classified together."""
+
+Placed = tuple[str, int, Reading | InvalidAlert]
+"""An alert with the file it is from and its place there, counted from 0."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommand's options."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="Avro containers, messages or datums, gzipped or not")
+    parser.add_argument(
+        "--schema", type=Path, help="the Avro schema (.avsc) that messages without one are written with"
+    )
+    parser.add_argument("--model", type=Path, help="directory of the model (default: MODEL_DIR, else the shipped one)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="where the model runs (default: DEVICE, else cpu)")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """The subcommand. Exit code 1 if an alert could not be classified, 2 if nothing could be tried."""
+    try:
+        schema = None if arguments.schema is None else read_schema(arguments.schema)
+        classifier = Classifier.load(arguments.model or settings.model_dir, device=arguments.device or settings.device)
+    except (InvalidSchema, InvalidArtifact) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+        return 2
+    try:
+        failures = classify_files(arguments.files, classifier, schema=schema, output=sys.stdout, progress=sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough; standard output must not complain at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 1 if failures else 0
+
+
+def classify_files(
+    files: Iterable[str], classifier: Classifier, *, schema: Schema | None, output: TextIO, progress: TextIO
+) -> int:
+    """Write one line an alert to ``output``; returns how many failed."""
+    done = failures = 0
+    placed = (item for file in files for item in read_file(file, schema=schema))
+    while batch := list(itertools.islice(placed, BATCH_ALERTS)):
+        answers = pipeline.classify(classifier, [reading for _, _, reading in batch])
+        for (file, index, _), answer in zip(batch, answers, strict=True):
+            failed = isinstance(answer, InvalidAlert)
+            line = {"file": file, "index": index, "error": str(answer)} if failed else answer
+            output.write(json.dumps(line) + "\n")
+            failures += failed
+        done += len(batch)
+        if progress.isatty():
+            progress.write(f"\r{done} alerts, {failures} failed")
+    if progress.isatty():
+        progress.write("\n")
+    return failures
+
+
+def read_file(file: str, *, schema: Schema | None) -> Iterator[Placed]:
+    """Every alert of a file, or the one reason that there is none."""
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        yield file, 0, InvalidAlert(f"cannot be read: {error.strerror}")
+        return
+    for index, reading in enumerate(avro.readings(data, schema=schema)):
+        yield file, index, reading
+
+
+class InvalidSchema(ValueError):  # noqa: N818 - as InvalidAlert
+    """A file that is no Avro schema."""
+
+
+def read_schema(path: Path) -> Schema:
+    """An ``.avsc``, with the types it names taken from files beside it. Raises InvalidSchema."""
+    try:
+        schema: Schema = fastavro.schema.load_schema(str(path))
+    except (OSError, ValueError, SchemaParseException, SchemaRepositoryError) as error:
+        raise InvalidSchema(f"{path} is no Avro schema: {' '.join(str(error).split())}") from error
+    return schema

@@ -1,0 +1,35 @@
+"""``python -m training``: dispatches to one offline job a subcommand."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from training.data.layout import InvalidData
+
+_JOBS = {
+    "import": ("training.data.importing", "other people's data into the data layout"),
+    "train": ("training.train", "train a model"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0; 1 if some input failed; 2 for wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="Offline jobs that make models.")
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
+    for name, (module, purpose) in _JOBS.items():
+        job = importlib.import_module(module)
+        subparser = jobs.add_parser(name, help=purpose, description=job.__doc__)
+        job.add_arguments(subparser)
+        subparser.set_defaults(run=job.run)
+    arguments = parser.parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except InvalidData as invalid:
+        print(f"error: {invalid}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
