@@ -46,6 +46,8 @@ class TrainingConfig:
     learning_rate: float = 2e-4
     weight_decay: float = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
+    warm_up: int = 0
+    """Steps over which the learning rate rises to its value."""
     label_smoothing: float = 0.0
     class_power: float = 0.0
     """Classes are drawn in proportion to their size to this power: 0 is class-balanced, 1 leaves them as they are."""
@@ -344,8 +346,8 @@ def _validation_views(validation: Objects, window_days: float) -> dict[str, Ligh
 
 
 def _schedule(config: TrainingConfig, step: int, progress: float) -> float:
-    """Factor on the learning rate: 200 steps of warm-up, then constant or a cosine down to 1 %."""
-    warm_up = min(1.0, (step + 1) / 200)
+    """Factor on the learning rate: the warm-up, then constant or a cosine down to 1 %."""
+    warm_up = min(1.0, (step + 1) / (config.warm_up + 1))
     if config.schedule == "constant":
         return warm_up
     return warm_up * (0.01 + 0.99 * (1 + math.cos(math.pi * min(progress, 1.0))) / 2)

@@ -6,7 +6,7 @@ usable points). A faster decoder fills the same raw columns another way; everyth
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,39 @@ class AlertBatch:
             source_id=self.source_id[points],
         )
 
+    def take(self, rows: IntArray) -> Self:
+        """These rows, in this order."""
+        points, offsets = ragged.take(self.offsets, rows)
+        by_row = {name: getattr(self, name)[rows] for name in _ROW_COLUMNS}
+        by_point = {name: getattr(self, name)[points] for name in _POINT_COLUMNS}
+        return type(self)(offsets=offsets, **by_row, **by_point)
+
+
+_ROW_COLUMNS = ("alert_id", "dia_source_id", "dia_object_id", "epoch", "metadata", "has_metadata")
+_POINT_COLUMNS = ("mjd", "band", "flux", "flux_err", "detected", "source_id")
+
+
+def concatenated(batches: Sequence[AlertBatch]) -> AlertBatch:
+    """The rows of several batches, at least one, as one."""
+    joined = {
+        name: np.concatenate([getattr(batch, name) for batch in batches]) for name in _ROW_COLUMNS + _POINT_COLUMNS
+    }
+    lengths = np.concatenate([np.diff(batch.offsets) for batch in batches])
+    return AlertBatch(offsets=ragged.offsets_of(lengths), **joined)
+
+
+def by_object(alerts: AlertBatch) -> AlertBatch:
+    """One row an object: its latest alert, with the points of its earlier ones behind its own.
+
+    Objects come in the order of their ids. An alert without an object id is an object of its own.
+    """
+    own = np.where(alerts.dia_object_id == NO_OBJECT, -alerts.dia_source_id, alerts.dia_object_id)
+    ordered = alerts.take(np.lexsort((-alerts.epoch, own)))
+    starts = np.flatnonzero(np.diff(np.sort(own), prepend=np.iinfo(np.int64).min))
+    latest = {name: getattr(ordered, name)[starts] for name in _ROW_COLUMNS}
+    points = {name: getattr(ordered, name) for name in _POINT_COLUMNS}
+    return AlertBatch(offsets=np.append(ordered.offsets[:-1][starts], ordered.offsets[-1]), **latest, **points)
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -180,8 +213,9 @@ def _the_one_reading(reading: Reading | InvalidAlert) -> Record:
     if len(reading) == 1:
         return next(iter(reading.values()))
     plausible = {version: record for version, record in reading.items() if not _implausible(record)}
-    if len(plausible) == 1:
-        return next(iter(plausible.values()))
+    first = next(iter(plausible.values()), None)
+    if first is not None and all(record == first for record in plausible.values()):
+        return first
     raise InvalidAlert(f"reads as {' and as '.join(plausible or reading)}; name its schema")
 
 

@@ -5,7 +5,7 @@ attention this equals the padded layout of thesis 4.3.1 exactly, for a fraction 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -28,30 +28,32 @@ _PADDING_STEP = 1.25
 
 @dataclass(frozen=True)
 class Segment:
-    """Rows of about the same length, for one dense attention: token positions (b, l), and which of them are real.
+    """A dense rectangle of b sequences, l tokens each: sequences of about the same length."""
 
-    ``observed`` is None where all are.
-    """
-
-    tokens: Tensor
+    shape: tuple[int, int]
     observed: Tensor | None
+    """(b, l) bool, False for padding; None where there is none."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How B sequences of tokens lie in one array of T = B + P tokens: the B class tokens first, then all points."""
+    """How B sequences lie in one array of T = B + P tokens (the B class tokens first, then all points), and how the
+    dense rectangles that attention works on, G tokens with their padding, are gathered from it and put back.
+    """
 
     segments: tuple[Segment, ...]
+    gather: Tensor
+    """(G,), the token at each place of the rectangles, end to end. Padding repeats the row's class token, unseen."""
     place: Tensor
-    """(T,), where each token is in the concatenation of the segments' real tokens."""
+    """(T,), where each token is in the rectangles."""
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
         segments = tuple(
-            Segment(segment.tokens.to(device), None if segment.observed is None else segment.observed.to(device))
+            replace(segment, observed=None if segment.observed is None else segment.observed.to(device))
             for segment in self.segments
         )
-        return type(self)(segments=segments, place=self.place.to(device))
+        return type(self)(segments=segments, gather=self.gather.to(device), place=self.place.to(device))
 
 
 @dataclass(frozen=True)
@@ -141,19 +143,20 @@ def _subsampled(light_curves: LightCurves) -> IntArray:
 def _layout(offsets: IntArray) -> Layout:
     lengths = np.diff(offsets) + 1
     segments = []
-    real_tokens = []
-    for rows in _alike(lengths):
-        longest = lengths[rows].max()
-        within = np.arange(longest)
-        # Column 0 is the row's class token; column j its point j - 1. Padding repeats the class token, unseen.
-        observed = within < lengths[rows, None]
-        tokens = np.where(observed & (within > 0), len(lengths) + offsets[rows, None] + within - 1, rows[:, None])
-        real_tokens.append(tokens[observed])
-        full = bool(observed.all())
-        segments.append(Segment(torch.from_numpy(tokens), None if full else torch.from_numpy(observed)))
+    gather = []
     place = np.empty(lengths.sum(), dtype=np.int64)
-    place[_concatenated(real_tokens)] = np.arange(len(place))
-    return Layout(segments=tuple(segments), place=torch.from_numpy(place))
+    filled = 0
+    for rows in _alike(lengths):
+        within = np.arange(lengths[rows].max())
+        observed = within < lengths[rows, None]
+        # Column 0 is the row's class token; column j is its point j - 1.
+        tokens = np.where(observed & (within > 0), len(lengths) + offsets[rows, None] + within - 1, rows[:, None])
+        place[tokens[observed]] = filled + np.flatnonzero(observed)
+        filled += tokens.size
+        gather.append(tokens.ravel())
+        full = bool(observed.all())
+        segments.append(Segment((len(rows), len(within)), None if full else torch.from_numpy(observed)))
+    return Layout(tuple(segments), gather=torch.from_numpy(_joined(gather)), place=torch.from_numpy(place))
 
 
 def _alike(lengths: IntArray) -> Iterator[IntArray]:
@@ -163,5 +166,5 @@ def _alike(lengths: IntArray) -> Iterator[IntArray]:
     yield from np.split(order, np.flatnonzero(np.diff(bucket)) + 1) if len(order) else ()
 
 
-def _concatenated(arrays: Sequence[IntArray]) -> IntArray:
+def _joined(arrays: Sequence[IntArray]) -> IntArray:
     return np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int64)

@@ -29,10 +29,12 @@ class SelfAttention(nn.Module):
         return output
 
     def _attend_packed(self, projected: Tensor, layout: Layout) -> Tensor:
-        attended = []
-        for segment in layout.segments:
-            dense = self._attend(projected[segment.tokens], segment.observed)
-            attended.append(dense.flatten(0, 1) if segment.observed is None else dense[segment.observed])
+        # Gathered and put back in one operation each: one a segment would cost training a zeroed gradient a segment.
+        rectangles = projected[layout.gather].split([b * n for b, n in (segment.shape for segment in layout.segments)])
+        attended = [
+            self._attend(tokens.view(*segment.shape, -1), segment.observed).flatten(0, 1)
+            for tokens, segment in zip(rectangles, layout.segments, strict=True)
+        ]
         return torch.cat(attended)[layout.place]
 
     def _attend(self, projected: Tensor, observed: Tensor | None) -> Tensor:

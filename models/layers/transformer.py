@@ -9,7 +9,7 @@ from models.layers.attention import SelfAttention
 class Block(nn.Module):
     """Eq. 4.4-4.5, normalised before each part (pre-LN, as the released code does; the text is silent).
 
-    Dropout acts on both parts' outputs and on the hidden layer. Tokens as in ``SelfAttention``.
+    Dropout acts on both parts' outputs (the text does not say where). Tokens as in ``SelfAttention``.
     """
 
     def __init__(self, *, d_model: int, n_heads: int, d_hidden: int, dropout: float) -> None:
@@ -20,7 +20,6 @@ class Block(nn.Module):
             nn.LayerNorm(d_model),
             nn.Linear(d_model, d_hidden),
             nn.GELU(),
-            nn.Dropout(dropout),
             nn.Linear(d_hidden, d_model),
         )
         self.dropout = nn.Dropout(dropout)

@@ -1,1 +1,95 @@
-"""Alert files -> the layout: each object as its latest alert, merged with its earlier ones, tells it."""
+"""Alert files -> the layout: one row an object, with every point that any of its alerts carried."""
+
+import csv
+import gzip
+import io
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.inputs import avro
+from models.inputs.alert import NO_OBJECT, AlertBatch, alert_batch, by_object, concatenated
+from models.inputs.light_curve import merged
+from models.taxonomy import GENTYPE_CLASS
+from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects, split_of
+
+_SUFFIXES = (".avro", ".avro.gz")
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The objects of some alert files, how many alerts they came from, and why other alerts were left out."""
+
+    objects: Objects
+    n_alerts: int
+    dropped: Mapping[str, int]
+
+
+def objects(source: Path, *, truth: Path | None = None, seed: int = 0) -> Imported:
+    """Every alert of a file, or of the Avro files of a directory.
+
+    ``truth`` is a CSV with ``diaObjectId`` and ``gentype`` (SNANA's) or ``classId``; without one, classes are unknown.
+    Raises InvalidData if there is no alert at all, or the truth is no such table.
+    """
+    classes = {} if truth is None else _classes(truth)
+    dropped: Counter[str] = Counter()
+    batches = list(_batches(source, dropped))
+    n_alerts = sum(len(batch) for batch in batches)
+    if not n_alerts:
+        raise InvalidData(f"{source}: no alert could be read{_because(dropped)}")
+    rows = by_object(concatenated(batches))
+    object_id = np.where(rows.dia_object_id == NO_OBJECT, -rows.dia_source_id, rows.dia_object_id)
+    return Imported(
+        objects=Objects(
+            object_id=object_id,
+            class_id=np.array([classes.get(id_, UNKNOWN_CLASS) for id_ in object_id.tolist()], dtype=np.int32),
+            source=np.full(len(rows), "alerts"),
+            split=np.array(split_of(object_id.tolist(), seed=seed)),
+            metadata=rows.metadata,
+            light_curves=merged(rows),
+        ),
+        n_alerts=n_alerts,
+        dropped=dropped,
+    )
+
+
+def _batches(source: Path, dropped: Counter[str]) -> Iterator[AlertBatch]:
+    readings = (reading for path in _files(source) for reading in avro.readings(path.read_bytes()))
+    while chunk := list(itertools.islice(readings, _CHUNK)):
+        decoded = alert_batch(chunk)
+        dropped.update(str(reason) for reason in decoded.invalid.values())
+        yield decoded.alerts
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    found = sorted(path for path in source.rglob("*") if path.name.endswith(_SUFFIXES))
+    if not found:
+        raise InvalidData(f"{source}: no {' or '.join(_SUFFIXES)} files")
+    return found
+
+
+def _because(dropped: Counter[str]) -> str:
+    return "".join(f"; {count} alerts: {reason}" for reason, count in dropped.most_common(3))
+
+
+def _classes(truth: Path) -> dict[int, int]:
+    try:
+        data = truth.read_bytes()
+        text = (gzip.decompress(data) if truth.suffix == ".gz" else data).decode()
+        table = csv.DictReader(io.StringIO(text))
+        return {int(row["diaObjectId"]): _class(row) for row in table}
+    except (OSError, KeyError, ValueError) as error:
+        raise InvalidData(f"{truth}: no table of diaObjectId and gentype or classId ({error!r})") from error
+
+
+def _class(row: Mapping[str, str]) -> int:
+    if "gentype" in row:
+        return GENTYPE_CLASS.get(int(row["gentype"]), UNKNOWN_CLASS)
+    return int(row["classId"])

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.taxonomy import CLASS_NAMES
-from training.data import layout, plasticc
+from training.data import alerts, layout, plasticc
 from training.data.layout import Objects
 
 
@@ -17,31 +17,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
     kaggle = formats.add_parser("plasticc", help="the PLAsTiCC training set, Kaggle's CSV or the same as Parquet")
     kaggle.add_argument("source", type=Path, metavar="SRC", help="directory with its light curves and its metadata")
-    for parser_of_format in (kaggle,):
-        parser_of_format.add_argument("--output", type=Path, required=True, help="new directory for the Parquet shards")
-        parser_of_format.add_argument(
-            "--seed", type=int, default=0, help="of the split into train, validation and test"
-        )
+    packets = formats.add_parser("alerts", help="ELAsTiCC or Rubin alerts in Avro files")
+    packets.add_argument("source", type=Path, metavar="SRC", help="a file, or a directory to search for .avro(.gz)")
+    packets.add_argument("--truth", type=Path, help="CSV (or .csv.gz) of diaObjectId and gentype, or classId")
+    for each in (kaggle, packets):
+        each.add_argument("--output", type=Path, required=True, help="new directory for the Parquet shards")
+        each.add_argument("--seed", type=int, default=0, help="of the split into train, validation and test")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    objects = plasticc.objects(arguments.source, seed=arguments.seed)
+    console = Console(stderr=True)
+    if arguments.format == "plasticc":
+        objects = plasticc.objects(arguments.source, seed=arguments.seed)
+    else:
+        imported = alerts.objects(arguments.source, truth=arguments.truth, seed=arguments.seed)
+        objects = imported.objects
+        console.print(f"{imported.n_alerts} alerts; left out: {sum(imported.dropped.values())}")
+        for reason, count in sorted(imported.dropped.items()):
+            console.print(f"  {count} x {reason}")
     layout.write(arguments.output, [objects])
-    Console(stderr=True).print(_summary(objects))
+    console.print(_summary(objects))
     return 0
 
 
 def _summary(objects: Objects) -> Table:
-    table = Table(
-        "class", "objects", *layout.SPLITS, "points", title=f"{len(objects)} objects, fluxes in FLUXCAL (AB 27.5)"
-    )
+    title = f"{len(objects)} objects, fluxes in FLUXCAL (AB zero point 27.5)"
+    table = Table("class", "objects", *layout.SPLITS, "points, mean", title=title)
     counts = Counter(zip(objects.class_id.tolist(), objects.split.tolist(), strict=True))
     lengths = objects.light_curves.lengths
     for class_id in sorted(set(objects.class_id.tolist())):
         splits = [counts[class_id, split] for split in layout.SPLITS]
         points = lengths[objects.class_id == class_id].mean()
-        table.add_row(
-            CLASS_NAMES.get(class_id, "unknown"), *map(str, (sum(splits), *splits)), f"{points:.0f} on average"
-        )
+        table.add_row(CLASS_NAMES.get(class_id, "unknown"), *map(str, (sum(splits), *splits)), f"{points:.0f}")
     return table

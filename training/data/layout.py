@@ -2,7 +2,8 @@
 
 Columns: ``object_id``, ``class_id`` (-1 where unknown), ``source``, ``split``; the 64 metadata columns by name, null
 where missing; ``first_detection_mjd``, ``first_alert_mjd``, ``last_detection_mjd``; and the light curve as lists,
-sorted by time: ``mjd`` [TAI days], ``band`` (code in BANDS), ``flux``, ``flux_err`` [FLUXCAL, zero point 27.5], ``detected``.
+sorted by time: ``mjd`` [TAI days], ``band`` (code in BANDS), ``flux`` and ``flux_err`` [FLUXCAL, AB zero point 27.5],
+``detected``.
 """
 
 import hashlib

@@ -1,0 +1,23 @@
+"""What every test may ask for."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# The one setting: where the public data is (alerts, light curves, schemas). The project works without it.
+DATA = Path(os.environ.get("ATAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The public data; tests that need it are skipped where it is not."""
+    if not DATA.is_dir():
+        pytest.skip(f"no public data at {DATA}; set ATAT_DATA")
+    return DATA
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)

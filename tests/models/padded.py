@@ -1,0 +1,94 @@
+"""The plain padded ATAT of thesis 4.3.1: every light curve an L x B grid with a mask. What the packed one must equal.
+
+It shares weights with a packed ATAT and nothing of its arrangement: no offsets, no segments, no class-token layout.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.atat import ATAT, Logits, encode_flux
+from models.inputs.light_curve import LightCurve
+from models.inputs.photometry import BANDS
+from models.layers.attention import SelfAttention
+from models.layers.time_modulation import TimeModulation
+from models.layers.transformer import Transformer
+
+
+def forward(model: ATAT, curves: list[LightCurve], metadata: Tensor, missing: Tensor) -> Logits:
+    """Logits of light curves and their metadata (B, K), 0 where ``missing`` (B, K)."""
+    lc = None if model.lc is None else _light_curve_branch(model, curves)
+    tab = None
+    if model.tab is not None:
+        tokens = model.tab.tokenizer(metadata, missing)
+        tokens = torch.cat([model.tab.class_token.expand(len(curves), 1, -1), tokens], dim=1)
+        tab = _transformer(model.tab.transformer, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))[:, 0]
+    return Logits(
+        lc=None if model.lc_head is None or lc is None else model.lc_head(lc),
+        tab=None if model.tab_head is None or tab is None else model.tab_head(tab),
+        mix=None
+        if model.mix_head is None or lc is None or tab is None
+        else model.mix_head(torch.cat([tab, lc], dim=1)),
+    )
+
+
+def _light_curve_branch(model: ATAT, curves: list[LightCurve]) -> Tensor:
+    assert model.lc is not None
+    longest = max(int((curve.band == code).sum()) for curve in curves for code in range(len(BANDS)))
+    grids = [_grid(curve, longest) for curve in curves]
+    flux, flux_err, time, observed = (torch.stack(values) for values in zip(*grids, strict=True))
+    values = encode_flux(flux.flatten(), flux_err.flatten(), model.config).view(*flux.shape, -1)
+    values = torch.where(observed[..., None], values, 0.0)
+    tokens = _modulated(model.lc.time_modulation, values, time).flatten(1, 2)
+    tokens = torch.cat([model.lc.class_token.expand(len(curves), 1, -1), tokens], dim=1)
+    mask = torch.cat([torch.ones(len(curves), 1, dtype=torch.bool), observed.flatten(1)], dim=1)
+    return _transformer(model.lc.transformer, tokens, mask)[:, 0]
+
+
+def _grid(curve: LightCurve, longest: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Flux, error, time and mask (B, L), zero-padded (error one-padded, so that its logarithm exists)."""
+    flux, flux_err, time = (torch.full((len(BANDS), longest), fill) for fill in (0.0, 1.0, 0.0))
+    observed = torch.zeros(len(BANDS), longest, dtype=torch.bool)
+    for code in range(len(BANDS)):
+        mine = curve.band == code
+        n = int(mine.sum())
+        flux[code, :n] = torch.from_numpy(curve.flux[mine])
+        flux_err[code, :n] = torch.from_numpy(curve.flux_err[mine])
+        time[code, :n] = torch.from_numpy((curve.mjd[mine] - curve.mjd[0]).astype("float32"))
+        observed[code, :n] = True
+    return flux, flux_err, time, observed
+
+
+def _modulated(modulation: TimeModulation, values: Tensor, time: Tensor) -> Tensor:
+    """Eq. 4.1-4.2, term by term. Values (N, B, L, F), time (N, B, L)."""
+    linear = modulation.linear(values)
+    harmonics = modulation.coefficients.shape[1] // 2
+    gammas: Tensor = linear.new_zeros(*time.shape, modulation.coefficients.shape[2])
+    for h in range(harmonics):
+        phase = time[..., None] * modulation.frequency[h]
+        alpha = modulation.coefficients[:, h][None, :, None, :]
+        beta = modulation.coefficients[:, harmonics + h][None, :, None, :]
+        gammas = gammas + alpha * torch.sin(phase) + beta * torch.cos(phase)
+    scale, shift = gammas.chunk(2, dim=-1)
+    modulated: Tensor = linear * scale + shift
+    return modulated
+
+
+def _transformer(transformer: Transformer, tokens: Tensor, mask: Tensor) -> Tensor:
+    for block in transformer.blocks:
+        tokens = tokens + _attention(block.attention, block.attention_norm(tokens), mask)  # type: ignore[arg-type,operator]
+        tokens = tokens + block.feed_forward(tokens)  # type: ignore[operator]
+    return tokens
+
+
+def _attention(attention: SelfAttention, tokens: Tensor, mask: Tensor) -> Tensor:
+    query, key, value = (
+        part.unflatten(-1, (attention.n_heads, -1)).transpose(1, 2)
+        for part in attention.project_in(tokens).chunk(3, dim=-1)
+    )
+    scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+    weights = F.softmax(scores.masked_fill(~mask[:, None, None, :], -math.inf), dim=-1)
+    mixed: Tensor = attention.project_out((weights @ value).transpose(1, 2).flatten(2))
+    return mixed

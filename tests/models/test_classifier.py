@@ -1,0 +1,108 @@
+"""Classifier: probabilities that add up, and an artifact that is all there is to a model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from models.atat import ATAT, ATATConfig
+from models.calibration import UNCALIBRATED, Calibration, fit_temperature
+from models.classifier import Classifier, InvalidArtifact
+from models.inputs.light_curve import merged
+from models.taxonomy import CLASS_NAMES, Taxonomy
+from tests import alerts
+
+TAXONOMY = Taxonomy((2222, 2224, 2332))
+
+
+def _classifier(calibration: Calibration = UNCALIBRATED, **options: object) -> Classifier:
+    torch.manual_seed(3)
+    config = {"n_classes": 3, "d_lc": 16, "d_tab": 16, "harmonics": 4, "flux_encoding": "asinh"}
+    model = ATAT(ATATConfig.from_dict(config | options))
+    return Classifier(model, taxonomy=TAXONOMY, calibration=calibration, name="toy", version="1")
+
+
+def _alerts(n: int = 7) -> list[alerts.Record]:
+    rng = np.random.default_rng(0)
+    return [alerts.random_elasticc(rng, 3 * number, alert_id=number) for number in range(1, n + 1)]
+
+
+def test_probabilities_sum_to_one_and_points_are_counted() -> None:
+    batch = alerts.batch(*_alerts())
+    predictions = _classifier().classify(batch).predictions
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-12)
+    assert predictions.n_observations.tolist() == merged(batch).lengths.tolist()
+
+
+def test_an_alert_without_metadata_is_answered_by_the_light_curve_branch() -> None:
+    record = _alerts(1)[0]
+    with_object, without = (
+        _classifier().classify(alerts.batch(record, record | {"diaObject": None})).predictions.branches
+    )
+    assert (with_object, without) == ("lc+md", "lc")
+    only_lc = _classifier(metadata_columns=()).classify(alerts.batch(record))
+    assert only_lc.predictions.branches.tolist() == ["lc"]
+
+
+def test_points_after_the_alert_do_not_exist() -> None:
+    record = _alerts(5)[4]
+    later = record | {"prvDiaForcedSources": [*record["prvDiaForcedSources"], alerts.forced(1, alerts.FIRST_MJD + 90)]}
+    both = _classifier().classify(alerts.batch(record, later)).predictions
+    assert both.n_observations[0] == both.n_observations[1]
+    np.testing.assert_allclose(both.probabilities[0], both.probabilities[1], atol=1e-6)
+
+
+def test_the_batch_an_alert_is_in_does_not_change_its_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = alerts.batch(*_alerts())
+    together = _classifier().classify(batch).predictions.probabilities
+    monkeypatch.setattr("models.classifier.MAX_TOKENS", 10)
+    apart = _classifier().classify(batch).predictions.probabilities
+    np.testing.assert_allclose(apart, together, atol=1e-6)
+
+
+def test_a_saved_model_answers_as_before(tmp_path: Path) -> None:
+    calibrated = _classifier(Calibration(temperatures={"mix": 2.0, "lc": 1.5}, prior="uniform"))
+    calibrated.save(tmp_path / "toy", provenance={"sources": ["test"]}, metrics={})
+    loaded = Classifier.load(tmp_path / "toy")
+    batch = alerts.batch(*_alerts())
+    np.testing.assert_array_equal(
+        loaded.classify(batch).predictions.probabilities, calibrated.classify(batch).predictions.probabilities
+    )
+    assert (loaded.name, loaded.version, loaded.taxonomy) == ("toy", "1", TAXONOMY)
+    assert loaded.calibration == calibrated.calibration
+    assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == ["model.json", "weights.safetensors"]
+
+
+def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
+    _classifier().save(tmp_path / "toy", provenance={}, metrics={})
+    description = json.loads((tmp_path / "toy" / "model.json").read_text())
+    (tmp_path / "empty").mkdir()
+    broken = {"format": 99}, {"architecture": {"n_classes": 3, "depth": 8}}, {"classes": [{"id": 1}]}
+    for number, change in enumerate(broken):
+        directory = tmp_path / f"broken-{number}"
+        directory.mkdir()
+        (directory / "model.json").write_text(json.dumps(description | change))
+        (directory / "weights.safetensors").write_bytes((tmp_path / "toy" / "weights.safetensors").read_bytes())
+    (tmp_path / "toy" / "weights.safetensors").write_bytes(b"no tensors")
+    for directory in tmp_path.iterdir():
+        with pytest.raises(InvalidArtifact, match=directory.name):
+            Classifier.load(directory)
+
+
+def test_a_temperature_undoes_overconfidence() -> None:
+    truth = torch.randn(20_000, 3)
+    labels = torch.distributions.Categorical(logits=truth).sample()
+    temperature = fit_temperature(truth * 2.5, labels, weights=torch.ones(len(labels)))
+    assert temperature == pytest.approx(2.5, rel=0.05)
+    probabilities = Calibration({"mix": temperature}, prior="").probabilities(truth * 2.5, "mix")
+    torch.testing.assert_close(probabilities, F.softmax(truth.double(), 1), atol=0.02, rtol=0)
+
+
+def test_taxonomies_hold_known_classes_once() -> None:
+    assert len(CLASS_NAMES) == 21
+    for wrong in ((2222, 2222), (1,)):
+        with pytest.raises(ValueError, match=r"twice|not in the taxonomy"):
+            Taxonomy(wrong)

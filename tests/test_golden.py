@@ -1,0 +1,71 @@
+"""No train/serve skew: an alert gives the same tensors by the service's road and by training's."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.inputs import avro
+from models.inputs.alert import alert_batch
+from models.inputs.batch import Batch, pack
+from models.inputs.light_curve import merged
+from tests import alerts
+from training.__main__ import main
+from training.data import layout
+
+STORED = Path(__file__).parent / "stored" / "alert.avro"
+
+
+def _service(path: Path) -> tuple[Batch, np.ndarray, np.ndarray]:
+    """Bytes -> alert -> light curve -> tensors; and the alerts' objects and epochs."""
+    batch = alert_batch(list(avro.readings(path.read_bytes()))).alerts
+    order = np.argsort(batch.dia_object_id)
+    batch = batch.take(order)
+    curves = merged(batch).until(batch.epoch)
+    return pack(curves, batch.metadata, batch.has_metadata), batch.dia_object_id, batch.epoch
+
+
+def _training(path: Path, epoch: np.ndarray, directory: Path) -> tuple[Batch, np.ndarray]:
+    """Bytes -> import -> Parquet -> light curve -> tensors; and the objects."""
+    assert main(["import", "alerts", str(path), "--output", str(directory)]) == 0
+    objects = layout.read(directory)
+    curves = objects.light_curves.until(epoch)
+    return pack(curves, objects.metadata, np.ones(len(objects), dtype=np.bool_)), objects.object_id
+
+
+def _assert_equal(service: Batch, training: Batch) -> None:
+    for field in fields(Batch):
+        if field.name != "layout":
+            assert torch.equal(getattr(service, field.name), getattr(training, field.name)), field.name
+    assert torch.equal(service.layout.place, training.layout.place)
+
+
+def test_the_stored_alert_takes_both_roads_to_the_same_tensors(tmp_path: Path) -> None:
+    served, object_id, epoch = _service(STORED)
+    trained, trained_id = _training(STORED, epoch, tmp_path / "set")
+    assert object_id.tolist() == trained_id.tolist()
+    _assert_equal(served, trained)
+
+
+def test_the_stored_alert_has_the_tensors_it_always_had() -> None:
+    batch, _, _ = _service(STORED)
+    assert batch.lengths.tolist() == [5]
+    assert batch.time.tolist() == pytest.approx([0.0, 2.0, 20.0, 20.0, 22.5], abs=1e-5)
+    assert batch.band.tolist() == [2, 5, 1, 2, 3]
+    assert batch.flux.tolist() == pytest.approx([0.0, -0.27542, 27.542, 30.2964, 55.0846], rel=1e-4)
+    assert batch.flux_err.tolist() == pytest.approx([2.7542] * 5, rel=1e-4)
+    assert batch.metadata[0, :4].tolist() == pytest.approx([0.05, 0.0, 0.3, 0.0])
+    assert batch.missing[0, :4].tolist() == [False, True, False, True]
+
+
+def test_real_alerts_take_both_roads_to_the_same_tensors(data: Path, tmp_path: Path) -> None:
+    """One alert an object, so that an object's light curve is its alert's."""
+    readings = list(avro.readings((data / "elasticc" / "alerts" / "tallam.gentype51.avro").read_bytes()))
+    records = {record["diaObject"]["diaObjectId"]: record for reading in readings for record in reading.values()}  # type: ignore[union-attr]
+    (tmp_path / "one-each.avro").write_bytes(alerts.container(list(records.values())))
+    served, object_id, epoch = _service(tmp_path / "one-each.avro")
+    trained, trained_id = _training(tmp_path / "one-each.avro", epoch, tmp_path / "set")
+    assert object_id.tolist() == trained_id.tolist()
+    _assert_equal(served, trained)

@@ -1,0 +1,99 @@
+"""Importers: other people's files into the layout, or one clear line."""
+
+import csv
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.inputs.metadata import COLUMNS
+from tests import alerts
+from tests.alerts import FIRST_MJD
+from training.__main__ import main
+from training.data import layout
+
+
+def _plasticc(directory: Path, *, light_curves: str = "training_set.csv", detected: str = "detected") -> Path:
+    directory.mkdir(parents=True)
+    with (directory / light_curves).open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["object_id", "mjd", "passband", "flux", "flux_err", detected])
+        for object_id in (615, 713):
+            for place in (3, 1, 2):
+                rows.writerow([object_id, 59_750 + place, place, -10.5 * place, 1.5, int(place > 1)])
+    with (directory / "training_set_metadata.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["object_id", "hostgal_photoz", "hostgal_photoz_err", "mwebv", "target", "hostgal_specz", "ddf"])
+        rows.writerow([713, 1.627, 0.255, 0.007, 88, 1.8, 1])
+        rows.writerow([615, 0.0, 0.0, 0.017, 92, 0.0, 1])
+    return directory
+
+
+def test_plasticc_from_kaggle_csv(tmp_path: Path) -> None:
+    assert main(["import", "plasticc", str(_plasticc(tmp_path / "kaggle")), "--output", str(tmp_path / "set")]) == 0
+    read = layout.read(tmp_path / "set")
+    assert read.object_id.tolist() == [615, 713]
+    assert read.class_id.tolist() == [2323, 2332]
+    curve = read.light_curves[0]
+    assert curve.mjd.tolist() == [59_751, 59_752, 59_753]
+    assert curve.flux.tolist() == [-10.5, -21.0, -31.5]
+    assert curve.detected.tolist() == [False, True, True]
+    assert read.light_curves.first_alert_mjd.tolist() == [59_752, 59_752]
+
+
+def test_plasticc_gives_only_what_an_alert_has_and_photo_z_zero_is_missing(tmp_path: Path) -> None:
+    main(["import", "plasticc", str(_plasticc(tmp_path / "kaggle")), "--output", str(tmp_path / "set")])
+    metadata = layout.read(tmp_path / "set").metadata
+    given = {name for column, name in enumerate(COLUMNS) if not np.isnan(metadata[:, column]).all()}
+    assert given == {"mwebv", "hostgal_zphot", "hostgal_zphot_err"}
+    photo_z = metadata[:, COLUMNS.index("hostgal_zphot")]
+    assert np.isnan(photo_z[0])
+    assert photo_z[1] == np.float32(1.627)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"light_curves": "nothing.csv"}, "one light curve file"), ({"detected": "seen"}, "no column detected_bool")],
+)
+def test_an_incomplete_plasticc_directory_costs_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, str], reason: str
+) -> None:
+    source = _plasticc(tmp_path / "kaggle", **options)
+    assert main(["import", "plasticc", str(source), "--output", str(tmp_path / "set")]) == 1
+    assert reason in capsys.readouterr().err
+    assert not list((tmp_path / "set").glob("*")) if (tmp_path / "set").exists() else True
+
+
+def test_the_real_plasticc_training_set(data: Path, tmp_path: Path) -> None:
+    assert main(["import", "plasticc", str(data / "plasticc"), "--output", str(tmp_path / "set")]) == 0
+    read = layout.read(tmp_path / "set")
+    assert len(read) == 6257
+    assert len(set(read.class_id.tolist())) == 14
+    assert len(read.light_curves.mjd) == 1_133_804
+    assert layout.UNKNOWN_CLASS not in read.class_id
+
+
+def test_alerts_become_objects_with_every_point_and_their_class(tmp_path: Path) -> None:
+    first = alerts.elasticc(alerts.source(1, FIRST_MJD), alert_id=1)
+    second = alerts.elasticc(alerts.source(2, FIRST_MJD + 4), forced=[alerts.forced(3, FIRST_MJD - 9)], alert_id=2)
+    broken = alerts.elasticc(alerts.source(5, FIRST_MJD, band="w"), alert_id=3)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.avro").write_bytes(alerts.container([second, broken]))
+    (tmp_path / "in" / "b.avro.gz").write_bytes(gzip.compress(alerts.datum(first)))
+    (tmp_path / "truth.csv").write_text("diaObjectId,gentype\n7,37\n")
+    truth = ["--truth", str(tmp_path / "truth.csv")]
+    assert main(["import", "alerts", str(tmp_path / "in"), "--output", str(tmp_path / "set"), *truth]) == 0
+    read = layout.read(tmp_path / "set")
+    assert read.object_id.tolist() == [7]
+    assert read.class_id.tolist() == [2221]
+    assert read.light_curves.mjd.tolist() == [FIRST_MJD - 9, FIRST_MJD, FIRST_MJD + 4]
+
+
+def test_alert_files_without_an_alert_cost_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.avro").write_bytes(b"nothing")
+    for source in (tmp_path / "x.avro", tmp_path / "elsewhere"):
+        assert main(["import", "alerts", str(source), "--output", str(tmp_path / "set")]) == 1
+    errors = capsys.readouterr().err
+    assert "no alert could be read" in errors
+    assert "no .avro" in errors
