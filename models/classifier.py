@@ -33,7 +33,7 @@ _WEIGHTS = "weights.safetensors"
 _DESCRIPTION = "model.json"
 
 
-class InvalidArtifact(ValueError):  # noqa: N818 - as InvalidAlert
+class InvalidArtifact(ValueError):
     """A directory that is not a model; its message says what is wrong."""
 
 

@@ -87,7 +87,7 @@ def read_file(file: str, *, schema: Schema | None) -> Iterator[Placed]:
         yield file, index, reading
 
 
-class InvalidSchema(ValueError):  # noqa: N818 - as InvalidAlert
+class InvalidSchema(ValueError):
     """A file that is no Avro schema."""
 
 

@@ -9,7 +9,7 @@ possible reading; ``alert`` chooses among them by what is plausible.
 import gzip
 import io
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import fastavro
@@ -48,8 +48,16 @@ def readings(data: bytes, *, schema: Schema | None = None) -> Iterator[Reading |
         yield message(data, schema=schema)
 
 
-def message(data: bytes, *, schema: Schema | None = None) -> Reading | InvalidAlert:
-    """One alert in one message: Confluent-framed or bare."""
+def message(
+    data: bytes,
+    *,
+    schema: Schema | None = None,
+    schema_by_id: Callable[[int], Schema | None] = schemas.rubin,
+) -> Reading | InvalidAlert:
+    """One alert in one message: Confluent-framed, with its schema from ``schema_by_id``, or bare.
+
+    Raises whatever ``schema_by_id`` raises: a registry that cannot be reached says nothing about the alert.
+    """
     if not data:
         return InvalidAlert("empty message")
     if schema is not None:
@@ -57,7 +65,7 @@ def message(data: bytes, *, schema: Schema | None = None) -> Reading | InvalidAl
     framed = len(data) >= _CONFLUENT_HEADER.size and data[0] == 0
     if framed:
         _, schema_id = _CONFLUENT_HEADER.unpack_from(data)
-        named = schemas.rubin(schema_id)
+        named = schema_by_id(schema_id)
         if named is not None:
             return _one(data[_CONFLUENT_HEADER.size :], named, f"schema id {schema_id}")
     possible: dict[str, Record] = {}

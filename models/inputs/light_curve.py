@@ -139,9 +139,9 @@ def merged(alerts: AlertBatch) -> LightCurves:
     rows = ragged.row_of_each(alerts.offsets)
     place = np.arange(len(rows))
     by_id = np.lexsort((place, alerts.source_id, alerts.detected, rows))
-    kept = by_id[_first_of_each(rows[by_id], alerts.detected[by_id], alerts.source_id[by_id])]
+    kept = by_id[ragged.first_of_each(rows[by_id], alerts.detected[by_id], alerts.source_id[by_id])]
     by_visit = kept[np.lexsort((kept, ~alerts.detected[kept], alerts.band[kept], alerts.mjd[kept], rows[kept]))]
-    kept = by_visit[_first_of_each(rows[by_visit], alerts.mjd[by_visit], alerts.band[by_visit])]
+    kept = by_visit[ragged.first_of_each(rows[by_visit], alerts.mjd[by_visit], alerts.band[by_visit])]
     offsets = ragged.offsets_of(np.bincount(rows[kept], minlength=len(alerts)).astype(np.int64))
     return LightCurves(
         offsets=offsets,
@@ -152,10 +152,3 @@ def merged(alerts: AlertBatch) -> LightCurves:
         flux_err=alerts.flux_err[kept],
         detected=alerts.detected[kept],
     )
-
-
-def _first_of_each(*sorted_keys: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """True where a run of equal keys starts, for keys already sorted together."""
-    new = np.ones(len(sorted_keys[0]), dtype=np.bool_)
-    new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in sorted_keys])
-    return new

@@ -44,3 +44,10 @@ def first_per_row(offsets: IntArray, values: NDArray[np.float64], where: BoolArr
     smallest = np.full(len(offsets) - 1, np.inf)
     np.minimum.at(smallest, row_of_each(offsets)[where], values[where])
     return np.where(np.isinf(smallest), np.nan, smallest)
+
+
+def first_of_each(*sorted_keys: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """True where a run of equal keys starts, for keys already sorted together."""
+    new = np.ones(len(sorted_keys[0]), dtype=np.bool_)
+    new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in sorted_keys])
+    return new

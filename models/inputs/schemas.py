@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fastavro.schema import parse_schema
 from fastavro.types import Schema
@@ -120,14 +120,14 @@ def _pre_challenge_object() -> dict[str, Any]:
 
 
 @functools.cache
-def elasticc() -> Mapping[str, Schema]:
+def elasticc() -> Mapping[str, dict[str, Any]]:
     """ELAsTiCC's alert schemas by version, parsed: ``v0_9_1`` (the challenge), ``v0_9``, ``pre-challenge``."""
     raw = {
         "v0_9_1": _elasticc_v0_9_1(),
         "v0_9": _elasticc_v0_9("v0_9", _v0_9_object()),
         "pre-challenge": _elasticc_v0_9("pre", _pre_challenge_object()),
     }
-    return {version: parse_schema(schema) for version, schema in raw.items()}
+    return {version: cast(dict[str, Any], parse_schema(schema)) for version, schema in raw.items()}
 
 
 @functools.cache

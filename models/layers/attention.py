@@ -30,7 +30,8 @@ class SelfAttention(nn.Module):
 
     def _attend_packed(self, projected: Tensor, layout: Layout) -> Tensor:
         # Gathered and put back in one operation each: one a segment would cost training a zeroed gradient a segment.
-        rectangles = projected[layout.gather].split([b * n for b, n in (segment.shape for segment in layout.segments)])
+        sizes = [b * n for b, n in (segment.shape for segment in layout.segments)]
+        rectangles = torch.split(projected[layout.gather], sizes)
         attended = [
             self._attend(tokens.view(*segment.shape, -1), segment.observed).flatten(0, 1)
             for tokens, segment in zip(rectangles, layout.segments, strict=True)

@@ -35,7 +35,7 @@ def test_both_surveys_spell_the_same_alert() -> None:
 def test_every_way_to_write_missing_becomes_nan() -> None:
     written = (-9.0, -99.0, -999.0, -9999.0, 999.0, -9.008, None, math.nan, math.inf)
     names = metadata.COLUMNS[: len(written)]
-    alert = batch(elasticc(object_=alerts.dia_object(**dict(zip(names, written, strict=True)))))[0]
+    alert = batch(elasticc(object_=alerts.dia_object() | dict(zip(names, written, strict=True))))[0]
     assert np.isnan(alert.metadata[: len(written)]).all()
     assert not np.isnan(batch(elasticc(object_=alerts.dia_object(mwebv=0.0)))[0].metadata[0])
 

@@ -31,7 +31,8 @@ def _inputs(counts: list[int], seed: int = 0) -> tuple[LightCurves, np.ndarray]:
 
 def _logits(model: ATAT, curves: LightCurves, metadata: np.ndarray) -> dict[str, torch.Tensor]:
     with torch.inference_mode():
-        return model(pack(curves, metadata, np.ones(len(curves), dtype=np.bool_))).present()
+        heads: dict[str, torch.Tensor] = model(pack(curves, metadata, np.ones(len(curves), dtype=np.bool_))).present()
+    return heads
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def _curves(counts: list[int], *, bands: int = 6) -> LightCurves:
     return LightCurves(
         offsets=offsets,
         first_alert_mjd=np.full(len(counts), 60_000.0),
-        mjd=60_000.0 + np.arange(n),
+        mjd=60_000.0 + np.arange(n, dtype=np.float64),
         band=(np.arange(n) % bands).astype(np.int8),
         flux=np.arange(n, dtype=np.float32),
         flux_err=np.ones(n, dtype=np.float32),
@@ -44,7 +44,7 @@ def test_a_row_of_a_rectangle_is_one_light_curve_in_order(counts: list[int]) -> 
     curves = _curves(counts)
     layout = _pack(curves).layout
     sizes = [b * n for b, n in (segment.shape for segment in layout.segments)]
-    for segment, flat in zip(layout.segments, layout.gather.split(sizes), strict=True):
+    for segment, flat in zip(layout.segments, torch.split(layout.gather, sizes), strict=True):
         observed = torch.ones(segment.shape, dtype=torch.bool) if segment.observed is None else segment.observed
         for tokens, real in zip(flat.view(segment.shape), observed, strict=True):
             row = int(tokens[0])

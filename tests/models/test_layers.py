@@ -9,8 +9,8 @@ from models.layers.quantile_tokenizer import QuantileTokenizer
 from models.layers.time_modulation import TimeModulation
 
 
-def _fitted(values: np.ndarray, **options: str) -> QuantileTokenizer:
-    tokenizer = QuantileTokenizer(n_columns=values.shape[1], d_model=8, **options)
+def _fitted(values: np.ndarray, *, missing: str = "token") -> QuantileTokenizer:
+    tokenizer = QuantileTokenizer(n_columns=values.shape[1], d_model=8, missing=missing)
     tokenizer.fit(values.astype(np.float32))
     return tokenizer
 

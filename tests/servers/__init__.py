@@ -1,5 +1,6 @@
 """Real servers for tests: each a child process on loopback, started, killed and restarted by its own process id."""
 
+import itertools
 import os
 import random
 import shutil
@@ -8,7 +9,6 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -16,8 +16,9 @@ from typing import NoReturn, Self
 import pytest
 
 LOOPBACK = "127.0.0.1"
+PORTS = range(20_000, 32_000)
 POLL_SECONDS = 0.05
-LOG_TAIL_LINES = 40
+LOG_TAIL_LINES = 80
 
 
 class ServerError(RuntimeError):
@@ -111,13 +112,13 @@ class Server(ABC):
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + self._start_limit
-        # The process is looked at last: an answer can also come from a stranger who took the port first.
-        while not self._answers() or process.poll() is not None:
-            if process.poll() is not None:
-                raise ServerError(f"{self.name} ended with status {process.returncode}:\n{self._log_tail()}")
+        while process.poll() is None:
+            if self._answers():
+                return
             if time.monotonic() > deadline:
                 raise ServerError(f"{self.name} did not answer in {self._start_limit:g} s:\n{self._log_tail()}")
             time.sleep(POLL_SECONDS)
+        raise ServerError(f"{self.name} ended with status {process.returncode}:\n{self._log_tail()}")
 
     def _end(self, signal_number: signal.Signals, limit: float) -> None:
         if self._process is None:
@@ -164,13 +165,9 @@ def free_ports(count: int) -> list[int]:
     A client that reconnects to a killed server may be given the server's own port as its source, and then talks to
     itself and keeps the server from coming back. That happens only to ports inside that range.
     """
-    ports = (port for port in _shuffled(range(20_000, 32_000)) if _is_free(port))
-    return [next(ports) for _ in range(count)]
-
-
-def _shuffled(ports: range) -> Iterator[int]:
-    # Not seeded: test runs side by side should not all try the same port first.
-    return iter(random.SystemRandom().sample(ports, len(ports)))
+    # Shuffled without the tests' seed: runs side by side should not all try the same port first.
+    candidates = random.SystemRandom().sample(PORTS, k=len(PORTS))
+    return list(itertools.islice((port for port in candidates if _is_free(port)), count))
 
 
 def _is_free(port: int) -> bool:

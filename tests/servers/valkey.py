@@ -53,12 +53,6 @@ class ValkeyServer(Server):
             return False
 
 
-def valkey_or_skip(directory: Path) -> ValkeyServer:
-    """A server not yet started; it starts in a tenth of a second, so each test has its own."""
-    skip_without_valkey()
-    return ValkeyServer(directory)
-
-
 def skip_without_valkey() -> None:
     """For a test that starts a ``ValkeyServer`` of its own."""
     try:

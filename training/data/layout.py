@@ -48,7 +48,7 @@ SCHEMA = pa.schema(
 )
 
 
-class InvalidData(ValueError):  # noqa: N818 - as InvalidAlert
+class InvalidData(ValueError):
     """A file or directory that is not what a job needs; its message says what is wrong, and where."""
 
 

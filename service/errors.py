@@ -1,0 +1,25 @@
+"""What can go wrong outside of an alert, told apart by what to do about it. A bad alert is ``InvalidAlert``."""
+
+
+class ServiceError(Exception):
+    """Anything that the service itself raises."""
+
+
+class RegistryUnavailable(ServiceError):
+    """The schema registry did not answer: wait and ask again; the message is neither good nor bad yet."""
+
+
+class TransactionAborted(ServiceError):
+    """Nothing of the batch became visible: rewind to the committed offsets and do it again."""
+
+
+class Misconfigured(ServiceError):
+    """The service cannot start like this; the message says what to change."""
+
+
+class Fatal(ServiceError):
+    """The process must end, with nothing committed: another one has taken its place, or Kafka refuses it for good."""
+
+
+class Overloaded(ServiceError):
+    """The bounded queue before the model is full: the caller may try again later."""

@@ -1,0 +1,239 @@
+"""Recent history by diaObjectId, in Redis or anything that speaks its protocol.
+
+An object's history is a set of points. In Redis it is a string of fixed-size records, one a point: writers append what
+the set does not hold yet, and a reader that finds a point twice keeps what was known first. Appending commutes, so two
+workers need no lock, and doing a batch again changes nothing.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import redis
+from numpy.typing import NDArray
+
+from models.inputs import ragged
+from models.inputs.alert import NO_OBJECT, AlertBatch
+
+log = logging.getLogger(__name__)
+
+IntArray = NDArray[np.int64]
+
+POINT = np.dtype(
+    [
+        ("known_since", "<f8"),
+        ("source_id", "<i8"),
+        ("mjd", "<f8"),
+        ("flux", "<f4"),
+        ("flux_err", "<f4"),
+        ("kind_and_band", "u1"),
+    ]
+)
+"""One point in Redis, 33 bytes. ``kind_and_band``: band code, plus 8 for a detection."""
+
+_DETECTED = 8
+_NOT_ASKED = "not asked yet"
+
+_REPLACE_IF_UNCHANGED = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2])
+else redis.call('APPEND', KEYS[1], ARGV[3]) end
+return redis.call('PEXPIRE', KEYS[1], ARGV[4])
+"""
+
+_SET_IF_LATER = """
+local known = redis.call('HGET', KEYS[1], 'epoch')
+if known and tonumber(known) > tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'result', ARGV[2])
+return redis.call('PEXPIRE', KEYS[1], ARGV[3])
+"""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Alerts with the points that earlier alerts of their objects had carried, and whose history could be read."""
+
+    alerts: AlertBatch
+    full: NDArray[np.bool_]
+    """(N,), False where an alert is as it came: Redis did not answer, or the alert names no object."""
+
+
+class History:
+    """Reads and merges in at most two pipelined round trips a batch. A fault of Redis degrades, and never raises."""
+
+    def __init__(self, client: redis.Redis, *, ttl: timedelta, max_points: int, window_days: float) -> None:
+        self._client = client
+        self._ttl_ms = int(ttl.total_seconds() * 1000)
+        self._max_points = max_points
+        self._window_days = window_days
+        self.fault: str | None = _NOT_ASKED
+        """Why the history cannot be used now; None if it can."""
+
+    def check(self) -> str | None:
+        """Ask Redis whether it can be used; returns and remembers the reason if not."""
+        try:
+            policy = self._client.info("memory").get("maxmemory_policy", "noeviction")
+            evicts = policy != "noeviction"
+            self.fault = f"maxmemory-policy is {policy}: it must be noeviction, or histories vanish" if evicts else None
+        except (redis.RedisError, OSError) as error:
+            self._failed(error)
+        return self.fault
+
+    def complete(self, alerts: AlertBatch) -> Completed:
+        """Each alert with what was known of its object at its epoch; remembers what these alerts tell.
+
+        A cached point counts for an alert if an alert of its epoch or earlier had carried it (``known_since``). The
+        alert's own points come first, so where the two differ its own values stand.
+        """
+        has_object = alerts.dia_object_id != NO_OBJECT
+        ids, object_of_row = np.unique(alerts.dia_object_id, return_inverse=True)
+        told = _told(alerts, object_of_row)
+        try:
+            blobs = self._read(ids)
+            stored = _parsed(blobs)
+            known, fresh = _union(stored, told)
+            self._write(ids, blobs, stored, known, fresh)
+        except (redis.RedisError, OSError) as error:
+            self._failed(error)
+            return Completed(alerts, np.zeros(len(alerts), dtype=np.bool_))
+        self.fault = None
+        offsets = np.searchsorted(known.object, np.arange(len(ids) + 1))
+        return Completed(_extended(alerts, known.points, offsets, object_of_row, self._window_days), has_object)
+
+    def remember(self, results: Sequence[tuple[int, float, dict[str, Any]]]) -> None:
+        """Keep the latest classification of each object: (dia_object_id, epoch, result); the greatest epoch wins.
+
+        To be called when the classifications are committed. A fault loses only this convenience.
+        """
+        try:
+            with self._client.pipeline(transaction=False) as pipeline:
+                for dia_object_id, epoch, result in results:
+                    key = _latest_key(dia_object_id)
+                    pipeline.eval(_SET_IF_LATER, 1, key, repr(epoch), json.dumps(result), self._ttl_ms)
+                pipeline.execute()
+        except (redis.RedisError, OSError) as error:
+            self._failed(error)
+
+    def latest(self, dia_object_id: int) -> dict[str, Any] | None:
+        """The latest classification of an object, None if there is none. Raises redis.RedisError if Redis is away."""
+        result = self._client.hget(_latest_key(dia_object_id), "result")
+        return None if result is None else dict(json.loads(result))
+
+    def _read(self, ids: IntArray) -> list[bytes]:
+        with self._client.pipeline(transaction=False) as pipeline:
+            for dia_object_id in ids.tolist():
+                pipeline.get(_points_key(dia_object_id))
+            return [blob or b"" for blob in pipeline.execute()]
+
+    def _write(self, ids: IntArray, blobs: list[bytes], stored: "_Points", known: "_Points", fresh: "_Points") -> None:
+        """Append what is new, and rewrite a history that has grown past its cap or holds too much twice."""
+        objects = np.arange(len(ids) + 1)
+        n_stored, known_at, fresh_at = (np.searchsorted(points.object, objects) for points in (stored, known, fresh))
+        with self._client.pipeline(transaction=False) as pipeline:
+            for place, dia_object_id in enumerate(ids.tolist()):
+                if dia_object_id == NO_OBJECT:
+                    continue
+                key = _points_key(dia_object_id)
+                new = fresh.points[fresh_at[place] : fresh_at[place + 1]]
+                all_known = known.points[known_at[place] : known_at[place + 1]]
+                n_records = n_stored[place + 1] - n_stored[place] + len(new)
+                if n_records > self._max_points or n_records > 2 * len(all_known):
+                    kept = all_known[np.argsort(all_known["mjd"])[-self._max_points * 3 // 4 :]]
+                    records = (kept.tobytes(), new.tobytes(), self._ttl_ms)
+                    pipeline.eval(_REPLACE_IF_UNCHANGED, 1, key, blobs[place], *records)
+                    continue
+                if len(new):
+                    pipeline.append(key, new.tobytes())
+                pipeline.pexpire(key, self._ttl_ms)
+            pipeline.execute()
+
+    def _failed(self, error: Exception) -> None:
+        if self.fault is None or self.fault == _NOT_ASKED:
+            log.warning("history is not used until Redis answers again: %s", error)
+        self.fault = str(error) or type(error).__name__
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Points (P,) of POINT, and which object each is of, by its place among the batch's objects; sorted by it."""
+
+    object: IntArray
+    points: NDArray[np.void]
+
+
+def _points_key(dia_object_id: int) -> str:
+    return f"points:{dia_object_id}"
+
+
+def _latest_key(dia_object_id: int) -> str:
+    return f"latest:{dia_object_id}"
+
+
+def _parsed(blobs: list[bytes]) -> _Points:
+    counts = np.array([len(blob) // POINT.itemsize for blob in blobs], dtype=np.int64)
+    whole = b"".join(blob[: count * POINT.itemsize] for blob, count in zip(blobs, counts.tolist(), strict=True))
+    return _Points(np.repeat(np.arange(len(blobs)), counts), np.frombuffer(whole, dtype=POINT))
+
+
+def _told(alerts: AlertBatch, object_of_row: IntArray) -> _Points:
+    """What the alerts themselves carry, known since their epochs."""
+    rows = ragged.row_of_each(alerts.offsets)
+    points = np.empty(len(rows), dtype=POINT)
+    points["known_since"] = alerts.epoch[rows]
+    points["source_id"] = alerts.source_id
+    points["mjd"] = alerts.mjd
+    points["flux"] = alerts.flux
+    points["flux_err"] = alerts.flux_err
+    points["kind_and_band"] = alerts.band + _DETECTED * alerts.detected.astype(np.int8)
+    order = np.argsort(object_of_row[rows], kind="stable")
+    return _Points(object_of_row[rows][order], points[order])
+
+
+def _union(stored: _Points, told: _Points) -> tuple[_Points, _Points]:
+    """Every point once, as the earliest alert told it, and those among them that are not stored like that yet.
+
+    Of two alerts of one epoch that differ, the smaller values stand: any rule will do that needs no order of arrival.
+    """
+    objects = np.concatenate([stored.object, told.object])
+    points = np.concatenate([stored.points, told.points])
+    is_told = np.arange(len(points)) >= len(stored.points)
+    kind = points["kind_and_band"] >= _DETECTED
+    values = (points["flux_err"], points["flux"], points["mjd"], points["kind_and_band"], points["known_since"])
+    order = np.lexsort((is_told, *values, points["source_id"], kind, objects))
+    keys = (objects[order], kind[order], points["source_id"][order])
+    kept = order[ragged.first_of_each(*keys)]
+    fresh = kept[is_told[kept]]
+    return _Points(objects[kept], points[kept]), _Points(objects[fresh], points[fresh])
+
+
+def _extended(
+    alerts: AlertBatch, known: NDArray[np.void], offsets: IntArray, object_of_row: IntArray, window_days: float
+) -> AlertBatch:
+    """Alerts with the known points of their objects behind their own, as far as they were known and are recent."""
+    candidates, candidate_offsets = ragged.take(offsets, object_of_row)
+    candidate_rows = ragged.row_of_each(candidate_offsets)
+    points = known[candidates]
+    epoch = alerts.epoch[candidate_rows]
+    age = epoch - points["mjd"]
+    usable = (points["known_since"] <= epoch) & (age >= 0) & (age <= window_days)
+    usable &= alerts.dia_object_id[candidate_rows] != NO_OBJECT
+    points, rows = points[usable], np.concatenate([ragged.row_of_each(alerts.offsets), candidate_rows[usable]])
+    order = np.argsort(rows, kind="stable")
+
+    def behind(own: NDArray[Any], cached: NDArray[Any]) -> NDArray[Any]:
+        joined: NDArray[Any] = np.concatenate([own, cached.astype(own.dtype)])[order]
+        return joined
+
+    return replace(
+        alerts,
+        offsets=ragged.offsets_of(np.bincount(rows, minlength=len(alerts)).astype(np.int64)),
+        mjd=behind(alerts.mjd, points["mjd"]),
+        band=behind(alerts.band, points["kind_and_band"] % _DETECTED),
+        flux=behind(alerts.flux, points["flux"]),
+        flux_err=behind(alerts.flux_err, points["flux_err"]),
+        detected=behind(alerts.detected, points["kind_and_band"] >= _DETECTED),
+        source_id=behind(alerts.source_id, points["source_id"]),
+    )
