@@ -68,6 +68,8 @@ class Classifier:
         calibration: Calibration,
         name: str,
         version: str,
+        provenance: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
         device: str = "cpu",
     ) -> None:
         self.device = torch.device(device)
@@ -76,6 +78,8 @@ class Classifier:
         self.calibration = calibration
         self.name = name
         self.version = version
+        self.provenance = provenance or {}
+        self.metrics = metrics or {}
 
     def classify(self, alerts: AlertBatch) -> Classifications:
         """Each alert by what was known when it was issued."""
@@ -117,12 +121,16 @@ class Classifier:
             return np.where(has_metadata, "lc+md", "lc")
         return np.full(len(has_metadata), "lc" if config.light_curve else "md")
 
-    def save(self, directory: Path, *, provenance: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    def save(self, directory: Path) -> None:
         """Write the artifact: ``weights.safetensors`` and ``model.json``."""
         directory.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         save_file(tensors, directory / _WEIGHTS)
-        description = {
+        (directory / _DESCRIPTION).write_text(json.dumps(self.describe(), indent=1) + "\n")
+
+    def describe(self) -> dict[str, Any]:
+        """All there is to say of the model but its weights, as JSON can hold it."""
+        return {
             "format": _FORMAT,
             "name": self.name,
             "version": self.version,
@@ -133,10 +141,9 @@ class Classifier:
             "bands": list(BANDS),
             "architecture": self.model.config.to_dict(),
             "calibration": {"temperatures": dict(self.calibration.temperatures), "prior": self.calibration.prior},
-            "provenance": dict(provenance),
-            "metrics": dict(metrics),
+            "provenance": dict(self.provenance),
+            "metrics": dict(self.metrics),
         }
-        (directory / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
 
     @classmethod
     def load(cls, directory: Path = DEFAULT_ARTIFACT, *, device: str = "cpu") -> Self:
@@ -153,6 +160,8 @@ class Classifier:
                 calibration=Calibration(**description["calibration"]),
                 name=description["name"],
                 version=description["version"],
+                provenance=description["provenance"],
+                metrics=description["metrics"],
                 device=device,
             )
         except (OSError, SafetensorError) as error:

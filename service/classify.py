@@ -16,6 +16,7 @@ from fastavro.types import Schema
 
 from models.classifier import Classifier, InvalidArtifact
 from models.inputs import avro
+from models.inputs.alert import alert_batch
 from models.inputs.avro import Reading
 from models.inputs.errors import InvalidAlert
 from service import pipeline
@@ -62,7 +63,7 @@ def classify_files(
     done = failures = 0
     placed = (item for file in files for item in read_file(file, schema=schema))
     while batch := list(itertools.islice(placed, BATCH_ALERTS)):
-        answers = pipeline.classify(classifier, [reading for _, _, reading in batch])
+        answers = pipeline.answer(classifier, alert_batch([reading for _, _, reading in batch])).results
         for (file, index, _), answer in zip(batch, answers, strict=True):
             failed = isinstance(answer, InvalidAlert)
             line = {"file": file, "index": index, "error": str(answer)} if failed else answer

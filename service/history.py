@@ -82,8 +82,8 @@ class History:
             self._failed(error)
         return self.fault
 
-    def complete(self, alerts: AlertBatch) -> Completed:
-        """Each alert with what was known of its object at its epoch; remembers what these alerts tell.
+    def complete(self, alerts: AlertBatch, *, remember: bool = True) -> Completed:
+        """Each alert with what was known of its object at its epoch; remembers what these alerts tell, unless told not.
 
         A cached point counts for an alert if an alert of its epoch or earlier had carried it (``known_since``). The
         alert's own points come first, so where the two differ its own values stand.
@@ -95,7 +95,8 @@ class History:
             blobs = self._read(ids)
             stored = _parsed(blobs)
             known, fresh = _union(stored, told)
-            self._write(ids, blobs, stored, known, fresh)
+            if remember:
+                self._write(ids, blobs, stored, known, fresh)
         except (redis.RedisError, OSError) as error:
             self._failed(error)
             return Completed(alerts, np.zeros(len(alerts), dtype=np.bool_))

@@ -1,11 +1,20 @@
-"""A classification as the world reads it."""
+"""A classification as the world reads it: a JSON object, or ELAsTiCC's brokerClassification in Avro."""
 
+import io
+import json
+from pathlib import Path
 from typing import Any
+
+import fastavro
+import fastavro.schema
 
 from models.classifier import Classifications, Classifier
 from models.inputs.alert import NO_OBJECT
 
 Result = dict[str, Any]
+
+SCHEMAS = Path(__file__).parent / "schemas"
+_BROKER_CLASSIFICATION = fastavro.schema.load_schema(str(SCHEMAS / "elasticc.v0_9_1.brokerClassification.avsc"))
 
 
 def results(classifications: Classifications, classifier: Classifier) -> list[Result]:
@@ -28,3 +37,37 @@ def results(classifications: Classifications, classifier: Classifier) -> list[Re
         }
         for row in range(len(alerts))
     ]
+
+
+def broker_classification(
+    result: Result,
+    classifier: Classifier,
+    *,
+    broker: tuple[str, str],
+    published_ms: int,
+    ingested_ms: int,
+    history: str,
+) -> bytes:
+    """One result as an ``elasticc.v0_9_1.brokerClassification`` datum, every class with its probability.
+
+    ``broker`` is name and version; ``published_ms`` the Kafka timestamp of the alert. How it was classified (branches,
+    observations, history) stands in ``classifierParams`` as JSON.
+    """
+    how = {"branches": result["branches"], "nObservations": result["nObservations"], "history": history}
+    record = {
+        "alertId": int(result["alertId"]),
+        "diaSourceId": int(result["diaSourceId"]),
+        "elasticcPublishTimestamp": published_ms,
+        "brokerIngestTimestamp": ingested_ms,
+        "brokerName": broker[0],
+        "brokerVersion": broker[1],
+        "classifierName": result["classifier"],
+        "classifierParams": json.dumps(how),
+        "classifications": [
+            {"classId": class_id, "probability": result["probabilities"][name]}
+            for class_id, name in zip(classifier.taxonomy.class_ids, classifier.taxonomy.names, strict=True)
+        ],
+    }
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, _BROKER_CLASSIFICATION, record)
+    return stream.getvalue()

@@ -1,17 +1,115 @@
 """Settings: the only reader of the environment."""
 
+import os
+import socket
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from dotenv import dotenv_values
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from models.classifier import DEFAULT_ARTIFACT
+from service.errors import Misconfigured
+
+_KAFKA_CONFIG = "KAFKA_CONFIG_"
+_FILE = "_FILE"
 
 
-class Settings(BaseSettings):
-    """What an operator sets, by environment variable or in a ``.env`` file; the README's table says what each does."""
+def _named(name: str, default: Any, description: str, **limits: Any) -> Any:
+    return Field(default, validation_alias=AliasChoices(name), description=description, **limits)
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
 
-    model_dir: Path = DEFAULT_ARTIFACT
-    device: Literal["cpu", "cuda"] = "cpu"
+class Settings(BaseModel):
+    """What an operator sets, by environment variable or in a ``.env`` file.
+
+    ``NAME_FILE`` gives any of them from a file, for secrets; ``KAFKA_CONFIG_X_Y`` is passed to Kafka's clients as
+    ``x.y``. Nothing here is ever logged.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kafka_bootstrap_servers: str | None = _named("KAFKA_BOOTSTRAP_SERVERS", None, "Kafka's addresses, host:port,...")
+    kafka_input_topics: str = _named("KAFKA_INPUT_TOPICS", "alerts", "topics of alerts to read, separated by commas")
+    kafka_output_topic: str = _named("KAFKA_OUTPUT_TOPIC", "classifications", "topic to publish classifications to")
+    kafka_dead_letter_topic: str = _named("KAFKA_DEAD_LETTER_TOPIC", "dead-letters", "topic for what is no alert")
+    kafka_group_id: str = _named("KAFKA_GROUP_ID", "atat-broker", "consumer group that shares the work")
+    kafka_transactional_id: str = _named(
+        "KAFKA_TRANSACTIONAL_ID",
+        f"atat-broker-{socket.gethostname()}",
+        "name of this worker's transactions: its own among the workers, and the same after a restart",
+    )
+    redis_url: str | None = _named("REDIS_URL", None, "Redis or Valkey for the history; none: every alert is alone")
+    history_days: float = _named("HISTORY_DAYS", 395.0, "how long an object's history outlives its last alert", gt=0)
+    history_points: int = _named("HISTORY_POINTS", 2000, "at most this many points of history an object", ge=10)
+    schema_registry_url: str | None = _named("SCHEMA_REGISTRY_URL", None, "registry for ids that are not bundled")
+    model_dir: Path = _named("MODEL_DIR", DEFAULT_ARTIFACT, "directory of the model")
+    device: Literal["cpu", "cuda"] = _named("DEVICE", "cpu", "where the model runs; cuda without a GPU is an error")
+    broker_name: str = _named("BROKER_NAME", "ATAT Broker", "brokerName of the classifications")
+    batch_tokens: int = _named("BATCH_TOKENS", 16_384, "a transaction closes at this many points", ge=1)
+    batch_alerts: int = _named("BATCH_ALERTS", 1024, "... or at this many alerts", ge=1)
+    batch_seconds: float = _named("BATCH_SECONDS", 0.05, "... or this long after its first alert came", gt=0)
+    drain_seconds: float = _named("DRAIN_SECONDS", 20.0, "at most this long from a stop signal to the end", gt=0)
+    http_host: str = _named("HTTP_HOST", "127.0.0.1", "address that the HTTP API listens on")
+    http_port: int | None = _named("HTTP_PORT", 8000, "its port; none for a worker without HTTP", ge=0, le=65_535)
+    http_queue: int = _named("HTTP_QUEUE", 32, "HTTP requests that may wait for the model; more are told 429", ge=1)
+    http_max_objects: int = _named("HTTP_MAX_OBJECTS", 1000, "objects in one HTTP request; more are told 413", ge=1)
+    http_max_bytes: int = _named("HTTP_MAX_BYTES", 16 * 2**20, "bytes of one HTTP request; more are told 413", ge=1)
+    kafka_config: Mapping[str, SecretStr] = Field(default_factory=dict, description="KAFKA_CONFIG_*, as x.y")
+
+    @property
+    def input_topics(self) -> list[str]:
+        """The topics to read."""
+        return [topic.strip() for topic in self.kafka_input_topics.split(",") if topic.strip()]
+
+    @property
+    def history_ttl(self) -> timedelta:
+        """How long a history outlives its last alert."""
+        return timedelta(days=self.history_days)
+
+    def kafka_clients(self) -> dict[str, Any]:
+        """What every Kafka client is configured with, less what the service itself must decide."""
+        passed = {name: secret.get_secret_value() for name, secret in self.kafka_config.items()}
+        return {**passed, "bootstrap.servers": self.kafka_bootstrap_servers}
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Settings from these variables, or from ``.env`` and the process's own. Raises Misconfigured."""
+        if environment is None:
+            written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+            environment = {**written, **os.environ}
+        values: dict[str, Any] = {name: value for name, value in _with_files(environment).items() if value != ""}
+        if values.get("HTTP_PORT") == "none":
+            values["HTTP_PORT"] = None
+        values["kafka_config"] = {
+            name.removeprefix(_KAFKA_CONFIG).lower().replace("_", "."): value
+            for name, value in values.items()
+            if name.startswith(_KAFKA_CONFIG)
+        }
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:  # its own text would quote the values, secrets among them
+            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise Misconfigured(wrong) from None
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """Every environment variable and what it is for."""
+        named = {name: field for name, field in cls.model_fields.items() if name != "kafka_config"}
+        return {name.upper(): field.description or "" for name, field in named.items()}
+
+
+def _with_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables, each NAME_FILE replaced by NAME with what is in the file."""
+    known = set(Settings.variables())
+    values = dict(environment)
+    for variable, path in environment.items():
+        name = variable.removesuffix(_FILE)
+        if variable.endswith(_FILE) and (name in known or name.startswith(_KAFKA_CONFIG)):
+            try:
+                values[name] = Path(path).read_text().strip()
+            except OSError as error:
+                raise Misconfigured(f"{variable}: {path} cannot be read: {error.strerror}") from error
+            values.pop(variable)
+    return values

@@ -280,7 +280,8 @@ class Trainer:
             },
         }
         artifact = self.directory / self.experiment.name
-        classifier.save(artifact, provenance=provenance, metrics=metrics)
+        classifier.provenance, classifier.metrics = provenance, metrics
+        classifier.save(artifact)
         (self.directory / "history.json").write_text(json.dumps(self.history, indent=1) + "\n")
         return artifact
 

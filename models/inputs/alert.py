@@ -4,9 +4,9 @@ A survey's record becomes raw columns (wire units, NaN for null), and raw column
 usable points). A faster decoder fills the same raw columns another way; everything after them is shared.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,41 +143,85 @@ class Decoded:
     invalid: Mapping[int, InvalidAlert]
     """The other messages' reasons, by position."""
 
+    @property
+    def count(self) -> int:
+        """How many messages there were."""
+        return len(self.messages) + len(self.invalid)
+
+
+def joined(parts: Sequence[Decoded]) -> Decoded:
+    """What became of the messages of several parts, at least one, one after the other."""
+    before = np.cumsum([0, *(part.count for part in parts)]).tolist()
+    return Decoded(
+        alerts=concatenated([part.alerts for part in parts]),
+        messages=np.concatenate([part.messages + start for part, start in zip(parts, before, strict=False)]),
+        invalid={
+            position + start: reason
+            for part, start in zip(parts, before, strict=False)
+            for position, reason in part.invalid.items()
+        },
+    )
+
 
 def alert_batch(readings: Sequence[Reading | InvalidAlert]) -> Decoded:
     """Messages as read by ``avro`` -> an AlertBatch of the good ones. A bad alert costs itself only."""
-    raw = _RawColumns()
-    invalid: dict[int, InvalidAlert] = {}
-    for position, reading in enumerate(readings):
-        try:
-            _append(raw, position, _the_one_reading(reading))
-        except InvalidAlert as reason:
-            invalid[position] = reason
-    return _usable(raw, invalid)
+    return _batch(readings, lambda reading: _alert_row(_the_one_reading(reading)))
+
+
+def object_batch(objects: Sequence[Mapping[str, Any]]) -> Decoded:
+    """Objects as the HTTP API takes them, in Rubin's spelling, nJy -> an AlertBatch of the good ones.
+
+    Each has ``diaObjectId`` or null, equally long ``mjd``, ``band``, ``psfFlux``, ``psfFluxErr`` and ``detected``, and
+    ``metadata`` by column name. Its epoch is that of its last point.
+    """
+    return _batch(objects, _object_row)
 
 
 # --- survey records -> raw columns -----------------------------------------------------------------------------
 
 
-@dataclass
-class _RawColumns:
-    """Alerts as the wire has them: nJy, NaN for null, every point. Row columns (N), point columns (P)."""
+class _Point(NamedTuple):
+    """One point as the wire has it: nJy, NaN for null."""
 
-    message: list[int] = field(default_factory=list)
-    alert_id: list[int] = field(default_factory=list)
-    dia_source_id: list[int] = field(default_factory=list)
-    dia_object_id: list[int] = field(default_factory=list)
-    epoch: list[float] = field(default_factory=list)
-    metadata: list[list[float]] = field(default_factory=list)
-    has_metadata: list[bool] = field(default_factory=list)
-    length: list[int] = field(default_factory=list)
-    mjd: list[float] = field(default_factory=list)
-    band: list[int] = field(default_factory=list)
-    psf_flux: list[float] = field(default_factory=list)
-    psf_flux_err: list[float] = field(default_factory=list)
-    detected: list[bool] = field(default_factory=list)
-    saturated: list[bool] = field(default_factory=list)
-    source_id: list[int] = field(default_factory=list)
+    mjd: float
+    band: int
+    psf_flux: float
+    psf_flux_err: float
+    detected: bool
+    saturated: bool
+    source_id: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One alert as the wire has it, every point of it."""
+
+    alert_id: int
+    dia_source_id: int
+    dia_object_id: int
+    epoch: float
+    metadata: list[float]
+    has_metadata: bool
+    points: list[_Point]
+
+
+T = TypeVar("T")
+
+
+def _batch(items: Iterable[T], row_of: Callable[[T], _Row]) -> Decoded:
+    """Rows of the good items; a bad one is left out with its reason."""
+    rows: dict[int, _Row] = {}
+    invalid: dict[int, InvalidAlert] = {}
+    for position, item in enumerate(items):
+        try:
+            rows[position] = row_of(item)
+        except InvalidAlert as reason:
+            invalid[position] = reason
+        except KeyError as missing:
+            invalid[position] = InvalidAlert(f"not an alert: no field {missing}")
+        except (AttributeError, TypeError, ValueError, OverflowError) as wrong:  # a container may hold anything
+            invalid[position] = InvalidAlert(f"not an alert: {wrong}")
+    return _usable(_raw_columns(rows), invalid)
 
 
 @dataclass(frozen=True)
@@ -223,61 +267,68 @@ def _implausible(record: Record) -> bool:
     return bool(alert_batch([{"trial": record}]).invalid)
 
 
-def _append(raw: _RawColumns, position: int, record: Record) -> None:
-    """Add one alert to the columns, or raise InvalidAlert and leave them as they were."""
+def _alert_row(record: Record) -> _Row:
     trigger = record.get("diaSource")
     if not isinstance(trigger, dict):
         raise InvalidAlert(f"not an alert: no diaSource among {', '.join(sorted(record)) or 'no fields'}")
     spelling = _ELASTICC if _ELASTICC.mjd in trigger else _RUBIN
+    sources = [trigger, *(record.get("prvDiaSources") or ())]
+    forced = record.get("prvDiaForcedSources") or ()
+    points = [_point(source, spelling, detected=True, id_=source["diaSourceId"]) for source in sources]
+    points += [_point(source, spelling, detected=False, id_=source["diaForcedSourceId"]) for source in forced]
+    dia_source_id = _int64(trigger["diaSourceId"])
     dia_object = record.get("diaObject")
-    try:
-        sources = [trigger, *(record.get("prvDiaSources") or ())]
-        forced = record.get("prvDiaForcedSources") or ()
-        points = [_point(source, spelling, id_field="diaSourceId") for source in sources]
-        points += [_point(source, spelling, id_field="diaForcedSourceId") for source in forced]
-        dia_source_id = _int64(trigger["diaSourceId"])
-        alert_id = _int64(record.get("alertId", dia_source_id))
-        dia_object_id = _int64((dia_object or trigger)["diaObjectId"] or NO_OBJECT)
-        values = _metadata_of(dia_object)
-        metadata_row = metadata.row(values)
-    except InvalidAlert:
-        raise
-    except KeyError as missing:
-        raise InvalidAlert(f"not an alert: no field {missing}") from missing
-    except (AttributeError, TypeError, ValueError, OverflowError) as wrong:  # a container may spell anything
-        raise InvalidAlert(f"not an alert: {wrong}") from wrong
-
-    raw.message.append(position)
-    raw.alert_id.append(alert_id)
-    raw.dia_source_id.append(dia_source_id)
-    raw.dia_object_id.append(dia_object_id)
-    raw.epoch.append(points[0][0])
-    raw.metadata.append(metadata_row)
-    raw.has_metadata.append(bool(values))
-    raw.length.append(len(points))
-    mjd, band, flux, flux_err, saturated, source_id = zip(*points, strict=True)
-    raw.mjd.extend(mjd)
-    raw.band.extend(band)
-    raw.psf_flux.extend(flux)
-    raw.psf_flux_err.extend(flux_err)
-    raw.saturated.extend(saturated)
-    raw.source_id.extend(source_id)
-    raw.detected.extend([True] * len(sources) + [False] * len(forced))
+    values = _metadata_of(dia_object)
+    return _Row(
+        alert_id=_int64(record.get("alertId", dia_source_id)),
+        dia_source_id=dia_source_id,
+        dia_object_id=_int64((dia_object or trigger)["diaObjectId"] or NO_OBJECT),
+        epoch=points[0].mjd,
+        metadata=metadata.row(values),
+        has_metadata=bool(values),
+        points=points,
+    )
 
 
-def _point(
-    source: Mapping[str, Any], spelling: _Spelling, *, id_field: str
-) -> tuple[float, int, float, float, bool, int]:
+def _object_row(values: Mapping[str, Any]) -> _Row:
+    columns = ("mjd", "band", "psfFlux", "psfFluxErr", "detected")
+    points = [
+        # Ids of their own, below zero: they meet cached points by visit, never by id.
+        _point(
+            {_RUBIN.mjd: mjd, _RUBIN.band: band, _RUBIN.flux: flux, _RUBIN.flux_err: flux_err},
+            _RUBIN,
+            detected=detected,
+            id_=-place,
+        )
+        for place, (mjd, band, flux, flux_err, detected) in enumerate(
+            zip(*(values[name] for name in columns), strict=True), start=1
+        )
+    ]
+    if not points:
+        raise InvalidAlert("no observation")
+    return _Row(
+        alert_id=0,
+        dia_source_id=0,
+        dia_object_id=_int64(int(values["diaObjectId"] or NO_OBJECT)),
+        epoch=max(point.mjd for point in points),
+        metadata=metadata.row(values["metadata"]),
+        has_metadata=bool(values["metadata"]),
+        points=points,
+    )
+
+
+def _point(source: Mapping[str, Any], spelling: _Spelling, *, detected: bool, id_: int) -> _Point:
     flux, flux_err, band = source[spelling.flux], source[spelling.flux_err], source[spelling.band]
     if band is not None and band not in _BAND_CODE:
         raise InvalidAlert(f"unknown band {band!r}; known are {', '.join(BANDS)}")
-    return (
-        float(source[spelling.mjd]),
-        _NO_BAND if band is None else _BAND_CODE[band],
-        np.nan if flux is None else float(flux),
-        np.nan if flux_err is None else float(flux_err),
-        any(source.get(flag) for flag in _SATURATED),
-        _int64(source[id_field]),
+    return _Point(
+        mjd=float(source[spelling.mjd]),
+        band=_NO_BAND if band is None else _BAND_CODE[band],
+        psf_flux=np.nan if flux is None else float(flux),
+        psf_flux_err=np.nan if flux_err is None else float(flux_err),
+        detected=detected,
+        saturated=any(source.get(flag) for flag in _SATURATED),
+        source_id=_int64(id_),
     )
 
 
@@ -305,56 +356,98 @@ def _metadata_of(dia_object: Mapping[str, Any] | None) -> dict[str, float | None
 # --- raw columns -> AlertBatch ---------------------------------------------------------------------------------
 
 
-def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert]) -> Decoded:
-    offsets = ragged.offsets_of(np.array(raw.length, dtype=np.int64))
-    mjd = np.array(raw.mjd, dtype=np.float64)
-    band = np.array(raw.band, dtype=np.int8)
-    detected = np.array(raw.detected, dtype=np.bool_)
-    with np.errstate(over="ignore", invalid="ignore"):
-        flux = (np.array(raw.psf_flux, dtype=np.float64) * FLUXCAL_PER_NJY).astype(np.float32)
-        flux_err = (np.array(raw.psf_flux_err, dtype=np.float64) * FLUXCAL_PER_NJY).astype(np.float32)
-    saturated = _whole_epochs(offsets, mjd, band, np.array(raw.saturated, dtype=np.bool_))
+@dataclass(frozen=True)
+class _RawColumns:
+    """Rows as arrays, still as the wire has them: what a faster decoder would fill by other means."""
 
+    message: IntArray
+    alert_id: IntArray
+    dia_source_id: IntArray
+    dia_object_id: IntArray
+    epoch: NDArray[np.float64]
+    metadata: NDArray[np.float64]
+    has_metadata: NDArray[np.bool_]
+    offsets: IntArray
+    mjd: NDArray[np.float64]
+    band: NDArray[np.int8]
+    psf_flux: NDArray[np.float64]
+    """[nJy]"""
+    psf_flux_err: NDArray[np.float64]
+    """[nJy]"""
+    detected: NDArray[np.bool_]
+    saturated: NDArray[np.bool_]
+    source_id: IntArray
+
+
+def _raw_columns(rows: Mapping[int, _Row]) -> _RawColumns:
+    values = list(rows.values())
+    mjd, band, flux, flux_err, detected, saturated, source_id = (
+        zip(*(point for row in values for point in row.points), strict=True) if values else ((),) * len(_Point._fields)
+    )
+    return _RawColumns(
+        message=np.array(list(rows), dtype=np.int64),
+        alert_id=np.array([row.alert_id for row in values], dtype=np.int64),
+        dia_source_id=np.array([row.dia_source_id for row in values], dtype=np.int64),
+        dia_object_id=np.array([row.dia_object_id for row in values], dtype=np.int64),
+        epoch=np.array([row.epoch for row in values], dtype=np.float64),
+        metadata=np.array([row.metadata for row in values], dtype=np.float64).reshape(-1, len(metadata.COLUMNS)),
+        has_metadata=np.array([row.has_metadata for row in values], dtype=np.bool_),
+        offsets=ragged.offsets_of(np.array([len(row.points) for row in values], dtype=np.int64)),
+        mjd=np.array(mjd, dtype=np.float64),
+        band=np.array(band, dtype=np.int8),
+        psf_flux=np.array(flux, dtype=np.float64),
+        psf_flux_err=np.array(flux_err, dtype=np.float64),
+        detected=np.array(detected, dtype=np.bool_),
+        saturated=np.array(saturated, dtype=np.bool_),
+        source_id=np.array(source_id, dtype=np.int64),
+    )
+
+
+def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert]) -> Decoded:
+    """Units, and what of it can be used; a row with an absurd point, or with none left, joins the invalid."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        flux = (raw.psf_flux * FLUXCAL_PER_NJY).astype(np.float32)
+        flux_err = (raw.psf_flux_err * FLUXCAL_PER_NJY).astype(np.float32)
+    rows = ragged.row_of_each(raw.offsets)
+    messages = raw.message.tolist()
     absurd = (
-        (~((mjd >= MJD_RANGE[0]) & (mjd <= MJD_RANGE[1])), "a time that no survey has (mjd {0})", mjd),
+        (~((raw.mjd >= MJD_RANGE[0]) & (raw.mjd <= MJD_RANGE[1])), "a time that no survey has (mjd {0})", raw.mjd),
         (np.isinf(flux), "a flux that is not finite ({0})", flux),
         (np.isinf(flux_err), "a flux error that is not finite ({0})", flux_err),
         (flux_err <= 0, "a flux error that is not positive ({0})", flux_err),
     )
-    measured = ~np.isnan(flux) & ~np.isnan(flux_err) & (band != _NO_BAND)
-    usable = measured & ~saturated
-    rows = ragged.row_of_each(offsets)
     for wrong, reason, values in absurd:
         for point in np.flatnonzero(wrong):
-            invalid.setdefault(raw.message[rows[point]], InvalidAlert(reason.format(values[point])))
-    counts = np.bincount(rows[usable], minlength=len(raw.length))
+            invalid.setdefault(messages[rows[point]], InvalidAlert(reason.format(values[point])))
+    saturated = _whole_visits(raw.offsets, raw.mjd, raw.band, raw.saturated)
+    usable = ~np.isnan(flux) & ~np.isnan(flux_err) & (raw.band != _NO_BAND) & ~saturated
+    counts = np.diff(ragged.keep(raw.offsets, usable))
     for row in np.flatnonzero(counts == 0):
-        lost = saturated[offsets[row] : offsets[row + 1]].sum()
-        reason = f"no usable observation: {lost} saturated, {raw.length[row] - lost} without flux, error or band"
-        invalid.setdefault(raw.message[row], InvalidAlert(reason))
+        lost = saturated[raw.offsets[row] : raw.offsets[row + 1]]
+        why = f"{lost.sum()} saturated, {(~lost).sum()} without flux, error or band"
+        invalid.setdefault(messages[row], InvalidAlert(f"no usable observation: {why}"))
 
-    message = np.array(raw.message, dtype=np.int64)
-    good = np.array([position not in invalid for position in raw.message], dtype=np.bool_)
+    good = np.array([message not in invalid for message in messages], dtype=np.bool_)
     kept = usable & good[rows]
-    batch = AlertBatch(
-        alert_id=np.array(raw.alert_id, dtype=np.int64)[good],
-        dia_source_id=np.array(raw.dia_source_id, dtype=np.int64)[good],
-        dia_object_id=np.array(raw.dia_object_id, dtype=np.int64)[good],
-        epoch=np.array(raw.epoch, dtype=np.float64)[good],
-        metadata=metadata.clean(np.array(raw.metadata, dtype=np.float64).reshape(-1, len(metadata.COLUMNS))[good]),
-        has_metadata=np.array(raw.has_metadata, dtype=np.bool_)[good],
-        offsets=ragged.offsets_of(counts[good].astype(np.int64)),
-        mjd=mjd[kept],
-        band=band[kept],
+    alerts = AlertBatch(
+        alert_id=raw.alert_id[good],
+        dia_source_id=raw.dia_source_id[good],
+        dia_object_id=raw.dia_object_id[good],
+        epoch=raw.epoch[good],
+        metadata=metadata.clean(raw.metadata[good]),
+        has_metadata=raw.has_metadata[good],
+        offsets=ragged.offsets_of(counts[good]),
+        mjd=raw.mjd[kept],
+        band=raw.band[kept],
         flux=flux[kept],
         flux_err=flux_err[kept],
-        detected=detected[kept],
-        source_id=np.array(raw.source_id, dtype=np.int64)[kept],
+        detected=raw.detected[kept],
+        source_id=raw.source_id[kept],
     )
-    return Decoded(alerts=batch, messages=message[good], invalid=invalid)
+    return Decoded(alerts=alerts, messages=raw.message[good], invalid=invalid)
 
 
-def _whole_epochs(
+def _whole_visits(
     offsets: IntArray, mjd: NDArray[np.float64], band: NDArray[np.int8], flagged: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Spread a flag to every point of the same visit: forced photometry has no flags, but sees the same pixels."""

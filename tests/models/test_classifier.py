@@ -65,7 +65,8 @@ def test_the_batch_an_alert_is_in_does_not_change_its_probabilities(monkeypatch:
 
 def test_a_saved_model_answers_as_before(tmp_path: Path) -> None:
     calibrated = _classifier(Calibration(temperatures={"mix": 2.0, "lc": 1.5}, prior="uniform"))
-    calibrated.save(tmp_path / "toy", provenance={"sources": ["test"]}, metrics={})
+    calibrated.provenance = {"sources": ["test"]}
+    calibrated.save(tmp_path / "toy")
     loaded = Classifier.load(tmp_path / "toy")
     batch = alerts.batch(*_alerts())
     np.testing.assert_array_equal(
@@ -73,11 +74,12 @@ def test_a_saved_model_answers_as_before(tmp_path: Path) -> None:
     )
     assert (loaded.name, loaded.version, loaded.taxonomy) == ("toy", "1", TAXONOMY)
     assert loaded.calibration == calibrated.calibration
+    assert loaded.describe() == calibrated.describe()
     assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == ["model.json", "weights.safetensors"]
 
 
 def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
-    _classifier().save(tmp_path / "toy", provenance={}, metrics={})
+    _classifier().save(tmp_path / "toy")
     description = json.loads((tmp_path / "toy" / "model.json").read_text())
     (tmp_path / "empty").mkdir()
     broken = {"format": 99}, {"architecture": {"n_classes": 3, "depth": 8}}, {"classes": [{"id": 1}]}

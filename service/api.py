@@ -1,0 +1,252 @@
+"""The HTTP API: the stream's road for objects in JSON and alerts in Avro; health, metrics and the model beside it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
+from typing import Annotated, Any
+
+import redis
+from fastapi import FastAPI, HTTPException, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
+
+from models.inputs import avro
+from models.inputs.alert import AlertBatch, Decoded, alert_batch, object_batch
+from models.inputs.errors import InvalidAlert
+from models.inputs.metadata import COLUMNS
+from service import pipeline
+from service.errors import Overloaded
+from service.health import Health
+from service.history import Completed, History
+from service.inference import Inference, Priority
+from service.metrics import Metrics
+from service.outputs import Result
+from service.settings import Settings
+
+_STALLED_SECONDS = 60.0
+"""A loop that has not turned for so long is dead: no call in it waits longer."""
+
+_EXAMPLE: dict[str, Any] = {
+    "objects": [
+        {
+            "diaObjectId": "1344072",
+            "mjd": [60918.1, 60918.3, 60921.2],
+            "band": ["r", "i", "r"],
+            "psfFlux": [2630.1, 2410.0, 3105.5],
+            "psfFluxErr": [162.4, 190.2, 158.0],
+            "detected": [True, True, True],
+            "metadata": {"mwebv": 0.07, "hostgal_zphot": 0.34, "hostgal_zphot_err": 0.04},
+        }
+    ]
+}
+
+Band = Annotated[str, Field(pattern="^[ugrizyY]$")]
+DiaObjectId = Annotated[str, Field(pattern=r"^-?\d{1,19}$", description="64-bit id as a decimal string")]
+
+
+class ObjectBody(BaseModel):
+    """One object: its light curve in nJy, and what is known of its host by ELAsTiCC's column names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    diaObjectId: DiaObjectId | None = None  # noqa: N815 - the wire\'s spelling
+    mjd: list[FiniteFloat] = Field(min_length=1, description="TAI days")
+    band: list[Band]
+    psfFlux: list[float | None] = Field(description="difference flux [nJy]; null: not measured")  # noqa: N815
+    psfFluxErr: list[float | None] = Field(description="[nJy]")  # noqa: N815
+    detected: list[bool]
+    metadata: dict[str, float | None] = Field(default_factory=dict, description="empty: light curve only")
+
+    @field_validator("metadata")
+    @classmethod
+    def _known_columns(cls, values: dict[str, float | None]) -> dict[str, float | None]:
+        unknown = values.keys() - set(COLUMNS)
+        if unknown:
+            raise ValueError(f"no such metadata column: {', '.join(sorted(unknown))}")
+        return values
+
+    @model_validator(mode="after")
+    def _equally_long(self) -> "ObjectBody":
+        lengths = {name: len(getattr(self, name)) for name in ("mjd", "band", "psfFlux", "psfFluxErr", "detected")}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"the lists must be equally long: {lengths}")
+        return self
+
+
+class ClassifyBody(BaseModel):
+    """What ``POST /v1/classify`` takes as JSON."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _EXAMPLE})
+
+    objects: list[ObjectBody]
+
+
+class Api:
+    """What the endpoints need, and what they do; ``create_app`` gives them their addresses."""
+
+    def __init__(
+        self, settings: Settings, *, inference: Inference, history: History | None, metrics: Metrics, health: Health
+    ) -> None:
+        self.settings = settings
+        self.inference = inference
+        self.history = history
+        self.metrics = metrics
+        self.health = health
+
+    def classify(self, decoded: Decoded, *, with_history: bool) -> list[Mapping[str, Any]]:
+        """Results in order; an object that cannot be classified says why in its place."""
+        classifier = self.inference.classifier
+        complete = self._with_history if with_history else pipeline.alone
+        answers = pipeline.answer(classifier, decoded, complete=complete, infer=self._infer)
+        return [
+            {"index": index, "error": str(result)} if isinstance(result, InvalidAlert) else result
+            for index, result in enumerate(answers.results)
+        ]
+
+    def _infer(self, alerts: AlertBatch) -> Any:
+        return self.inference.classify(alerts, Priority.HTTP).result()
+
+    def _with_history(self, alerts: AlertBatch) -> Completed:
+        if self.history is None:
+            raise HTTPException(503, "there is no history: REDIS_URL is not set")
+        completed = self.history.complete(alerts, remember=False)
+        if self.history.fault is not None:
+            raise HTTPException(503, f"the history cannot be read: {self.history.fault}")
+        return completed
+
+    def latest(self, dia_object_id: int) -> Result:
+        """The latest classification that the stream committed."""
+        if self.history is None:
+            raise HTTPException(503, "there is no history: REDIS_URL is not set")
+        try:
+            result = self.history.latest(dia_object_id)
+        except (redis.RedisError, OSError) as error:
+            raise HTTPException(503, "the history cannot be read now") from error
+        if result is None:
+            raise HTTPException(404, f"no classification of object {dia_object_id} is known")
+        return result
+
+    async def body(self, request: Request) -> bytes:
+        """The request's body, refused as soon as it is too long."""
+        data = bytearray()
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > self.settings.http_max_bytes:
+                raise HTTPException(413, f"more than {self.settings.http_max_bytes} bytes")
+        return bytes(data)
+
+    def decoded(self, data: bytes, content_type: str) -> Decoded:
+        """A request's alerts, in Avro or JSON."""
+        kind = content_type.split(";", maxsplit=1)[0].strip().lower()
+        if kind == "application/avro":
+            readings = list(avro.readings(data))
+            self._check_number(len(readings))
+            return alert_batch(readings)
+        if kind not in {"application/json", ""}:
+            raise HTTPException(415, "application/json or application/avro")
+        try:
+            objects = ClassifyBody.model_validate_json(data).objects
+        except ValidationError as error:
+            raise HTTPException(422, _problems(error)) from error
+        self._check_number(len(objects))
+        return object_batch([body.model_dump() for body in objects])
+
+    def _check_number(self, count: int) -> None:
+        if count > self.settings.http_max_objects:
+            raise HTTPException(413, f"{count} objects; at most {self.settings.http_max_objects} in one request")
+
+
+def create_app(api: Api) -> FastAPI:
+    """The application. Everything it talks to is in ``api``."""
+    app = FastAPI(
+        title="ATAT Broker",
+        summary="Class probabilities of survey alerts",
+        description="Fluxes are difference fluxes in nJy (AB zero point 31.4), times TAI MJD, ids decimal strings.",
+    )
+
+    @app.middleware("http")
+    async def count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        route = request.scope.get("route")
+        path = getattr(route, "path", "other")
+        api.metrics.http_requests.labels(path, response.status_code).inc()
+        return response
+
+    @app.exception_handler(Overloaded)
+    async def overloaded(_: Request, error: Overloaded) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=429, headers={"Retry-After": "1"})
+
+    @app.post("/v1/classify", openapi_extra=_CLASSIFY_REQUEST, responses=_CLASSIFY_RESPONSES)
+    async def classify(request: Request, history: bool = False) -> dict[str, Any]:
+        """Classify objects (JSON) or alerts (Avro: container, Confluent-framed or bare), in order.
+
+        Writes nothing. With ``history=true``, completed with what the stream has seen of the same objects.
+        """
+        if not api.health.warm or api.health.draining:
+            raise HTTPException(503, "not ready" if not api.health.draining else "shutting down")
+        data = await api.body(request)
+        decoded = await run_in_threadpool(api.decoded, data, request.headers.get("content-type", ""))
+        return {"results": await run_in_threadpool(api.classify, decoded, with_history=history)}
+
+    @app.get("/v1/objects/{diaObjectId}", responses={404: _DETAIL, 503: _DETAIL})
+    def latest(diaObjectId: Annotated[int, Path(ge=-(2**63), lt=2**63, examples=["1344072"])]) -> dict[str, Any]:  # noqa: N803
+        """The latest classification of an object that the stream has published."""
+        return api.latest(diaObjectId)
+
+    @app.get("/v1/model")
+    def model() -> dict[str, Any]:
+        """The model that answers: classes, architecture, calibration and its prior, provenance, metrics."""
+        return api.inference.classifier.describe()
+
+    @app.get("/healthz", responses={503: _DETAIL})
+    def healthz() -> dict[str, str]:
+        """Alive: the worker's loop turns. Says nothing of Kafka or Redis: restarting would not mend those."""
+        still = monotonic() - api.health.turned
+        if still > _STALLED_SECONDS:
+            raise HTTPException(503, f"the loop has not turned for {still:.0f} s")
+        return {"status": "alive"}
+
+    @app.get("/readyz", responses={503: {"description": "not ready, and why"}})
+    def readyz(response: Response) -> dict[str, Any]:
+        """Ready: the model is warm and partitions are assigned. Without its history the service is degraded."""
+        reasons = api.health.unready()
+        response.status_code = 503 if reasons else 200
+        status = "degraded" if api.health.history else "ready"
+        return {"status": "unready" if reasons else status, "reasons": reasons, "history": api.health.history or "ok"}
+
+    @app.get("/metrics", response_class=Response)
+    def metrics() -> Response:
+        """Prometheus metrics."""
+        api.metrics.ready.set(not api.health.unready())
+        return Response(generate_latest(api.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _problems(error: ValidationError) -> list[dict[str, Any]]:
+    return [{"loc": list(one["loc"]), "msg": one["msg"], "type": one["type"]} for one in error.errors()]
+
+
+_DETAIL: dict[str, Any] = {
+    "description": "why not",
+    "content": {"application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}},
+}
+
+_CLASSIFY_REQUEST: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": ClassifyBody.model_json_schema(), "example": _EXAMPLE},
+            "application/avro": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+_CLASSIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    413: {"description": "too many bytes or objects"},
+    415: {"description": "neither JSON nor Avro"},
+    422: {"description": "JSON that is not of this form"},
+    429: {"description": "too many requests wait for the model: try again"},
+    503: {"description": "not ready, shutting down, or no history to read"},
+}

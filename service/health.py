@@ -1,0 +1,35 @@
+"""What the service says of itself, gathered by whoever knows and read by the HTTP endpoints."""
+
+from dataclasses import dataclass, field
+from time import monotonic
+
+
+@dataclass
+class Health:
+    """Facts, each written by one thread; reading needs no lock."""
+
+    warm: bool = False
+    """The model has answered once."""
+    joined: bool = False
+    """Partitions are assigned, or the group was joined and has none for this worker."""
+    draining: bool = False
+    kafka: str | None = None
+    """Why Kafka cannot be used now."""
+    registry: str | None = None
+    """Why the schema registry cannot be used now."""
+    history: str | None = None
+    """Why the history cannot be used now: this degrades, and does not make unready."""
+    stopped: dict[str, str] = field(default_factory=dict)
+    """Partitions that wait for an operator, and why."""
+    turned: float = field(default_factory=monotonic)
+    """When the worker's loop last turned."""
+
+    def unready(self) -> list[str]:
+        """Why the service is not ready; empty if it is."""
+        reasons = [] if self.warm else ["the model is not warm"]
+        reasons += [] if self.joined else ["not joined to the group"]
+        reasons += ["draining"] if self.draining else []
+        reasons += [f"Kafka: {self.kafka}"] if self.kafka else []
+        reasons += [f"schema registry: {self.registry}"] if self.registry else []
+        reasons += [f"partition {name}: {why}" for name, why in self.stopped.items()]
+        return reasons

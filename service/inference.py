@@ -1,0 +1,71 @@
+"""One model, two kinds of callers: the stream goes first, HTTP waits in a bounded queue."""
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from enum import IntEnum
+from time import perf_counter
+
+from models.classifier import Classifications, Classifier
+from models.inputs.alert import AlertBatch
+from service.errors import Overloaded
+from service.metrics import Metrics
+
+
+class Priority(IntEnum):
+    """Smaller goes first; the end comes after everything that waits."""
+
+    STREAM = 0
+    HTTP = 1
+    END = 2
+
+
+class Inference:
+    """Runs a Classifier in a thread of its own, one batch at a time, in order of priority and then of arrival."""
+
+    def __init__(self, classifier: Classifier, metrics: Metrics, *, max_waiting: int) -> None:
+        self.classifier = classifier
+        self._metrics = metrics
+        self._room = threading.BoundedSemaphore(max_waiting)
+        self._arrival = itertools.count()
+        self._waiting: queue.PriorityQueue[tuple[Priority, int, Callable[[], None]]] = queue.PriorityQueue()
+        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
+        self._thread.start()
+
+    def classify(self, alerts: AlertBatch, priority: Priority = Priority.STREAM) -> "Future[Classifications]":
+        """Queue a batch. Raises Overloaded if too many HTTP requests wait already; the stream always gets in."""
+        if priority is Priority.HTTP and not self._room.acquire(blocking=False):
+            raise Overloaded("too many requests are waiting for the model")
+        answer: Future[Classifications] = Future()
+        queued = perf_counter()
+
+        def job() -> None:
+            if priority is Priority.HTTP:
+                self._room.release()
+            if not answer.set_running_or_notify_cancel():  # the client has gone
+                return
+            self._metrics.stage.labels("queue").observe(perf_counter() - queued)
+            try:
+                with self._metrics.time("inference"):
+                    result = self.classifier.classify(alerts)
+            except Exception as error:  # the caller decides what a model's failure means
+                answer.set_exception(error)
+            else:
+                answer.set_result(result)
+
+        self._waiting.put((priority, next(self._arrival), job))
+        return answer
+
+    def close(self) -> None:
+        """Finish what waits, and end."""
+        self._waiting.put((Priority.END, next(self._arrival), lambda: None))
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            priority, _, job = self._waiting.get()
+            if priority is Priority.END:
+                return
+            job()

@@ -1,0 +1,340 @@
+"""Kafka: a consumer and a transactional producer that move together. The one module that imports confluent_kafka.
+
+A batch's classifications, dead letters and consumer offsets become visible together or not at all. librdkafka leaves
+three things to its user, and they are here: telling abortable errors from fatal ones, going back to the committed
+offsets after an abort, and never committing for a group generation that the batch was not polled in.
+"""
+
+import logging
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Message as RawMessage
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+
+from service.errors import Fatal, Misconfigured, TransactionAborted
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TRANSACTION_SECONDS = 15
+"""A transaction that its worker has left behind is aborted by Kafka after this long, and delays readers until then."""
+
+_CALL_SECONDS = 5.0
+_HEADER_BYTES = 2048
+"""What headers may add to a message on its way to the dead letters."""
+
+Partition = tuple[str, int]
+Headers = list[tuple[str, str | bytes | None]]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message and where it is from: (topic, partition, offset) names it for ever."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    """Kafka's, of the message."""
+    value: bytes
+
+    @property
+    def origin(self) -> Headers:
+        """The headers by which every output names its input."""
+        return [
+            ("origin-topic", self.topic.encode()),
+            ("origin-partition", str(self.partition).encode()),
+            ("origin-offset", str(self.offset).encode()),
+            ("origin-timestamp", str(self.timestamp_ms).encode()),
+        ]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One message to publish."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers
+
+
+@dataclass
+class Assignment:
+    """The partitions that this worker has, and what stands in the way of some."""
+
+    start: dict[Partition, int] = field(default_factory=dict)
+    """Where each partition begins for a group that has committed nothing of it."""
+    stopped: dict[Partition, str] = field(default_factory=dict)
+    """Partitions that cannot go on without an operator, and why."""
+    joined: bool = False
+
+
+class KafkaStream:
+    """The input topics' messages in, transactions out. To be used by one thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        if not settings.kafka_bootstrap_servers:
+            raise Misconfigured("KAFKA_BOOTSTRAP_SERVERS is not set")
+        common = {"log_level": 3, "allow.auto.create.topics": False, **settings.kafka_clients()}
+        self._reset = common.pop("auto.offset.reset", None)
+        if self._reset not in {None, "earliest", "latest"}:
+            raise Misconfigured(f"KAFKA_CONFIG_AUTO_OFFSET_RESET is {self._reset}: earliest or latest")
+        self._topics = settings.input_topics
+        self._output_topics = [settings.kafka_output_topic, settings.kafka_dead_letter_topic]
+        self._common = common
+        self._revoked: set[Partition] = set()
+        self.assignment = Assignment()
+        self._failure: Exception | None = None
+        self._consumer = Consumer(
+            {
+                "partition.assignment.strategy": "cooperative-sticky",
+                **common,
+                "group.id": settings.kafka_group_id,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "isolation.level": "read_committed",
+                # Where a group begins is decided in _begin; a position that is gone is an error, never a silent jump.
+                "auto.offset.reset": "error",
+            }
+        )
+        self._producer = Producer(
+            {
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                **{name: value for name, value in common.items() if name != "allow.auto.create.topics"},
+                "transactional.id": settings.kafka_transactional_id,
+                "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,
+                "delivery.timeout.ms": (TRANSACTION_SECONDS - 5) * 1000,
+            }
+        )
+
+    # --- start and end --------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Check the topics, fence earlier runs of this worker, and join the group. Raises Misconfigured or Fatal."""
+        partitions = self._check_topics()
+        log.info("partitions: %s", ", ".join(f"{topic} {count}" for topic, count in partitions.items()))
+        self._attempt(lambda: self._producer.init_transactions(30), limit=60.0)
+        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._left, on_lost=self._left)
+
+    def close(self) -> None:
+        """Leave the group, so that the others take over at once."""
+        self._consumer.close()
+
+    def _check_topics(self) -> dict[str, int]:
+        admin = AdminClient({name: value for name, value in self._common.items() if name != "allow.auto.create.topics"})
+        try:
+            topics = admin.list_topics(timeout=10).topics
+        except KafkaException as error:
+            raise Misconfigured(f"Kafka does not answer: {error.args[0].str()}") from error
+        names = [*self._topics, *self._output_topics]
+        absent = [name for name in names if name not in topics or topics[name].error is not None]
+        if absent:
+            raise Misconfigured(f"no topic {', '.join(absent)}: create it, with cleanup.policy=delete")
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = {resource.name: future.result(10) for resource, future in admin.describe_configs(resources).items()}
+        limits = {}
+        for name, config in answers.items():
+            policy = config["cleanup.policy"].value
+            if policy != "delete":
+                raise Misconfigured(f"topic {name} has cleanup.policy={policy}: it must be delete, or messages vanish")
+            limits[name] = int(config["max.message.bytes"].value)
+        needed = max(limits[topic] for topic in self._topics) + _HEADER_BYTES
+        dead_letters = self._output_topics[1]
+        if limits[dead_letters] < needed:
+            raise Misconfigured(f"topic {dead_letters} has max.message.bytes={limits[dead_letters]}, it needs {needed}")
+        return {name: len(topics[name].partitions) for name in names}
+
+    # --- the group ------------------------------------------------------------------------------------------------
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            consumer.incremental_assign([self._begin(consumer, partition) for partition in partitions])
+            stopped = [TopicPartition(*partition) for partition in self.assignment.stopped]
+            consumer.pause([partition for partition in partitions if partition in stopped])
+        except (KafkaException, Misconfigured) as error:
+            self._failure = error
+        self.assignment.joined = True
+
+    def _begin(self, consumer: Consumer, partition: TopicPartition) -> TopicPartition:
+        """Where to go on: at the committed offset; for a first start, where the operator says."""
+        name = (partition.topic, partition.partition)
+        low, high = consumer.get_watermark_offsets(partition, timeout=_CALL_SECONDS)
+        (committed,) = consumer.committed([partition], timeout=_CALL_SECONDS)
+        offset = committed.offset
+        if offset < 0:
+            if self._reset is None:
+                where = f"{name[0]}/{name[1]}"
+                raise Misconfigured(
+                    f"the group has read nothing of {where} yet: set KAFKA_CONFIG_AUTO_OFFSET_RESET, earliest or latest"
+                )
+            offset = low if self._reset == "earliest" else high
+            self.assignment.start[name] = offset
+        elif offset < low:
+            self._stop(name, f"offsets {offset} to {low - 1} were removed by retention before they were read")
+        return TopicPartition(partition.topic, partition.partition, offset)
+
+    def _left(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Revoked or lost. No transaction is open: they live between two polls, and this runs within one."""
+        for partition in partitions:
+            name = (partition.topic, partition.partition)
+            self._revoked.add(name)
+            self.assignment.start.pop(name, None)
+            self.assignment.stopped.pop(name, None)
+        consumer.incremental_unassign(partitions)
+
+    def _stop(self, name: Partition, reason: str) -> None:
+        log.error("partition %s/%d stands still: %s", *name, reason)
+        self.assignment.stopped[name] = reason
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def poll(self, max_messages: int, timeout: float) -> tuple[list[Message], set[Partition]]:
+        """Messages that came, and the partitions that went: what was polled of those belongs to another worker now."""
+        raw = self._consumer.consume(max_messages, timeout)
+        if self._failure is not None:
+            raise self._failure
+        revoked, self._revoked = self._revoked, set()
+        polled = [message for message in map(self._message, raw) if message is not None]
+        return [message for message in polled if (message.topic, message.partition) not in revoked], revoked
+
+    def _message(self, raw: RawMessage) -> Message | None:
+        error = raw.error()
+        if error is None:
+            return Message(
+                topic=raw.topic() or "",
+                partition=raw.partition() or 0,
+                offset=raw.offset() or 0,
+                timestamp_ms=raw.timestamp()[1],
+                value=raw.value() or b"",
+            )
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            name = (raw.topic() or "", raw.partition() or 0)
+            self._stop(name, "its next offset was removed by retention before it was read")
+            self._consumer.pause([TopicPartition(*name)])
+        elif error.fatal():
+            raise Fatal(error.str())
+        elif error.code() != KafkaError._PARTITION_EOF:
+            log.warning("Kafka: %s", error.str())
+        return None
+
+    def hold(self, message: Message) -> None:
+        """Stop reading a partition, and go back to this message of it."""
+        partition = TopicPartition(message.topic, message.partition, message.offset)
+        self._consumer.pause([partition])
+        self._consumer.seek(partition)
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Read held partitions again."""
+        mine = {(partition.topic, partition.partition) for partition in self._consumer.assignment()}
+        self._consumer.resume([TopicPartition(*partition) for partition in set(partitions) & mine])
+
+    def lags(self) -> dict[Partition, int]:
+        """Messages between the position and the end of each partition, as the last fetch told."""
+        lags = {}
+        for partition in self._consumer.position(self._consumer.assignment()):
+            _, high = self._consumer.get_watermark_offsets(partition, cached=True)
+            if partition.offset >= 0 and high >= 0:
+                lags[partition.topic, partition.partition] = max(high - partition.offset, 0)
+        return lags
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self, messages: Sequence[Message]) -> Iterator[Callable[[Output], None]]:
+        """Publish what the body sends, and the offsets of ``messages``, together.
+
+        On any exception nothing becomes visible and the consumer is back at the committed offsets; a Kafka error that
+        only this batch suffers from comes out as TransactionAborted, one that ends the process as Fatal.
+        """
+        self._attempt(self._producer.begin_transaction)
+        try:
+            metadata = self._metadata()
+            yield self._send
+            offsets = _next_offsets(messages)
+            self._attempt(lambda: self._producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS))
+            self._attempt(lambda: self._producer.commit_transaction(_CALL_SECONDS))
+        except Fatal:
+            raise
+        except BaseException:
+            self._abort()
+            raise
+
+    def _send(self, output: Output) -> None:
+        while True:
+            try:
+                self._producer.produce(output.topic, value=output.value, key=output.key, headers=output.headers)
+            except BufferError:  # the local queue is full: let deliveries make room
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                raise _outcome(error) from error
+            else:
+                return
+
+    def _abort(self) -> None:
+        try:
+            self._attempt(lambda: self._producer.abort_transaction(_CALL_SECONDS))
+        except TransactionAborted as error:  # Kafka would not even abort: only a new producer can go on
+            raise Fatal(f"the transaction could not be aborted: {error}") from error
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Back to the committed offsets: librdkafka goes on behind an aborted batch by itself, and would lose it."""
+        committed = self._attempt(lambda: self._consumer.committed(self._consumer.assignment(), _CALL_SECONDS))
+        for partition in committed:
+            name = (partition.topic, partition.partition)
+            if name not in self.assignment.stopped:
+                offset = partition.offset if partition.offset >= 0 else self.assignment.start[name]
+                self._consumer.seek(TopicPartition(*name, offset))
+
+    def _metadata(self) -> Any:
+        """The group membership that the batch was polled in. Raises TransactionAborted if there is none."""
+        metadata = self._consumer.consumer_group_metadata()
+        if _generation(metadata) < 0 or not self._consumer.memberid():
+            raise TransactionAborted("the worker is not a member of its group now")
+        return metadata
+
+    def _attempt(self, call: Callable[[], Any], *, limit: float = TRANSACTION_SECONDS) -> Any:
+        """Make a call again while Kafka says that the same call may succeed later."""
+        until = time.monotonic() + limit
+        pause = 0.05
+        while True:
+            try:
+                return call()
+            except KafkaException as error:
+                if not error.args[0].retriable() or time.monotonic() > until:
+                    raise _outcome(error) from error
+                time.sleep(pause)
+                pause = min(2 * pause, 1.0)
+
+
+def _outcome(error: KafkaException) -> Exception:
+    cause: KafkaError = error.args[0]
+    if cause.fatal() or cause.code() in {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH}:
+        return Fatal(cause.str())
+    return TransactionAborted(cause.str())
+
+
+def _next_offsets(messages: Sequence[Message]) -> list[TopicPartition]:
+    offsets: dict[Partition, int] = {}
+    for message in messages:
+        name = (message.topic, message.partition)
+        offsets[name] = max(offsets.get(name, 0), message.offset + 1)
+    return [TopicPartition(*name, offset) for name, offset in offsets.items()]
+
+
+def _generation(metadata: Any) -> int:
+    """The generation in librdkafka's serialised group metadata: a magic word, then the generation as an int32."""
+    data = bytes(metadata)
+    magic = b"CGMDv2:"
+    if not data.startswith(magic):
+        raise Fatal(f"librdkafka's group metadata has a form that is not known: {data[:8]!r}")
+    generation: int = struct.unpack_from("=i", data, len(magic))[0]
+    return generation

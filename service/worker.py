@@ -1,0 +1,270 @@
+"""The loop: poll, decode, classify, publish in one transaction, and again."""
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from models.classifier import Classifications
+from models.inputs import avro
+from models.inputs.alert import AlertBatch, Decoded, alert_batch, joined
+from models.inputs.avro import Reading
+from models.inputs.errors import InvalidAlert
+from service import pipeline
+from service.deadletters import dead_letter
+from service.errors import RegistryUnavailable, TransactionAborted
+from service.health import Health
+from service.history import Completed, History
+from service.inference import Inference
+from service.kafka import KafkaStream, Message, Output, Partition
+from service.metrics import Metrics
+from service.outputs import Result, broker_classification
+from service.pipeline import Answers
+from service.registry import Registry
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_CHUNK_MESSAGES = 256
+_IDLE_SECONDS = 0.2
+_RETRY_SECONDS = 5.0
+_REPORT_SECONDS = 1.0
+
+BROKER_VERSION = version("atat-broker")
+
+
+@dataclass
+class _Gathered:
+    """The messages of one transaction so far, and what they decode to."""
+
+    messages: list[Message] = field(default_factory=list)
+    parts: list[Decoded] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(part.alerts.mjd) for part in self.parts)
+
+
+class Worker:
+    """One consumer of the group. ``run`` returns when ``stop`` was called and the last batch is committed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        stream: KafkaStream,
+        inference: Inference,
+        history: History | None,
+        registry: Registry,
+        metrics: Metrics,
+        health: Health,
+    ) -> None:
+        self._settings = settings
+        self._stream = stream
+        self._inference = inference
+        self._history = history
+        self._registry = registry
+        self._metrics = metrics
+        self._health = health
+        self._stopping = threading.Event()
+        self._held: set[Partition] = set()
+        self._ask_again = 0.0
+        self._report_again = 0.0
+
+    def stop(self) -> None:
+        """End after the batch that is under way. May be called from anywhere."""
+        self._health.draining = True
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Raises Misconfigured or Fatal, with nothing of the last batch committed."""
+        self._stream.open()
+        try:
+            while not self._stopping.is_set():
+                self._health.turned = time.monotonic()
+                self._turn()
+        finally:
+            self._stream.close()
+
+    def _turn(self) -> None:
+        self._look_around()
+        gathered = self._gather()
+        if not gathered.messages:
+            return
+        try:
+            self._classify_and_publish(gathered.messages, joined(gathered.parts))
+            self._health.kafka = None
+        except TransactionAborted as aborted:
+            self._metrics.transactions.labels("aborted").inc()
+            self._health.kafka = str(aborted)
+            log.warning("transaction aborted, the batch is done again: %s", aborted)
+            self._stopping.wait(_IDLE_SECONDS)
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def _gather(self) -> _Gathered:
+        """Messages until the token budget, the number or the deadline is reached; the clock starts with the first."""
+        settings = self._settings
+        gathered = _Gathered()
+        deadline = time.monotonic() + _IDLE_SECONDS
+        while (left := deadline - time.monotonic()) > 0 and gathered.tokens < settings.batch_tokens:
+            room = settings.batch_alerts - len(gathered.messages)
+            if room <= 0 or (gathered.messages and self._stopping.is_set()):
+                break
+            messages, revoked = self._stream.poll(min(room, _CHUNK_MESSAGES), left)
+            if revoked:  # what another worker will do must not be done here: begin the batch anew
+                self._held -= revoked
+                if any((message.topic, message.partition) in revoked for message in gathered.messages):
+                    self._stream.rewind()
+                    return _Gathered()
+            if messages and not gathered.messages:
+                deadline = time.monotonic() + settings.batch_seconds
+            with self._metrics.time("decode"):
+                good, readings = self._readings(messages)
+                if good:
+                    gathered.messages += good
+                    gathered.parts.append(alert_batch(readings))
+        return gathered
+
+    def _readings(self, messages: Sequence[Message]) -> tuple[list[Message], list[Reading | InvalidAlert]]:
+        """Messages and what they say; a partition whose schema cannot be had now is held, and its messages left out."""
+        good: list[Message] = []
+        readings: list[Reading | InvalidAlert] = []
+        for message in messages:
+            partition = (message.topic, message.partition)
+            if partition in self._held:
+                continue
+            try:
+                readings.append(avro.message(message.value, schema_by_id=self._registry.schema))
+                good.append(message)
+            except RegistryUnavailable as error:
+                log.warning("partition %s/%d waits: %s", *partition, error)
+                self._stream.hold(message)
+                self._held.add(partition)
+                self._health.registry = str(error)
+                self._ask_again = time.monotonic() + _RETRY_SECONDS
+        return good, readings
+
+    def _look_around(self) -> None:
+        """What does not belong to a batch: held partitions, the history's state, lag."""
+        now = time.monotonic()
+        if self._held and now >= self._ask_again:
+            self._stream.resume(self._held)
+            self._held.clear()
+            self._health.registry = None
+        if now >= self._report_again:
+            self._report_again = now + _REPORT_SECONDS
+            if self._history is not None and self._history.fault is not None:
+                self._history.check()
+            self._report()
+
+    def _report(self) -> None:
+        assignment = self._stream.assignment
+        self._health.joined = assignment.joined
+        self._health.stopped = {f"{topic}/{number}": why for (topic, number), why in assignment.stopped.items()}
+        self._health.history = None if self._history is None else self._history.fault
+        self._metrics.stopped.set(len(assignment.stopped))
+        self._metrics.held.set(len(self._held))
+        self._metrics.history_up.set(self._history is not None and self._history.fault is None)
+        for (topic, partition), lag in self._stream.lags().items():
+            self._metrics.lag_messages.labels(topic, partition).set(lag)
+            if lag == 0:
+                self._metrics.lag_seconds.labels(topic, partition).set(0)
+
+    # --- answering ------------------------------------------------------------------------------------------------
+
+    def _classify_and_publish(self, messages: list[Message], decoded: Decoded) -> None:
+        ingested_ms = int(time.time() * 1000)
+        answers = pipeline.answer(self._inference.classifier, decoded, complete=self._completed, infer=self._infer)
+        with self._metrics.time("encode"):
+            outputs = self._outputs(messages, answers, ingested_ms)
+        with self._stream.transaction(messages) as send:
+            with self._metrics.time("produce"):
+                for output in outputs:
+                    send(output)
+            committing = time.perf_counter()
+        self._metrics.stage.labels("commit").observe(time.perf_counter() - committing)
+        self._account(messages, decoded, answers)
+        self._remember(answers)
+
+    def _infer(self, alerts: AlertBatch) -> Classifications:
+        return self._inference.classify(alerts).result()
+
+    def _completed(self, alerts: AlertBatch) -> Completed:
+        if self._history is None:
+            return pipeline.alone(alerts)
+        with self._metrics.time("history"):
+            return self._history.complete(alerts)
+
+    def _outputs(self, messages: list[Message], answers: Answers, ingested_ms: int) -> list[Output]:
+        """One output a message: a classification, or a dead letter."""
+        return [
+            dead_letter(message, result, topic=self._settings.kafka_dead_letter_topic)
+            if isinstance(result, InvalidAlert)
+            else self._classification(message, result, ingested_ms, history="full" if full else "alert_only")
+            for message, result, full in zip(messages, answers.results, answers.full_history.tolist(), strict=True)
+        ]
+
+    def _classification(self, message: Message, result: Result, ingested_ms: int, *, history: str) -> Output:
+        dia_object_id = result["diaObjectId"]
+        return Output(
+            topic=self._settings.kafka_output_topic,
+            key=None if dia_object_id is None else dia_object_id.encode(),
+            value=broker_classification(
+                result,
+                self._inference.classifier,
+                broker=(self._settings.broker_name, BROKER_VERSION),
+                published_ms=message.timestamp_ms,
+                ingested_ms=ingested_ms,
+                history=history,
+            ),
+            headers=[*message.origin, ("history", history.encode()), ("model-version", result["classifier"].encode())],
+        )
+
+    # --- afterwards -----------------------------------------------------------------------------------------------
+
+    def _remember(self, answers: Answers) -> None:
+        """The latest classification of each object, for HTTP. Only now: an aborted batch must leave no trace."""
+        if self._history is None:
+            return
+        latest: dict[int, tuple[int, float, Result]] = {}
+        for result, epoch in zip(answers.results, answers.epoch.tolist(), strict=True):
+            if not isinstance(result, InvalidAlert) and result["diaObjectId"] is not None:
+                dia_object_id = int(result["diaObjectId"])
+                if dia_object_id not in latest or latest[dia_object_id][1] <= epoch:
+                    latest[dia_object_id] = (dia_object_id, epoch, result)
+        self._history.remember(list(latest.values()))
+
+    def _account(self, messages: list[Message], decoded: Decoded, answers: Answers) -> None:
+        now = time.time()
+        self._metrics.transactions.labels("committed").inc()
+        self._metrics.last_commit.set(now)
+        self._metrics.batch_alerts.observe(len(messages))
+        self._metrics.batch_tokens.observe(len(decoded.alerts.mjd))
+        for message, result, full in zip(messages, answers.results, answers.full_history.tolist(), strict=True):
+            age = now - message.timestamp_ms / 1000
+            self._metrics.lag_seconds.labels(message.topic, message.partition).set(max(age, 0.0))
+            if age < 0:
+                self._metrics.clock_skew.inc()
+            self._metrics.latency.observe(max(age, 0.0))
+            if isinstance(result, InvalidAlert):
+                self._metrics.alerts.labels("dead_letter", _schema(message)).inc()
+                self._metrics.dead_letters.labels(_reason(result)).inc()
+            else:
+                self._metrics.alerts.labels("classified", _schema(message)).inc()
+                self._metrics.history.labels("full" if full else "alert_only").inc()
+
+
+def _schema(message: Message) -> str:
+    """What the message was written with, as a label of few values."""
+    if len(message.value) >= 5 and message.value[0] == 0:
+        return str(int.from_bytes(message.value[1:5], "big"))
+    return "elasticc"
+
+
+def _reason(invalid: InvalidAlert) -> str:
+    """A reason as a label: its words without the values, which would make a series each."""
+    return re.sub(r"\s*(\(.*|:.*|[-+]?\d\S*|'[^']*')", "", str(invalid)).strip()[:60] or "other"

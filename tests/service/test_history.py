@@ -1,0 +1,209 @@
+"""The history cache: a set of points, each known since some alert's epoch, that no fault can make wrong."""
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+
+from models.inputs.alert import AlertBatch
+from models.inputs.light_curve import merged
+from service.history import POINT, History
+from tests import alerts
+from tests.alerts import FIRST_MJD, batch, elasticc, forced, source
+from tests.servers.valkey import ValkeyServer
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def client(valkey: ValkeyServer) -> Iterator[redis.Redis]:
+    """A client of a server with nothing in it."""
+    with redis.Redis.from_url(valkey.url, socket_timeout=2, socket_connect_timeout=2) as connection:
+        yield connection
+
+
+def _history(client: redis.Redis, *, max_points: int = 1000, window_days: float = 395) -> History:
+    return History(client, ttl=DAY, max_points=max_points, window_days=window_days)
+
+
+def _times(history: History, alert: AlertBatch) -> list[float]:
+    """The days of the light curve that an alert is classified by."""
+    completed = history.complete(alert)
+    assert completed.full.all()
+    days: list[float] = (merged(completed.alerts).until(alert.epoch)[0].mjd - FIRST_MJD).tolist()
+    return days
+
+
+def _object(*, day: float, id_: int, previous: list[alerts.Record] | None = None, **more: object) -> AlertBatch:
+    return batch(elasticc(source(id_, FIRST_MJD + day), previous=previous, **more))  # type: ignore[arg-type]
+
+
+def test_an_alert_is_completed_with_what_earlier_alerts_of_its_object_carried(client: redis.Redis) -> None:
+    history = _history(client)
+    _times(history, _object(day=0, id_=1, forced=[forced(5, FIRST_MJD - 9)]))
+    other = batch(elasticc(source(7, FIRST_MJD + 1) | {"diaObjectId": 8}, object_=alerts.dia_object(8)))
+    assert _times(history, other) == [1]
+    assert _times(history, _object(day=4, id_=2)) == [-9, 0, 4]
+
+
+def test_what_a_later_alert_brought_is_not_known_to_an_earlier_one(client: redis.Redis) -> None:
+    """Forced photometry of earlier epochs arrives with later alerts: cutting by the point's own time would leak it."""
+    history = _history(client)
+    late = _object(day=9, id_=3, forced=[forced(5, FIRST_MJD - 9)])
+    early = _object(day=4, id_=2)
+    _times(history, late)
+    assert _times(history, early) == [4]
+    assert _times(history, late) == [-9, 4, 9]
+
+
+def test_the_order_of_arrival_and_doing_it_again_do_not_change_the_set(client: redis.Redis) -> None:
+    made = [
+        _object(day=0, id_=1),
+        _object(day=4, id_=2, forced=[forced(5, FIRST_MJD - 9), forced(6, FIRST_MJD + 2)]),
+        _object(day=9, id_=3, previous=[source(1, FIRST_MJD, flux=1234)]),
+    ]
+    seen = []
+    for order in itertools.permutations(made):
+        client.flushall()
+        history = _history(client)
+        for alert in (*order, *order):
+            history.complete(alert)
+        completed = history.complete(_object(day=20, id_=9)).alerts
+        curve = merged(completed)[0]
+        seen.append((curve.mjd.tolist(), curve.flux.tolist(), curve.detected.tolist()))
+    assert all(one == seen[0] for one in seen)
+
+
+def test_two_alerts_of_one_object_in_a_batch_see_each_other_in_order_of_epoch(client: redis.Redis) -> None:
+    both = batch(elasticc(source(2, FIRST_MJD + 4), alert_id=2), elasticc(source(1, FIRST_MJD), alert_id=1))
+    curves = merged(_history(client).complete(both).alerts).until(both.epoch)
+    assert curves.lengths.tolist() == [2, 1]
+
+
+def test_the_alerts_own_values_win(client: redis.Redis) -> None:
+    history = _history(client)
+    _times(history, _object(day=0, id_=1))
+    changed = _object(day=4, id_=2, previous=[source(1, FIRST_MJD, flux=36_307.8)])
+    curve = merged(history.complete(changed).alerts)[0]
+    assert curve.flux[0] == pytest.approx(1000, rel=1e-4)
+
+
+def test_two_writers_at_once_lose_nothing(valkey: ValkeyServer) -> None:
+    def write(offset: int) -> None:
+        with redis.Redis.from_url(valkey.url) as connection:
+            history = _history(connection)
+            for number in range(100):
+                completed = history.complete(_object(day=number * 0.1, id_=offset + number))
+                assert completed.full.all()
+
+    writers = [threading.Thread(target=write, args=(offset,)) for offset in (1000, 2000)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    with redis.Redis.from_url(valkey.url) as connection:
+        completed = _history(connection).complete(_object(day=50, id_=1)).alerts
+    ids = set(completed.source_id.tolist())
+    assert ids == {1, *range(1000, 1100), *range(2000, 2100)}
+
+
+def test_an_object_keeps_at_most_so_many_points_the_newest(client: redis.Redis) -> None:
+    history = _history(client, max_points=20)
+    for number in range(60):
+        history.complete(_object(day=number, id_=number + 1))
+    size = client.strlen("points:7")
+    assert size <= 20 * POINT.itemsize
+    assert _times(history, _object(day=60, id_=99))[-1] == 60
+    assert len(_times(history, _object(day=60, id_=99))) >= 15
+
+
+def test_histories_expire(client: redis.Redis) -> None:
+    _history(client).complete(_object(day=0, id_=1))
+    assert 0 < client.pttl("points:7") <= DAY.total_seconds() * 1000
+
+
+def test_nothing_older_than_the_models_window_is_added(client: redis.Redis) -> None:
+    history = _history(client, window_days=10)
+    _times(history, _object(day=0, id_=1))
+    completed = history.complete(_object(day=11, id_=2))
+    assert set(completed.alerts.source_id.tolist()) == {2}
+
+
+def test_an_alert_without_object_has_no_history_and_is_no_key(client: redis.Redis) -> None:
+    trigger = source(1, FIRST_MJD) | {"diaObjectId": 0}
+    completed = _history(client).complete(batch(elasticc(trigger, object_=None)))
+    assert not completed.full.any()
+    assert client.keys("*") == []
+
+
+def test_reading_alone_leaves_no_trace(client: redis.Redis) -> None:
+    completed = _history(client).complete(_object(day=0, id_=1), remember=False)
+    assert completed.full.all()
+    assert client.keys("*") == []
+
+
+def test_redis_away_degrades_and_heals_by_itself(valkey: ValkeyServer, client: redis.Redis) -> None:
+    history = _history(client)
+    assert history.check() is None
+    valkey.kill()
+    completed = history.complete(_object(day=0, id_=1))
+    assert not completed.full.any()
+    assert completed.alerts.source_id.tolist() == [1]
+    assert history.fault is not None
+    valkey.restart()
+    assert history.check() is None
+    assert history.complete(_object(day=0, id_=1)).full.all()
+
+
+def _fill(connection: redis.Redis) -> None:
+    for size in (100_000, 1_000, 10):
+        with contextlib.suppress(redis.RedisError):
+            for number in range(100_000):
+                connection.set(f"ballast:{size}:{number}", bytes(size))
+
+
+def test_a_full_redis_degrades(tmp_path: Path) -> None:
+    with (
+        ValkeyServer(tmp_path / "small", maxmemory="3mb") as server,
+        redis.Redis.from_url(server.url) as connection,
+    ):
+        _fill(connection)
+        history = _history(connection)
+        assert not history.complete(_object(day=0, id_=1)).full.any()
+        assert "maxmemory" in str(history.fault)
+
+
+def test_a_redis_that_evicts_is_misconfigured(tmp_path: Path) -> None:
+    with (
+        ValkeyServer(tmp_path / "lru", maxmemory="10mb", maxmemory_policy="allkeys-lru") as server,
+        redis.Redis.from_url(server.url) as connection,
+    ):
+        history = _history(connection)
+        assert "maxmemory-policy is allkeys-lru" in str(history.check())
+
+
+def test_a_point_costs_at_most_45_bytes(client: redis.Redis) -> None:
+    history, rng = _history(client), np.random.default_rng(0)
+    empty = client.info("memory")["used_memory"]
+    n_objects = 2000
+    for first in range(0, n_objects, 500):
+        records = [alerts.random_elasticc(rng, 20, alert_id=first + place + 1) for place in range(500)]
+        for record in records:
+            record["diaObject"]["diaObjectId"] = 10**9 + record["alertId"]
+        history.complete(batch(*records))
+    used = client.info("memory")["used_memory"] - empty
+    assert used / (20 * n_objects) <= 45
+
+
+def test_the_latest_classification_is_the_one_of_the_greatest_epoch(client: redis.Redis) -> None:
+    history = _history(client)
+    history.remember([(7, 60_001.0, {"predicted": "Ia"})])
+    history.remember([(7, 60_000.0, {"predicted": "II"})])
+    assert history.latest(7) == {"predicted": "Ia"}
+    assert history.latest(8) is None
