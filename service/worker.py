@@ -41,6 +41,8 @@ class _Gathered:
     """The messages of one transaction so far, and what they decode to."""
 
     messages: list[Message] = field(default_factory=list)
+    schemas: list[str] = field(default_factory=list)
+    """What each message was written with, as far as that can be told."""
     parts: list[Decoded] = field(default_factory=list)
 
     @property
@@ -95,7 +97,7 @@ class Worker:
         if not gathered.messages:
             return
         try:
-            self._classify_and_publish(gathered.messages, joined(gathered.parts))
+            self._classify_and_publish(gathered, joined(gathered.parts))
             self._health.kafka = None
         except TransactionAborted as aborted:
             self._metrics.transactions.labels("aborted").inc()
@@ -126,6 +128,7 @@ class Worker:
                 good, readings = self._readings(messages)
                 if good:
                     gathered.messages += good
+                    gathered.schemas += map(_schema, readings)
                     gathered.parts.append(alert_batch(readings))
         return gathered
 
@@ -176,8 +179,9 @@ class Worker:
 
     # --- answering ------------------------------------------------------------------------------------------------
 
-    def _classify_and_publish(self, messages: list[Message], decoded: Decoded) -> None:
+    def _classify_and_publish(self, gathered: _Gathered, decoded: Decoded) -> None:
         ingested_ms = int(time.time() * 1000)
+        messages = gathered.messages
         answers = pipeline.answer(self._inference.classifier, decoded, complete=self._completed, infer=self._infer)
         with self._metrics.time("encode"):
             outputs = self._outputs(messages, answers, ingested_ms)
@@ -187,7 +191,7 @@ class Worker:
                     send(output)
             committing = time.perf_counter()
         self._metrics.stage.labels("commit").observe(time.perf_counter() - committing)
-        self._account(messages, decoded, answers)
+        self._account(gathered, answers)
         self._remember(answers)
 
     def _infer(self, alerts: AlertBatch) -> Classifications:
@@ -238,31 +242,30 @@ class Worker:
                     latest[dia_object_id] = (dia_object_id, epoch, result)
         self._history.remember(list(latest.values()))
 
-    def _account(self, messages: list[Message], decoded: Decoded, answers: Answers) -> None:
+    def _account(self, gathered: _Gathered, answers: Answers) -> None:
         now = time.time()
         self._metrics.transactions.labels("committed").inc()
         self._metrics.last_commit.set(now)
-        self._metrics.batch_alerts.observe(len(messages))
-        self._metrics.batch_tokens.observe(len(decoded.alerts.mjd))
-        for message, result, full in zip(messages, answers.results, answers.full_history.tolist(), strict=True):
+        self._metrics.batch_alerts.observe(len(gathered.messages))
+        self._metrics.batch_tokens.observe(gathered.tokens)
+        rows = zip(gathered.messages, gathered.schemas, answers.results, answers.full_history.tolist(), strict=True)
+        for message, schema, result, full in rows:
             age = now - message.timestamp_ms / 1000
             self._metrics.lag_seconds.labels(message.topic, message.partition).set(max(age, 0.0))
             if age < 0:
                 self._metrics.clock_skew.inc()
             self._metrics.latency.observe(max(age, 0.0))
             if isinstance(result, InvalidAlert):
-                self._metrics.alerts.labels("dead_letter", _schema(message)).inc()
+                self._metrics.alerts.labels("dead_letter", schema).inc()
                 self._metrics.dead_letters.labels(_reason(result)).inc()
             else:
-                self._metrics.alerts.labels("classified", _schema(message)).inc()
+                self._metrics.alerts.labels("classified", schema).inc()
                 self._metrics.history.labels("full" if full else "alert_only").inc()
 
 
-def _schema(message: Message) -> str:
-    """What the message was written with, as a label of few values."""
-    if len(message.value) >= 5 and message.value[0] == 0:
-        return str(int.from_bytes(message.value[1:5], "big"))
-    return "elasticc"
+def _schema(reading: Reading | InvalidAlert) -> str:
+    """What the message was written with, as a label; never taken from bytes that nothing could read."""
+    return "unknown" if isinstance(reading, InvalidAlert) else next(iter(reading))
 
 
 def _reason(invalid: InvalidAlert) -> str:

@@ -1,0 +1,221 @@
+"""A worker between real topics, in a thread of the test, and what a read_committed reader sees of it."""
+
+import contextlib
+import io
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import fastavro
+import redis
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from models.classifier import Classifier
+from service.health import Health
+from service.history import History
+from service.inference import Inference
+from service.kafka import KafkaStream
+from service.metrics import Metrics
+from service.outputs import SCHEMAS
+from service.registry import Registry
+from service.settings import Settings
+from service.worker import Worker
+
+CLASSIFICATION = fastavro.schema.load_schema(str(SCHEMAS / "elasticc.v0_9_1.brokerClassification.avsc"))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A message as a reader sees it."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: dict[str, str]
+
+    @property
+    def origin(self) -> tuple[str, int, int]:
+        """The input message that this one answers."""
+        headers = self.headers
+        return headers["origin-topic"], int(headers["origin-partition"]), int(headers["origin-offset"])
+
+
+@dataclass
+class Topics:
+    """Three topics of a test's own, and its settings."""
+
+    servers: str
+    partitions: int = 2
+    config: dict[str, dict[str, str]] = field(default_factory=dict)
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    def __post_init__(self) -> None:
+        self.alerts, self.classifications, self.dead_letters = (f"{self.name}-{kind}" for kind in ("in", "out", "dead"))
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        roomy = {self.dead_letters: {"max.message.bytes": "2000000"}}
+        new = [
+            NewTopic(topic, self.partitions, 1, config={**roomy.get(topic, {}), **self.config.get(topic[13:], {})})
+            for topic in (self.alerts, self.classifications, self.dead_letters)
+        ]
+        for future in admin.create_topics(new).values():
+            future.result(20)
+
+    def settings(self, **values: str) -> Settings:
+        """Settings for a worker of this test, as an operator would write them."""
+        return Settings.from_env(self.environment(**values))
+
+    def environment(self, **values: str) -> dict[str, str]:
+        """The same, as environment variables."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.servers,
+            "KAFKA_INPUT_TOPICS": self.alerts,
+            "KAFKA_OUTPUT_TOPIC": self.classifications,
+            "KAFKA_DEAD_LETTER_TOPIC": self.dead_letters,
+            "KAFKA_GROUP_ID": self.name,
+            "KAFKA_TRANSACTIONAL_ID": self.name,
+            "KAFKA_CONFIG_AUTO_OFFSET_RESET": "earliest",
+            "KAFKA_CONFIG_SESSION_TIMEOUT_MS": "6000",
+            "HTTP_PORT": "none",
+            **values,
+        }
+
+    def send(self, values: Sequence[bytes | None], *, keys: Sequence[str] | None = None) -> None:
+        """Publish alerts; one key, one partition."""
+        producer = Producer({"bootstrap.servers": self.servers, "linger.ms": 5})
+        for place, value in enumerate(values):
+            while True:
+                try:
+                    producer.produce(self.alerts, value=value, key=None if keys is None else keys[place])
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        producer.flush(30)
+
+    def read(self, *, committed: bool = True) -> list[Seen]:
+        """Everything in the two output topics up to their ends, partition by partition in order."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.servers,
+                "group.id": "reader",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed" if committed else "read_uncommitted",
+            }
+        )
+        wanted = [
+            TopicPartition(topic, number, 0)
+            for topic in (self.classifications, self.dead_letters)
+            for number in range(self.partitions)
+        ]
+        consumer.assign(wanted)
+        seen, ended = [], 0
+        while ended < len(wanted):
+            for message in consumer.consume(1000, 5):
+                error = message.error()
+                if error is not None:
+                    assert error.code() == KafkaError._PARTITION_EOF, error
+                    ended += 1
+                    continue
+                headers = {name: bytes(value or b"").decode() for name, value in message.headers() or ()}
+                seen.append(Seen(message.topic() or "", message.key(), message.value() or b"", headers))  # type: ignore[arg-type]
+        consumer.close()
+        return seen
+
+    def wait_for(self, count: int, *, seconds: float = 60) -> list[Seen]:
+        """Read until so many outputs are visible."""
+        until = time.monotonic() + seconds
+        while len(seen := self.read()) < count:
+            assert time.monotonic() < until, f"{len(seen)} of {count} outputs after {seconds} s"
+            time.sleep(0.3)
+        return seen
+
+    def committed(self) -> int:
+        """Sum of the group's committed offsets."""
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": self.name})
+        partitions = consumer.committed([TopicPartition(self.alerts, n) for n in range(self.partitions)], 10)
+        consumer.close()
+        return sum(max(partition.offset, 0) for partition in partitions)
+
+
+@dataclass
+class Running:
+    """A worker and what it reports to."""
+
+    worker: Worker
+    stream: KafkaStream
+    metrics: Metrics
+    health: Health
+    history: History | None
+    inference: Inference
+    thread: threading.Thread
+    failure: list[BaseException] = field(default_factory=list)
+
+    def stop(self) -> None:
+        """Drain."""
+        self.worker.stop()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """One sample's value, 0 if it never came up."""
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+@contextlib.contextmanager
+def running(
+    topics: Topics,
+    classifier: Classifier,
+    *,
+    redis_url: str | None = None,
+    stream: type[KafkaStream] = KafkaStream,
+    registry: Registry | None = None,
+    **values: str,
+) -> Iterator[Running]:
+    """A worker in a thread, drained at the end."""
+    settings = topics.settings(**values)
+    metrics, health = Metrics(), Health(warm=True)
+    client = None if redis_url is None else redis.Redis.from_url(redis_url, socket_timeout=2)
+    history = (
+        None
+        if client is None
+        else History(client, ttl=settings.history_ttl, max_points=settings.history_points, window_days=395)
+    )
+    inference = Inference(classifier, metrics, max_waiting=4)
+    kafka = stream(settings)
+    worker = Worker(
+        settings,
+        stream=kafka,
+        inference=inference,
+        history=history,
+        registry=registry or Registry(None),
+        metrics=metrics,
+        health=health,
+    )
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            worker.run()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="worker")
+    up = Running(worker, kafka, metrics, health, history, inference, thread, failure)
+    thread.start()
+    try:
+        yield up
+    finally:
+        worker.stop()
+        thread.join(60)
+        inference.close()
+        if client is not None:
+            client.close()
+
+
+def decoded(seen: Iterable[Seen]) -> list[dict[str, Any]]:
+    """Classifications as records."""
+    return [fastavro.schemaless_reader(io.BytesIO(one.value), CLASSIFICATION) for one in seen]  # type: ignore[misc]

@@ -1,0 +1,326 @@
+"""The stream on a real Apache Kafka: every message answered once, in one transaction with its offset."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from models.atat import ATAT, ATATConfig
+from models.calibration import UNCALIBRATED
+from models.classifier import Classifier
+from models.taxonomy import Taxonomy
+from service.errors import Misconfigured, RegistryUnavailable, TransactionAborted
+from service.kafka import KafkaStream, Message, Output
+from service.registry import Registry
+from tests import alerts
+from tests.alerts import FIRST_MJD, elasticc, source
+from tests.servers.valkey import ValkeyServer
+from tests.service.stream import Topics, decoded, running
+
+POISON = b"not an alert"
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    """A small model with random weights: what it says does not matter here, that it is said once does."""
+    torch.manual_seed(5)
+    config = ATATConfig.from_dict({"n_classes": 3, "d_lc": 16, "d_tab": 16, "harmonics": 4, "flux_encoding": "asinh"})
+    taxonomy = Taxonomy((2222, 2224, 2332))
+    return Classifier(ATAT(config), taxonomy=taxonomy, calibration=UNCALIBRATED, name="toy", version="1")
+
+
+def _alerts(n: int, *, objects: int = 10) -> tuple[list[bytes], list[str]]:
+    """Bare datums of ``n`` alerts in time order, and their keys."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(n):
+        object_id = 1 + number % objects
+        trigger = source(10_000 + number, FIRST_MJD + number / 10, flux=float(rng.normal(900, 300)))
+        made.append(elasticc(trigger, alert_id=number, object_=alerts.dia_object(object_id)))
+    return [alerts.datum(record) for record in made], [str(1 + number % objects) for number in range(n)]
+
+
+def test_every_message_has_one_answer_and_a_bad_one_is_a_dead_letter(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka)
+    values, keys = _alerts(200)
+    for place in (3, 77, 150):
+        values[place] = POISON
+    topics.send(values, keys=keys)
+    before = time.time() * 1000
+    with running(topics, classifier) as up:
+        seen = topics.wait_for(200)
+        up.stop()
+        assert up.metric("classifier_alerts_total", outcome="classified", schema="v0_9_1") == 197
+        assert up.metric("classifier_alerts_total", outcome="dead_letter", schema="unknown") == 3
+        assert up.metric("classifier_transactions_total", outcome="aborted") == 0
+    assert len({one.origin for one in seen}) == len(seen) == topics.committed() == 200
+    dead = [one for one in seen if one.topic == topics.dead_letters]
+    assert [one.value for one in dead] == [POISON] * 3
+    assert all("no ELAsTiCC schema reads" in one.headers["reason"] for one in dead)
+
+    good = [one for one in seen if one.topic == topics.classifications]
+    for one, record in zip(good, decoded(good), strict=True):
+        assert one.headers["history"] == "alert_only"
+        assert one.headers["model-version"] == "toy/1"
+        assert one.key == str(1 + record["alertId"] % 10).encode()
+        assert {entry["classId"] for entry in record["classifications"]} == {2222, 2224, 2332}
+        assert sum(entry["probability"] for entry in record["classifications"]) == pytest.approx(1, abs=1e-5)
+        published = record["elasticcPublishTimestamp"].timestamp() * 1000
+        assert published == int(one.headers["origin-timestamp"])
+        assert record["brokerIngestTimestamp"].timestamp() * 1000 >= before - 1
+
+
+def test_the_order_of_an_object_is_kept(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka)
+    values, keys = _alerts(300)
+    topics.send(values, keys=keys)
+    with running(topics, classifier, BATCH_ALERTS="37"):
+        seen = topics.wait_for(300)
+    by_key = defaultdict(list)
+    for one in seen:
+        by_key[one.key].append(one.origin[2])
+    assert all(offsets == sorted(offsets) for offsets in by_key.values())
+
+
+class _FailsOnce(KafkaStream):
+    """A stream whose third transaction is aborted half-way, as by a fault of Kafka."""
+
+    transactions = 0
+
+    @contextlib.contextmanager
+    def transaction(self, messages: Sequence[Message]) -> Iterator[Callable[[Output], None]]:
+        self.transactions += 1
+        with super().transaction(messages) as send:
+            yield send
+            if self.transactions == 3:
+                raise TransactionAborted("as if Kafka had failed")
+
+
+class _FailsOnceWithoutRewind(_FailsOnce):
+    def rewind(self) -> None:
+        """What librdkafka does by itself: nothing."""
+
+
+def _after_an_abort(kafka: str, classifier: Classifier, stream: type[KafkaStream]) -> tuple[int, Counter[object]]:
+    """How many aborts there were, and how often each input was answered, when nothing more comes."""
+    topics = Topics(kafka, partitions=1)
+    topics.send(_alerts(200)[0])
+    with running(topics, classifier, stream=stream, BATCH_ALERTS="40") as up:
+        until = time.monotonic() + 20
+        while topics.committed() < 200 and time.monotonic() < until:
+            time.sleep(0.2)
+        aborted = int(up.metric("classifier_transactions_total", outcome="aborted"))
+    return aborted, Counter(one.origin for one in topics.read())
+
+
+def test_after_an_abort_the_batch_is_done_again(kafka: str, classifier: Classifier) -> None:
+    aborted, answers = _after_an_abort(kafka, classifier, _FailsOnce)
+    assert aborted == 1
+    assert len(answers) == 200
+    assert set(answers.values()) == {1}
+
+
+def test_without_the_rewind_an_aborted_batch_would_be_lost(kafka: str, classifier: Classifier) -> None:
+    aborted, answers = _after_an_abort(kafka, classifier, _FailsOnceWithoutRewind)
+    assert aborted == 1
+    assert len(answers) < 200
+
+
+def test_a_message_that_the_model_fails_on_is_found_and_the_others_answered(kafka: str, classifier: Classifier) -> None:
+    class Failing(Classifier):
+        def classify(self, batch: object) -> object:  # type: ignore[override]
+            if 13 in batch.alert_id:  # type: ignore[attr-defined]
+                raise RuntimeError("arithmetic")
+            return super().classify(batch)  # type: ignore[arg-type]
+
+    failing = Failing(
+        classifier.model, taxonomy=classifier.taxonomy, calibration=UNCALIBRATED, name="failing", version="1"
+    )
+    topics = Topics(kafka)
+    topics.send(_alerts(40)[0])
+    with running(topics, failing):
+        seen = topics.wait_for(40)
+    (dead,) = [one for one in seen if one.topic == topics.dead_letters]
+    assert dead.headers["reason"] == "the model failed on it: RuntimeError"
+    assert dead.value == _alerts(40)[0][13]
+
+
+def test_history_completes_later_alerts_and_says_so(kafka: str, classifier: Classifier, valkey: ValkeyServer) -> None:
+    topics = Topics(kafka, partitions=1)
+    values, keys = _alerts(30, objects=3)
+    topics.send(values, keys=keys)
+    with running(topics, classifier, redis_url=valkey.url, BATCH_ALERTS="7") as up:
+        seen = topics.wait_for(30)
+        assert up.history is not None
+        latest = up.history.latest(1)
+    assert {one.headers["history"] for one in seen} == {"full"}
+    observations = [json.loads(record["classifierParams"])["nObservations"] for record in decoded(seen)]
+    assert observations == [1 + place // 3 for place in range(30)]
+    assert latest is not None
+    assert latest["alertId"] == "27"
+
+
+def test_without_redis_the_stream_goes_on_alone(kafka: str, classifier: Classifier, valkey: ValkeyServer) -> None:
+    topics = Topics(kafka, partitions=1)
+    valkey.kill()
+    topics.send(_alerts(30)[0])
+    with running(topics, classifier, redis_url=valkey.url) as up:
+        seen = topics.wait_for(30)
+        assert up.health.unready() == []
+        assert up.history is not None
+        assert up.history.fault
+    assert {one.headers["history"] for one in seen} == {"alert_only"}
+
+
+class _Unreachable(Registry):
+    """A registry that is away until it is told otherwise."""
+
+    away = True
+
+    def schema(self, schema_id: int) -> object:  # type: ignore[override]
+        if schema_id == 4711 and self.away:
+            raise RegistryUnavailable("the registry is away")
+        return super().schema(schema_id)
+
+
+def test_an_unknown_schema_id_holds_its_partition_until_the_registry_answers(
+    kafka: str, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.worker._RETRY_SECONDS", 1.0)
+    topics = Topics(kafka, partitions=2)
+    values, _ = _alerts(20, objects=10)
+    framed = alerts.confluent(values[0], 4711)
+    keys = [str(number) for number in range(20)]
+    registry = _Unreachable(None)
+    topics.send([*values, framed, *values], keys=[*keys, "held", *keys])
+    with running(topics, classifier, registry=registry) as up:
+        time.sleep(6)
+        early = topics.read()
+        assert not [one for one in early if one.value == framed]
+        assert 20 <= len(early) < 41
+        assert any("registry" in reason for reason in up.health.unready())
+        registry.away = False
+        seen = topics.wait_for(41)
+    (dead,) = [one for one in seen if one.topic == topics.dead_letters]
+    assert dead.headers["schema-id"] == "4711"
+    assert len({one.origin for one in seen}) == 41
+
+
+def _start_fails(topics: Topics, **values: str) -> str:
+    stream = KafkaStream(topics.settings(**values))
+    with contextlib.closing(stream), pytest.raises(Misconfigured) as error:
+        _open_and_poll(stream)
+    return str(error.value)
+
+
+def _open_and_poll(stream: KafkaStream) -> None:
+    stream.open()
+    for _ in range(40):
+        stream.poll(1, 0.5)
+
+
+def test_a_first_start_wants_to_know_where_to_begin(kafka: str) -> None:
+    topics = Topics(kafka)
+    assert "KAFKA_CONFIG_AUTO_OFFSET_RESET" in _start_fails(topics, KAFKA_CONFIG_AUTO_OFFSET_RESET="")
+
+
+def test_latest_begins_at_the_end(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send(_alerts(10)[0])
+    with running(topics, classifier, KAFKA_CONFIG_AUTO_OFFSET_RESET="latest") as up:
+        until = time.monotonic() + 30
+        while not up.health.joined and time.monotonic() < until:
+            time.sleep(0.1)
+        time.sleep(1)
+        topics.send(_alerts(3)[0])
+        seen = topics.wait_for(3)
+        time.sleep(1)
+    assert [one.origin[2] for one in seen] == [10, 11, 12]
+
+
+@pytest.mark.parametrize(
+    ("config", "values", "reason"),
+    [
+        ({}, {"KAFKA_OUTPUT_TOPIC": "nowhere"}, "no topic nowhere"),
+        ({"in": {"cleanup.policy": "compact"}}, {}, "cleanup.policy=compact"),
+        ({"dead": {"max.message.bytes": "5000"}}, {}, "max.message.bytes=5000"),
+    ],
+)
+def test_topics_that_would_lose_messages_are_refused(
+    kafka: str, config: dict[str, dict[str, str]], values: dict[str, str], reason: str
+) -> None:
+    assert reason in _start_fails(Topics(kafka, config=config), **values)
+
+
+def test_offsets_that_retention_removed_stop_the_partition_and_are_named(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send(_alerts(10)[0])
+    with running(topics, classifier):
+        topics.wait_for(10)
+    topics.send(_alerts(10)[0])
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for future in admin.delete_records([TopicPartition(topics.alerts, 0, 15)]).values():
+        future.result(20)
+    with running(topics, classifier) as up:
+        until = time.monotonic() + 30
+        while not up.health.stopped and time.monotonic() < until:
+            time.sleep(0.1)
+        (reason,) = up.health.unready()
+        assert "offsets 10 to 14 were removed by retention" in reason
+        time.sleep(1)
+        assert up.metric("classifier_partitions_stopped") == 1
+    assert len(topics.read()) == 10
+
+
+def _serve(topics: Topics, tmp_path: Path, classifier: Classifier) -> "subprocess.Popen[str]":
+    classifier.save(tmp_path / "toy")
+    environment = os.environ | topics.environment(MODEL_DIR=str(tmp_path / "toy"))
+    command = [sys.executable, "-m", "service", "serve"]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_and_the_next_worker_goes_on_behind_it(
+    kafka: str, classifier: Classifier, tmp_path: Path, number: signal.Signals
+) -> None:
+    topics = Topics(kafka)
+    topics.send(_alerts(100)[0])
+    with _serve(topics, tmp_path, classifier) as process:
+        topics.wait_for(100)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 0, errors
+        assert "drained" in errors
+    topics.send(_alerts(50)[0])
+    with running(topics, classifier):
+        seen = topics.wait_for(150)
+    assert len({one.origin for one in seen}) == len(seen) == 150
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(kafka: str, classifier: Classifier, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    topics = Topics(kafka)
+    environment = os.environ | topics.environment(DEVICE="cuda")
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "serve"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "PyTorch sees no GPU" in done.stderr
