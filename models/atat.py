@@ -23,7 +23,8 @@ class ATATConfig:
     """The shape of an ATAT. Defaults are the thesis's (4.3.6); where its text and the released code differ, an option.
 
     Options that choose the released code instead: ``use_flux_err=False``, ``first_harmonic=0``, ``dropout=0``,
-    ``d_tab=128``. ``flux_encoding="asinh"`` and ``missing="token"`` are ours; the thesis has ``raw`` and ``-9999``.
+    ``d_tab=128``. ``flux_encoding="asinh"``, ``relative_flux`` and ``missing="token"`` are ours; the thesis has ``raw``,
+    nothing, and ``-9999``.
     """
 
     n_classes: int
@@ -45,6 +46,8 @@ class ATATConfig:
     """How far back the model looks from an alert [days]; never more than ``t_max``."""
     flux_encoding: Literal["raw", "asinh"] = "raw"
     use_flux_err: bool = True
+    relative_flux: bool = False
+    """Whether a point's flux over the largest known of its light curve is one of its values, too."""
     missing: Literal["token", "-9999"] = "token"
 
     def __post_init__(self) -> None:
@@ -123,7 +126,7 @@ class LightCurveBranch(nn.Module):
         self.transformer = _transformer(config, config.d_lc)
 
     def forward(self, batch: Batch) -> Tensor:
-        values = encode_flux(batch.flux, batch.flux_err, self.config)
+        values = encode_flux(batch.flux, batch.flux_err, _peak(batch), self.config)
         points = self.time_modulation(values, batch.time, batch.band)
         class_tokens = self.class_token.to(points.dtype).expand(len(batch), -1)
         tokens: Tensor = self.transformer(torch.cat([class_tokens, points]), batch.layout)
@@ -148,21 +151,31 @@ class TableBranch(nn.Module):
         return tokens[:, 0]
 
 
-def encode_flux(flux: Tensor, flux_err: Tensor, config: ATATConfig) -> Tensor:
-    """A point's values (P, F) as the first linear layer sees them.
+def encode_flux(flux: Tensor, flux_err: Tensor, peak: Tensor, config: ATATConfig) -> Tensor:
+    """A point's values (P, F) as the first linear layer sees them, from flux, error and the light curve's peak (P,).
 
     ``raw``: flux and error [FLUXCAL], as in the thesis. ``asinh``: asinh of flux over FLUX_SCALE, asinh of
     signal-to-noise, log10 of the error; fluxes span six decades, which one linear layer cannot.
     """
     if config.flux_encoding == "asinh":
-        values = [torch.asinh(flux / FLUX_SCALE), torch.asinh(flux / flux_err), torch.log10(flux_err)]
-        return torch.stack(values if config.use_flux_err else values[:1], dim=1)
-    return torch.stack([flux, flux_err] if config.use_flux_err else [flux], dim=1)
+        values = [torch.asinh(flux / FLUX_SCALE)]
+        values += [torch.asinh(flux / flux_err), torch.log10(flux_err)] if config.use_flux_err else []
+    else:
+        values = [flux, flux_err] if config.use_flux_err else [flux]
+    values += [flux / peak] if config.relative_flux else []
+    return torch.stack(values, dim=1)
+
+
+def _peak(batch: Batch) -> Tensor:
+    """The largest absolute flux of each point's light curve (P,), as known: a later point is not in the batch."""
+    row = torch.repeat_interleave(torch.arange(len(batch), device=batch.flux.device), batch.lengths)
+    peaks = batch.flux.new_zeros(len(batch)).scatter_reduce(0, row, batch.flux.abs(), "amax")
+    return peaks.clamp_min(torch.finfo(peaks.dtype).tiny)[row]
 
 
 def _n_values(config: ATATConfig) -> int:
     point = torch.ones(1)
-    return encode_flux(point, point, config).shape[1]
+    return encode_flux(point, point, point, config).shape[1]
 
 
 def _transformer(config: ATATConfig, d_model: int) -> Transformer:

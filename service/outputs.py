@@ -7,9 +7,10 @@ from typing import Any
 
 import fastavro
 import fastavro.schema
+import numpy as np
 
 from models.classifier import Classifications, Classifier
-from models.inputs.alert import NO_OBJECT
+from models.inputs.alert import NO_ALERT, NO_OBJECT
 
 Result = dict[str, Any]
 
@@ -24,9 +25,9 @@ def results(classifications: Classifications, classifier: Classifier) -> list[Re
     best = predictions.probabilities.argmax(axis=1)
     return [
         {
-            "alertId": str(alerts.alert_id[row]),
-            "diaSourceId": str(alerts.dia_source_id[row]),
-            "diaObjectId": None if alerts.dia_object_id[row] == NO_OBJECT else str(alerts.dia_object_id[row]),
+            "alertId": _id(alerts.alert_id[row], NO_ALERT),
+            "diaSourceId": _id(alerts.dia_source_id[row], NO_ALERT),
+            "diaObjectId": _id(alerts.dia_object_id[row], NO_OBJECT),
             "probabilities": {
                 name: round(float(p), 9) for name, p in zip(names, predictions.probabilities[row], strict=True)
             },
@@ -37,6 +38,10 @@ def results(classifications: Classifications, classifier: Classifier) -> list[Re
         }
         for row in range(len(alerts))
     ]
+
+
+def _id(value: np.int64, nothing: int) -> str | None:
+    return None if value == nothing else str(value)
 
 
 def broker_classification(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from models.classifier import Classifications, Classifier
 from models.inputs.alert import AlertBatch, Decoded
 from models.inputs.errors import InvalidAlert
+from service.errors import ServiceError
 from service.history import Completed
 from service.outputs import Result, results
 
@@ -55,6 +56,8 @@ def _inferred(classifier: Classifier, alerts: AlertBatch, infer: Infer) -> list[
     """A batch that fails in the model is halved until the alert that it fails on stands alone."""
     try:
         classified = results(infer(alerts), classifier)
+    except ServiceError:  # such as a full queue: not the alerts' fault
+        raise
     except Exception as error:  # whatever the model raises: the other alerts must not pay for it
         if len(alerts) == 1:
             log.exception("the model fails on alert %d", alerts.alert_id[0])

@@ -18,6 +18,9 @@ from models.inputs.photometry import BANDS, FLUXCAL_PER_NJY
 
 IntArray = NDArray[np.int64]
 
+NO_ALERT = -(2**63)
+"""``alert_id`` and ``dia_source_id`` of an object that came without an alert."""
+
 NO_OBJECT = 0
 """``dia_object_id`` of an alert that names no object: Rubin writes null or 0 for solar-system bodies."""
 
@@ -307,8 +310,8 @@ def _object_row(values: Mapping[str, Any]) -> _Row:
     if not points:
         raise InvalidAlert("no observation")
     return _Row(
-        alert_id=0,
-        dia_source_id=0,
+        alert_id=NO_ALERT,
+        dia_source_id=NO_ALERT,
         dia_object_id=_int64(int(values["diaObjectId"] or NO_OBJECT)),
         epoch=max(point.mjd for point in points),
         metadata=metadata.row(values["metadata"]),

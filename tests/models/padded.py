@@ -39,7 +39,8 @@ def _light_curve_branch(model: ATAT, curves: list[LightCurve]) -> Tensor:
     longest = max(int((curve.band == code).sum()) for curve in curves for code in range(len(BANDS)))
     grids = [_grid(curve, longest) for curve in curves]
     flux, flux_err, time, observed = (torch.stack(values) for values in zip(*grids, strict=True))
-    values = encode_flux(flux.flatten(), flux_err.flatten(), model.config).view(*flux.shape, -1)
+    peak = flux.abs().amax(dim=(1, 2), keepdim=True).expand_as(flux)
+    values = encode_flux(flux.flatten(), flux_err.flatten(), peak.flatten(), model.config).view(*flux.shape, -1)
     values = torch.where(observed[..., None], values, 0.0)
     tokens = _modulated(model.lc.time_modulation, values, time).flatten(1, 2)
     tokens = torch.cat([model.lc.class_token.expand(len(curves), 1, -1), tokens], dim=1)
