@@ -23,8 +23,8 @@ class ATATConfig:
     """The shape of an ATAT. Defaults are the thesis's (4.3.6); where its text and the released code differ, an option.
 
     Options that choose the released code instead: ``use_flux_err=False``, ``first_harmonic=0``, ``dropout=0``,
-    ``d_tab=128``. ``flux_encoding="asinh"``, ``relative_flux`` and ``missing="token"`` are ours; the thesis has ``raw``,
-    nothing, and ``-9999``.
+    ``d_tab=128``. ``flux_encoding="asinh"``, ``relative_flux`` and ``missing="token"`` are ours; the thesis has
+    ``raw``, nothing, and ``-9999``.
     """
 
     n_classes: int

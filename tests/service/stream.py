@@ -12,7 +12,7 @@ from typing import Any
 import fastavro
 import redis
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from models.classifier import Classifier
 from service.health import Health
@@ -120,8 +120,10 @@ class Topics:
                     assert error.code() == KafkaError._PARTITION_EOF, error
                     ended += 1
                     continue
-                headers = {name: bytes(value or b"").decode() for name, value in message.headers() or ()}
-                seen.append(Seen(message.topic() or "", message.key(), message.value() or b"", headers))  # type: ignore[arg-type]
+                pairs: Any = message.headers() or ()
+                key: Any = message.key()
+                headers = {name: value.decode() for name, value in pairs}
+                seen.append(Seen(message.topic() or "", key, message.value() or b"", headers))
         consumer.close()
         return seen
 
