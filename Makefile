@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help setup check lint types test clean
+.PHONY: help setup check lint types test demo clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -15,7 +15,7 @@ setup: $(READY) ## the environment in .venv
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable '.[service,training,rubin,dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable '.[demo,rubin,dev]'
 	touch $@
 
 lint: $(READY) ## style
@@ -29,6 +29,9 @@ check: lint types ## everything but the tests
 
 test: check ## every check
 	$(BIN)/python -m pytest
+
+demo: $(READY) ## a simulated night through the whole service
+	$(BIN)/python -m service demo
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

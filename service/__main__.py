@@ -5,30 +5,35 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from service.errors import Misconfigured
+from service.errors import Misconfigured, ServiceError
 from service.settings import Settings
 
 _COMMANDS = {
     "serve": ("service.serve", "classify a Kafka stream, and answer over HTTP"),
     "classify": ("service.classify", "classify alert files"),
+    "demo": ("service.demo", "a simulated night through the whole service, with no server to start"),
+    "replay": ("service.replay", "publish alerts to a topic, from files or from a topic's past"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0; 1 if some input failed; 2 for wrong usage."""
+    words = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(prog="python -m service", description="Classifies survey alerts.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, purpose) in _COMMANDS.items():
-        command = importlib.import_module(module)
-        subparser = commands.add_parser(name, help=purpose, description=command.__doc__)
-        command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
-    arguments = parser.parse_args(argv)
+        subparser = commands.add_parser(name, help=purpose)
+        if name in words[:1]:  # the others' packages need not even be installed
+            command = importlib.import_module(module)
+            subparser.description = command.__doc__
+            command.add_arguments(subparser)
+            subparser.set_defaults(run=command.run)
+    arguments = parser.parse_args(words)
     try:
         code: int = arguments.run(arguments, Settings.from_env())
-    except Misconfigured as error:
+    except ServiceError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own voice
-        return 2
+        return 2 if isinstance(error, Misconfigured) else 1
     return code
 
 

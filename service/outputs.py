@@ -76,3 +76,9 @@ def broker_classification(
     stream = io.BytesIO()
     fastavro.schemaless_writer(stream, _BROKER_CLASSIFICATION, record)
     return stream.getvalue()
+
+
+def read_broker_classification(value: bytes) -> dict[str, Any]:
+    """The inverse of ``broker_classification``: the datum as a record."""
+    record: Any = fastavro.schemaless_reader(io.BytesIO(value), _BROKER_CLASSIFICATION)
+    return dict(record)

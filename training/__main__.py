@@ -16,14 +16,17 @@ _JOBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0; 1 if some input failed; 2 for wrong usage."""
+    words = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(prog="python -m training", description="Offline jobs that make models.")
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
     for name, (module, purpose) in _JOBS.items():
-        job = importlib.import_module(module)
-        subparser = jobs.add_parser(name, help=purpose, description=job.__doc__)
-        job.add_arguments(subparser)
-        subparser.set_defaults(run=job.run)
-    arguments = parser.parse_args(argv)
+        subparser = jobs.add_parser(name, help=purpose)
+        if name in words[:1]:  # the others take their time to import
+            job = importlib.import_module(module)
+            subparser.description = job.__doc__
+            job.add_arguments(subparser)
+            subparser.set_defaults(run=job.run)
+    arguments = parser.parse_args(words)
     try:
         code: int = arguments.run(arguments)
     except InvalidData as invalid:

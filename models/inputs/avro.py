@@ -48,6 +48,30 @@ def readings(data: bytes, *, schema: Schema | None = None) -> Iterator[Reading |
         yield message(data, schema=schema)
 
 
+def messages(data: bytes) -> Iterator[bytes | InvalidAlert]:
+    """Every alert in a file's ``data`` as one message: a container's records as bare datums, anything else as it is.
+
+    An InvalidAlert stands where a container breaks off.
+    """
+    if data.startswith(_GZIP):
+        try:
+            data = _gunzipped(data)
+        except InvalidAlert as invalid:
+            yield invalid
+            return
+    if not data.startswith(_CONTAINER):
+        yield data
+        return
+    try:
+        reader = fastavro.reader(io.BytesIO(data))
+        for record in reader:
+            stream = io.BytesIO()
+            fastavro.schemaless_writer(stream, reader.writer_schema, record)
+            yield stream.getvalue()
+    except Exception as error:  # as in _container()
+        yield InvalidAlert(f"the Avro container breaks off: {_told(error)}")
+
+
 def message(
     data: bytes,
     *,

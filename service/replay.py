@@ -1,0 +1,110 @@
+"""``python -m service replay``: publish alerts again, from files or from a topic's past."""
+
+import argparse
+import itertools
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from models.inputs import avro
+from models.inputs.alert import NO_OBJECT, alert_batch
+from models.inputs.errors import InvalidAlert
+from service.errors import Misconfigured
+from service.kafka import Headers, Publisher, read_window
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One alert to publish: its bytes, its key, and when it was first."""
+
+    value: bytes
+    key: bytes | None
+    headers: Headers
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommand's options."""
+    parser.add_argument("files", nargs="*", metavar="FILE", help="alert files, as for classify")
+    parser.add_argument("--from-topic", metavar="TOPIC", help="instead of files: what was published to this topic")
+    parser.add_argument("--from", dest="begin", type=_time, metavar="TIME", help="ISO 8601, of Kafka's timestamp, UTC")
+    parser.add_argument("--to", dest="end", type=_time, metavar="TIME", help="ISO 8601, not included")
+    parser.add_argument("--topic", required=True, help="topic to publish to")
+    parser.add_argument("--rate", type=float, metavar="N", help="at most so many alerts a second")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """The subcommand. Exit code 1 if something could not be published."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if arguments.from_topic:
+        if arguments.files or arguments.begin is None or arguments.end is None:
+            raise Misconfigured("--from-topic goes with --from and --to, and without files")
+        window = read_window(settings, arguments.from_topic, arguments.begin, arguments.end)
+        replayed: Iterable[Replayed | InvalidAlert] = (
+            Replayed(value, key, [("original-timestamp", str(timestamp).encode())]) for value, key, timestamp in window
+        )
+    elif arguments.files:
+        replayed = itertools.chain.from_iterable(_of_file(Path(file)) for file in arguments.files)
+    else:
+        raise Misconfigured("name files, or --from-topic")
+    published, failed = publish(replayed, Publisher(settings), topic=arguments.topic, rate=arguments.rate)
+    log.info("%d published, %d failed", published, failed)
+    return 1 if failed else 0
+
+
+def publish(
+    replayed: Iterable[Replayed | InvalidAlert], publisher: Publisher, *, topic: str, rate: float | None = None
+) -> tuple[int, int]:
+    """Publish in order, at most ``rate`` a second; how many were published, and how many could not be."""
+    started, published, failed = time.monotonic(), 0, 0
+    for one in replayed:
+        if isinstance(one, InvalidAlert):
+            failed += 1
+            log.error("%s", one)
+            continue
+        if rate is not None:
+            time.sleep(max(started + published / rate - time.monotonic(), 0))
+        publisher.send(topic, value=one.value, key=one.key, headers=one.headers)
+        published += 1
+    return published - publisher.close(), failed
+
+
+def _of_file(path: Path) -> Iterator[Replayed | InvalidAlert]:
+    try:
+        messages = avro.messages(path.read_bytes())
+    except OSError as error:
+        yield InvalidAlert(f"{path}: cannot be read: {error.strerror}")
+        return
+    while chunk := list(itertools.islice(messages, _CHUNK)):
+        yield from _keyed(chunk, path)
+
+
+def _keyed(messages: list[bytes | InvalidAlert], path: Path) -> Iterator[Replayed | InvalidAlert]:
+    """Messages with their objects' ids as keys. One that is no alert is published as it is: that is what it was."""
+    readings = [one if isinstance(one, InvalidAlert) else avro.message(one) for one in messages]
+    decoded = alert_batch(readings)
+    rows = {message: row for row, message in enumerate(decoded.messages.tolist())}
+    for place, message in enumerate(messages):
+        if isinstance(message, InvalidAlert):
+            yield InvalidAlert(f"{path}: {message}")
+            continue
+        row = rows.get(place)
+        if row is None:
+            yield Replayed(message, None, [])
+            continue
+        id_ = int(decoded.alerts.dia_object_id[row])
+        key = None if id_ == NO_OBJECT else str(id_).encode()
+        yield Replayed(message, key, [("original-mjd", repr(float(decoded.alerts.epoch[row])).encode())])
+
+
+def _time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -1,0 +1,121 @@
+"""The same alert gives the same probabilities through the command line, HTTP and Kafka, given the same history."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from models.classifier import Classifier
+from models.inputs.alert import alert_batch
+from models.inputs.avro import message, messages
+from service.__main__ import main
+from service.api import Api, create_app
+from service.health import Health
+from tests.servers.valkey import ValkeyServer
+from tests.service.stream import Running, Topics, decoded, running
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Classifier:
+    """The shipped model."""
+    return Classifier.load()
+
+
+def _elasticc(data: Path, name: str) -> list[bytes]:
+    values = list(messages((data / "elasticc" / "alerts" / name).read_bytes()))
+    assert all(isinstance(value, bytes) for value in values)
+    return [value for value in values if isinstance(value, bytes)]
+
+
+def _by_command(values: list[bytes], directory: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, float]]:
+    directory.mkdir()
+    paths = [directory / f"{place:05d}" for place in range(len(values))]
+    for path, value in zip(paths, values, strict=True):
+        path.write_bytes(value)
+    assert main(["classify", *map(str, paths)]) == 0
+    return [json.loads(line)["probabilities"] for line in capsys.readouterr().out.splitlines()]
+
+
+def _by_http(values: list[bytes], up: Running, topics: Topics, *, history: bool) -> list[dict[str, float]]:
+    health = Health(warm=True, joined=True)
+    api = Api(topics.settings(), inference=up.inference, history=up.history, metrics=up.metrics, health=health)
+    answers = []
+    with TestClient(create_app(api)) as client:
+        for value in values:
+            headers = {"content-type": "application/avro"}
+            answer = client.post(f"/v1/classify?history={history}".lower(), content=value, headers=headers)
+            assert answer.status_code == 200, answer.text
+            answers.append(answer.json()["results"][0]["probabilities"])
+    return answers
+
+
+def _by_kafka(topics: Topics, shipped: Classifier, count: int) -> list[dict[str, float]]:
+    names = dict(zip(shipped.taxonomy.class_ids, shipped.taxonomy.names, strict=True))
+    seen = sorted(topics.wait_for(count), key=lambda one: one.origin)
+    return [
+        {names[entry["classId"]]: entry["probability"] for entry in record["classifications"]}
+        for record in decoded(seen)
+    ]
+
+
+def _same(one: list[dict[str, float]], two: list[dict[str, float]]) -> None:
+    assert len(one) == len(two)
+    for left, right in zip(one, two, strict=True):
+        assert left == pytest.approx(right, abs=1e-5)
+
+
+def test_without_history_three_ways_give_one_answer(
+    kafka: str, data: Path, shipped: Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    values = _elasticc(data, "tallam.gentype51.avro")
+    topics.send(values)
+    with running(topics, shipped) as up:
+        streamed = _by_kafka(topics, shipped, len(values))
+        asked = _by_http(values, up, topics, history=False)
+    _same(streamed, asked)
+    _same(streamed, _by_command(values, tmp_path / "files", capsys))
+
+
+def test_after_its_earlier_alerts_an_alert_gets_one_answer_by_stream_and_by_request(
+    kafka: str, data: Path, shipped: Classifier, valkey: ValkeyServer
+) -> None:
+    """Asked again over HTTP when everything is cached, an alert still gets what it got in the stream."""
+    topics = Topics(kafka, partitions=1)
+    values = _elasticc(data, "finktut.gentype35.avro")
+    topics.send(values)
+    with running(topics, shipped, redis_url=valkey.url) as up:
+        topics.wait_for(len(values))
+        replayed = Topics(kafka, partitions=1)
+        replayed.send(values)
+        with running(replayed, shipped, redis_url=valkey.url):
+            again = _by_kafka(replayed, shipped, len(values))
+        asked = _by_http(values, up, topics, history=True)
+    _same(again, asked)
+
+
+def test_all_real_elasticc_alerts_go_through_kafka_once(kafka: str, data: Path, shipped: Classifier) -> None:
+    topics = Topics(kafka, partitions=4)
+    names = sorted(path.name for path in (data / "elasticc" / "alerts").glob("*.avro"))
+    values = [value for name in names for value in _elasticc(data, name)]
+    keys = _keys(values)
+    topics.send(values, keys=keys)
+    with running(topics, shipped):
+        seen = topics.wait_for(len(values), seconds=180)
+    assert len(values) == len(seen) == len({one.origin for one in seen}) == 13_747
+    assert {one.topic for one in seen} == {topics.classifications}
+    order: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
+    for one in seen:
+        order[(one.key or b"").decode()].append(one.origin)
+    assert all(origins == sorted(origins) for origins in order.values())
+    sent = {key: keys.count(key) for key in set(keys[:50])}
+    assert {key: len(order[key]) for key in sent} == sent
+    totals = [sum(entry["probability"] for entry in record["classifications"]) for record in decoded(seen)]
+    np.testing.assert_allclose(totals, 1, atol=1e-5)
+
+
+def _keys(values: list[bytes]) -> list[str]:
+    return [str(id_) for id_ in alert_batch([message(value) for value in values]).alerts.dia_object_id]
