@@ -39,13 +39,9 @@ _POISON = b"this is not an alert"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
-    parser.add_argument(
-        "--objects", type=int, default=OBJECTS, help=f"objects in the simulated survey (default {OBJECTS})"
-    )
-    parser.add_argument(
-        "--alerts", type=int, default=6000, help="stream at most so many of their alerts (default 6000)"
-    )
-    parser.add_argument("--rate", type=float, default=RATE, help=f"alerts a second (default {RATE:.0f})")
+    parser.add_argument("--objects", type=int, default=400, help="objects in the simulated survey (default 400)")
+    parser.add_argument("--alerts", type=int, default=6000, help="stream at most so many alerts (default 6000)")
+    parser.add_argument("--rate", type=float, default=400.0, help="alerts a second (default 400)")
 
 
 def run(arguments: argparse.Namespace, _: Settings) -> int:
@@ -112,10 +108,7 @@ class _Night:
         table = Table(title="the night so far", show_header=False)
         table.add_row("answered", f"{len(self.answers)} of {sent}")
         table.add_row("rate", f"{len(self.answers) / max(seconds, 0.001):.0f} alerts/s")
-        latency = (
-            f"{1000 * recent[len(recent) // 2]:.0f} ms, 99 %: {1000 * recent[int(0.99 * (len(recent) - 1))]:.0f} ms"
-        )
-        table.add_row("from alert to classification", f"median {latency}")
+        table.add_row("from alert to classification", f"median {median:.0f} ms, 99 % within {worst:.0f} ms")
         table.add_row("history", ", ".join(f"{kind} {count}" for kind, count in self.history.items()))
         table.add_row("dead letters", "; ".join(self.dead))
         table.add_row("predicted", ", ".join(f"{name} {count}" for name, count in self.classes.most_common(8)))
@@ -128,14 +121,8 @@ class _Night:
             how = json.loads(record["classifierParams"])
             best = record["best"]
             name = CLASS_NAMES[best["classId"]]
-            row = (
-                str(record["alertId"]),
-                name,
-                f"{best['probability']:.2f}",
-                str(how["nObservations"]),
-                how["branches"],
-            )
-            table.add_row(*row)
+            found = (name, f"{best['probability']:.2f}")
+            table.add_row(str(record["alertId"]), *found, str(how["nObservations"]), how["branches"])
         return table
 
 
