@@ -116,7 +116,9 @@ class Worker:
             room = settings.batch_alerts - len(gathered.messages)
             if room <= 0 or (gathered.messages and self._stopping.is_set()):
                 break
-            messages, revoked = self._stream.poll(min(room, _CHUNK_MESSAGES), left)
+            # Kafka's client waits until it has as many as it was asked for: the first must not wait for company.
+            wanted = min(room, _CHUNK_MESSAGES) if gathered.messages else 1
+            messages, revoked = self._stream.poll(wanted, left)
             if revoked:  # what another worker will do must not be done here: begin the batch anew
                 self._held -= revoked
                 if any((message.topic, message.partition) in revoked for message in gathered.messages):
@@ -124,13 +126,17 @@ class Worker:
                     return _Gathered()
             if messages and not gathered.messages:
                 deadline = time.monotonic() + settings.batch_seconds
-            with self._metrics.time("decode"):
-                good, readings = self._readings(messages)
-                if good:
-                    gathered.messages += good
-                    gathered.schemas += map(_schema, readings)
-                    gathered.parts.append(alert_batch(readings))
+            if messages:
+                with self._metrics.time("decode"):
+                    self._decode(messages, gathered)
         return gathered
+
+    def _decode(self, messages: Sequence[Message], gathered: _Gathered) -> None:
+        good, readings = self._readings(messages)
+        if good:
+            gathered.messages += good
+            gathered.schemas += map(_schema, readings)
+            gathered.parts.append(alert_batch(readings))
 
     def _readings(self, messages: Sequence[Message]) -> tuple[list[Message], list[Reading | InvalidAlert]]:
         """Messages and what they say; a partition whose schema cannot be had now is held, and its messages left out."""
