@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.servers.kafka import kafka_or_skip
+
 # The one setting: where the public data is (alerts, light curves, schemas). The project works without it.
 DATA = Path(os.environ.get("ATAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -16,6 +18,12 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no public data at {DATA}; set ATAT_DATA")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def kafka() -> str:
+    """Bootstrap servers of a real Apache Kafka. Tests share it: each uses topics and groups of its own."""
+    return kafka_or_skip()
 
 
 @pytest.fixture(autouse=True)

@@ -36,16 +36,13 @@ def readings(data: bytes, *, schema: Schema | None = None) -> Iterator[Reading |
     ``schema``, parsed, is what bare and Confluent-framed datums were written with, where the caller knows it.
     A container that breaks off yields what came before the break, then one InvalidAlert.
     """
-    if data.startswith(_GZIP):
-        try:
-            data = _gunzipped(data)
-        except InvalidAlert as invalid:
-            yield invalid
-            return
-    if data.startswith(_CONTAINER):
-        yield from _container(data)
+    plain = _unzipped(data)
+    if isinstance(plain, InvalidAlert):
+        yield plain
+    elif plain.startswith(_CONTAINER):
+        yield from _container(plain)
     else:
-        yield message(data, schema=schema)
+        yield message(plain, schema=schema)
 
 
 def messages(data: bytes) -> Iterator[bytes | InvalidAlert]:
@@ -53,17 +50,12 @@ def messages(data: bytes) -> Iterator[bytes | InvalidAlert]:
 
     An InvalidAlert stands where a container breaks off.
     """
-    if data.startswith(_GZIP):
-        try:
-            data = _gunzipped(data)
-        except InvalidAlert as invalid:
-            yield invalid
-            return
-    if not data.startswith(_CONTAINER):
-        yield data
+    plain = _unzipped(data)
+    if isinstance(plain, InvalidAlert) or not plain.startswith(_CONTAINER):
+        yield plain
         return
     try:
-        reader = fastavro.reader(io.BytesIO(data))
+        reader = fastavro.reader(io.BytesIO(plain))
         for record in reader:
             stream = io.BytesIO()
             fastavro.schemaless_writer(stream, reader.writer_schema, record)
@@ -150,14 +142,16 @@ def _container(data: bytes) -> Iterator[Reading | InvalidAlert]:
         yield InvalidAlert(f"the Avro container breaks off: {_told(error)}")
 
 
-def _gunzipped(data: bytes) -> bytes:
+def _unzipped(data: bytes) -> bytes | InvalidAlert:
+    if not data.startswith(_GZIP):
+        return data
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
             unpacked = stream.read(MAX_UNCOMPRESSED_BYTES + 1)
     except (OSError, EOFError, ValueError) as error:
-        raise InvalidAlert(f"broken gzip: {_told(error)}") from error
+        return InvalidAlert(f"broken gzip: {_told(error)}")
     if len(unpacked) > MAX_UNCOMPRESSED_BYTES:
-        raise InvalidAlert(f"unpacks to more than {MAX_UNCOMPRESSED_BYTES} bytes")
+        return InvalidAlert(f"unpacks to more than {MAX_UNCOMPRESSED_BYTES} bytes")
     return unpacked
 
 

@@ -16,15 +16,10 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from tests.servers import LOOPBACK, ServerError, free_ports
-from tests.servers.kafka import KafkaServer, kafka_or_skip, skip_without_kafka
+from tests.servers.kafka import KafkaServer, skip_without_kafka
 from tests.servers.valkey import ValkeyServer, skip_without_valkey
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def kafka() -> str:
-    return kafka_or_skip()
 
 
 @pytest.fixture
