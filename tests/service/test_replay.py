@@ -1,0 +1,83 @@
+"""Replay: alerts from files and from a topic's past, published again as they were."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from service.__main__ import main
+from tests import alerts
+from tests.alerts import FIRST_MJD, elasticc, source
+from tests.service.stream import Topics
+
+
+def _read(topics: Topics, count: int) -> list[tuple[str | None, bytes, dict[str, str]]]:
+    """The input topic's messages: key, value, headers."""
+    consumer = Consumer({"bootstrap.servers": topics.servers, "group.id": "reader"})
+    consumer.assign([TopicPartition(topics.alerts, number, 0) for number in range(topics.partitions)])
+    messages = consumer.consume(count, 20)
+    consumer.close()
+    read = []
+    for message in messages:
+        pairs: Any = message.headers() or ()
+        key: Any = message.key()
+        headers = {name: value.decode() for name, value in pairs}
+        read.append((None if key is None else key.decode(), message.value() or b"", headers))
+    return read
+
+
+def _environment(monkeypatch: pytest.MonkeyPatch, topics: Topics) -> None:
+    for name, value in topics.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def test_files_are_published_in_order_with_their_objects_as_keys(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    _environment(monkeypatch, topics)
+    records = [elasticc(source(number, FIRST_MJD + number), alert_id=number) for number in range(5)]
+    (tmp_path / "five.avro").write_bytes(alerts.container(records))
+    (tmp_path / "poison").write_bytes(b"no alert")
+    assert main(["replay", str(tmp_path / "five.avro"), str(tmp_path / "poison"), "--topic", topics.alerts]) == 0
+    read = _read(topics, 6)
+    assert [value for _, value, _ in read] == [*(alerts.datum(record) for record in records), b"no alert"]
+    assert [key for key, _, _ in read] == ["7"] * 5 + [None]
+    assert [float(headers["original-mjd"]) for _, _, headers in read[:5]] == [FIRST_MJD + n for n in range(5)]
+
+
+def test_a_window_of_a_topic_is_published_again_with_its_time(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    past, again = Topics(kafka, partitions=2), Topics(kafka, partitions=1)
+    _environment(monkeypatch, again)
+    values = [alerts.datum(elasticc(alert_id=number)) for number in range(4)]
+    past.send(values, keys=["a", "b", "c", "d"])
+    now = datetime.now(UTC)
+    window = ["--from", (now - timedelta(minutes=5)).isoformat(), "--to", (now + timedelta(minutes=5)).isoformat()]
+    assert main(["replay", "--from-topic", past.alerts, *window, "--topic", again.alerts]) == 0
+    read = _read(again, 4)
+    assert sorted(value for _, value, _ in read) == sorted(values)
+    assert sorted(key or "" for key, _, _ in read) == ["a", "b", "c", "d"]
+    assert all(abs(int(headers["original-timestamp"]) / 1000 - now.timestamp()) < 300 for _, _, headers in read)
+    before = ["--from", "2020-01-01", "--to", "2020-01-02"]
+    assert main(["replay", "--from-topic", past.alerts, *before, "--topic", again.alerts]) == 0
+
+
+def test_wrong_usage_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    assert main(["replay", "--topic", "x"]) == 2
+    assert main(["replay", "--topic", "x", "--from-topic", "y"]) == 2
+    assert "name files" in capsys.readouterr().err
+
+
+def test_a_rate_is_kept(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses are asked for, not the speed measured."""
+    topics = Topics(kafka, partitions=1)
+    _environment(monkeypatch, topics)
+    slept: list[float] = []
+    monkeypatch.setattr("service.replay.time.sleep", slept.append)
+    (tmp_path / "ten.avro").write_bytes(alerts.container([elasticc()] * 10))
+    assert main(["replay", str(tmp_path / "ten.avro"), "--topic", topics.alerts, "--rate", "0.1"]) == 0
+    assert len(slept) == 10
+    assert slept[-1] == pytest.approx(90, abs=30)
