@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Annotated, Any
 
-import redis
 from fastapi import FastAPI, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
@@ -16,7 +15,7 @@ from models.inputs.alert import AlertBatch, Decoded, alert_batch, object_batch
 from models.inputs.errors import InvalidAlert
 from models.inputs.metadata import COLUMNS
 from service import pipeline
-from service.errors import Overloaded
+from service.errors import HistoryUnavailable, Overloaded
 from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference, Priority
@@ -121,7 +120,7 @@ class Api:
             raise HTTPException(503, "there is no history: REDIS_URL is not set")
         try:
             result = self.history.latest(dia_object_id)
-        except (redis.RedisError, OSError) as error:
+        except HistoryUnavailable as error:
             raise HTTPException(503, "the history cannot be read now") from error
         if result is None:
             raise HTTPException(404, f"no classification of object {dia_object_id} is known")

@@ -6,7 +6,6 @@ for Redis. It is for show; what is promised is proved on a real Kafka by the tes
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from models.taxonomy import CLASS_NAMES
 from service.errors import ServiceError
 from service.kafka import InProcessCluster, Publisher, Tail
 from service.outputs import read_broker_classification
-from service.settings import Settings
+from service.settings import Settings, process_environment
 
 _PATIENCE_SECONDS = 60.0
 _ALERTS, _CLASSIFICATIONS, _DEAD_LETTERS = "alerts", "classifications", "dead-letters"
@@ -140,18 +139,17 @@ def _servers(directory: Path) -> Iterator[dict[str, str]]:
     """The environment of a service between an in-process Kafka and a Valkey, both gone afterwards."""
     cluster = InProcessCluster([_ALERTS, _CLASSIFICATIONS, _DEAD_LETTERS])
     with ValkeyServer(data_dir=directory / "valkey", config={"save": ""}) as valkey:
-        yield {
-            **os.environ,
-            "KAFKA_BOOTSTRAP_SERVERS": cluster.servers,
-            "KAFKA_INPUT_TOPICS": _ALERTS,
-            "KAFKA_OUTPUT_TOPIC": _CLASSIFICATIONS,
-            "KAFKA_DEAD_LETTER_TOPIC": _DEAD_LETTERS,
-            "KAFKA_TRANSACTIONAL_ID": "demo",
-            "KAFKA_CONFIG_AUTO_OFFSET_RESET": "earliest",
-            "REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0",
-            "HTTP_HOST": "127.0.0.1",
-            "HTTP_PORT": str(_free_port()),
-        }
+        yield process_environment(
+            KAFKA_BOOTSTRAP_SERVERS=cluster.servers,
+            KAFKA_INPUT_TOPICS=_ALERTS,
+            KAFKA_OUTPUT_TOPIC=_CLASSIFICATIONS,
+            KAFKA_DEAD_LETTER_TOPIC=_DEAD_LETTERS,
+            KAFKA_TRANSACTIONAL_ID="demo",
+            KAFKA_CONFIG_AUTO_OFFSET_RESET="earliest",
+            REDIS_URL=f"redis://127.0.0.1:{valkey.port}/0",
+            HTTP_HOST="127.0.0.1",
+            HTTP_PORT=str(_free_port()),
+        )
 
 
 @contextmanager

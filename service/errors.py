@@ -21,5 +21,9 @@ class Fatal(ServiceError):
     """The process must end, with nothing committed: another one has taken its place, or Kafka refuses it for good."""
 
 
+class HistoryUnavailable(ServiceError):
+    """Redis did not answer. The stream never raises this: it goes on without."""
+
+
 class Overloaded(ServiceError):
     """The bounded queue before the model is full: the caller may try again later."""

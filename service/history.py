@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from models.inputs import ragged
 from models.inputs.alert import NO_OBJECT, AlertBatch
+from service.errors import HistoryUnavailable, Misconfigured
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ POINT = np.dtype(
 
 _DETECTED = 8
 _NOT_ASKED = "not asked yet"
+_SECONDS = 2.0
 
 _REPLACE_IF_UNCHANGED = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2])
@@ -50,6 +52,14 @@ if known and tonumber(known) > tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'result', ARGV[2])
 return redis.call('PEXPIRE', KEYS[1], ARGV[3])
 """
+
+
+def connect(url: str) -> redis.Redis:
+    """A client that gives up quickly: a slow history must not hold the stream. Raises Misconfigured."""
+    try:
+        return redis.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
+    except ValueError as error:
+        raise Misconfigured("REDIS_URL is no address of the form redis://host:port/0") from error
 
 
 @dataclass(frozen=True)
@@ -119,8 +129,11 @@ class History:
             self._failed(error)
 
     def latest(self, dia_object_id: int) -> dict[str, Any] | None:
-        """The latest classification of an object, None if there is none. Raises redis.RedisError if Redis is away."""
-        result = self._client.hget(_latest_key(dia_object_id), "result")
+        """The latest classification of an object, None if there is none. Raises HistoryUnavailable."""
+        try:
+            result = self._client.hget(_latest_key(dia_object_id), "result")
+        except (redis.RedisError, OSError) as error:
+            raise HistoryUnavailable(str(error)) from error
         return None if result is None else dict(json.loads(result))
 
     def _read(self, ids: IntArray) -> list[bytes]:

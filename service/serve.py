@@ -9,7 +9,6 @@ import threading
 from types import FrameType
 
 import numpy as np
-import redis
 import torch
 import uvicorn
 
@@ -18,7 +17,7 @@ from models.inputs.alert import object_batch
 from service.api import Api, create_app
 from service.errors import Fatal, Misconfigured
 from service.health import Health
-from service.history import History
+from service.history import History, connect
 from service.inference import Inference
 from service.kafka import KafkaStream
 from service.metrics import Metrics
@@ -28,7 +27,6 @@ from service.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_REDIS_SECONDS = 2.0
 _WARM_UP_SIZES = (1, 30, 200)
 
 
@@ -89,14 +87,8 @@ def _history(settings: Settings, classifier: Classifier) -> History | None:
     if settings.redis_url is None:
         log.warning("REDIS_URL is not set: every alert is classified by itself alone")
         return None
-    try:
-        client = redis.Redis.from_url(
-            settings.redis_url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
-        )
-    except ValueError as error:
-        raise Misconfigured("REDIS_URL is no address of the form redis://host:port/0") from error
     history = History(
-        client,
+        connect(settings.redis_url),
         ttl=settings.history_ttl,
         max_points=settings.history_points,
         window_days=classifier.model.config.window_days,

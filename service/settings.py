@@ -100,6 +100,11 @@ class Settings(BaseModel):
         return {name.upper(): field.description or "" for name, field in named.items()}
 
 
+def process_environment(**values: str) -> dict[str, str]:
+    """The environment as it is, with these variables set, for a process to be started."""
+    return {**os.environ, **values}
+
+
 def _with_files(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables, each NAME_FILE replaced by NAME with what is in the file."""
     known = set(Settings.variables())

@@ -10,6 +10,7 @@ from training.data.layout import InvalidData
 _JOBS = {
     "import": ("training.data.importing", "other people's data into the data layout"),
     "train": ("training.train", "train a model"),
+    "simulate": ("training.simulate", "a simulated survey, labelled"),
     "evaluate": ("training.evaluate", "measure a model on a data directory"),
 }
 

@@ -1,0 +1,89 @@
+"""When and how deep the survey looks: sight lines and their visits, from the table that ``reduce_cadence`` made."""
+
+import functools
+import itertools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.inputs import ragged
+
+FloatArray = NDArray[np.float64]
+
+VISITS = Path(__file__).with_name("visits.npz")
+
+DEEP_SHARE = 40 / 1540
+"""How often an object lies in a deep field: their share of the baseline's sight lines."""
+
+
+@dataclass(frozen=True)
+class SightLine:
+    """A place on the sky [deg] and its visits (V,), in time order."""
+
+    ra: float
+    dec: float
+    latitude: float
+    """Galactic latitude [deg]."""
+    mjd: FloatArray
+    """(V,) [TAI days]"""
+    band: NDArray[np.int8]
+    """(V,), code in BANDS."""
+    m5: FloatArray
+    """(V,), AB magnitude of a point source at five times the noise of the sky."""
+
+    def between(self, begin: float, end: float) -> Self:
+        """The visits from ``begin`` to ``end`` [mjd]."""
+        first, last = np.searchsorted(self.mjd, (begin, end))
+        visits = slice(int(first), int(last))
+        return replace(self, mjd=self.mjd[visits], band=self.band[visits], m5=self.m5[visits])
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """The survey's sight lines."""
+
+    wide: tuple[SightLine, ...]
+    deep: tuple[SightLine, ...]
+
+    @property
+    def begin(self) -> float:
+        """Mjd of the first visit."""
+        return float(min(line.mjd[0] for line in self.wide))
+
+    @property
+    def end(self) -> float:
+        """Mjd of the last visit."""
+        return float(max(line.mjd[-1] for line in self.wide))
+
+    def draw(self, rng: np.random.Generator) -> SightLine:
+        """Where an object lies: the same chances for every class, so that the place never gives the class away."""
+        lines = self.deep if rng.random() < DEEP_SHARE else self.wide
+        return lines[int(rng.random() * len(lines))]
+
+
+@functools.cache
+def load(path: Path = VISITS) -> Cadence:
+    """The shipped cadence."""
+    with np.load(path, allow_pickle=False) as table:
+        arrays = {name: table[name] for name in table.files}
+    offsets = ragged.offsets_of(arrays["length"].astype(np.int64))
+    mjd = float(arrays["start"]) + arrays["days"].astype(np.float64)
+    lines = [
+        SightLine(
+            ra=float(arrays["position"][row, 0]),
+            dec=float(arrays["position"][row, 1]),
+            latitude=float(arrays["latitude"][row]),
+            mjd=mjd[begin:end],
+            band=arrays["band"][begin:end].astype(np.int8),
+            m5=arrays["m5"][begin:end].astype(np.float64),
+        )
+        for row, (begin, end) in enumerate(itertools.pairwise(offsets.tolist()))
+    ]
+    is_deep = arrays["deep"].tolist()
+    return Cadence(
+        wide=tuple(line for line, deep in zip(lines, is_deep, strict=True) if not deep),
+        deep=tuple(line for line, deep in zip(lines, is_deep, strict=True) if deep),
+    )

@@ -1,0 +1,132 @@
+"""Massive stars whose cores collapse."""
+
+import bisect
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.survey import hosts, spectra
+from training.survey.cadence import SightLine
+from training.survey.classes.source import Source, clipped_normal
+from training.survey.classes.transient import Episode, seen
+from training.survey.cosmology import Redshifts, star_formation
+
+FloatArray = NDArray[np.float64]
+
+_BLANKETED_BELOW = 4750.0
+_NICKEL_DECLINE = 0.0098  # mag a day: all of cobalt's gamma rays are caught
+
+# As far as the survey can see them.
+_NEAR = Redshifts(star_formation, z_min=0.005, z_max=0.6)
+_FAR = Redshifts(star_formation, z_min=0.005, z_max=1.5)
+
+
+@dataclass(frozen=True)
+class Hydrogen:
+    """A type II as a law: a fast rise, a plateau or a decline in V, perhaps a fall onto the radioactive tail."""
+
+    peak: float
+    """Absolute V magnitude at maximum."""
+    rise: float
+    """Days from explosion to maximum."""
+    decline: float
+    """Magnitudes a day after maximum."""
+    plateau: float
+    """Day on which the hydrogen has recombined and the light falls."""
+    fall: float
+    """Magnitudes of that fall."""
+    temperature: float
+    """Ten days after explosion [K]."""
+    cooling: float
+    """Exponent of the temperature's fall with time."""
+    coolest: float
+    """Hydrogen recombines at this [K]."""
+    blanketing: float
+    """Of the coolest photosphere."""
+
+    def magnitude(self, days: FloatArray, wavelength: FloatArray) -> FloatArray:
+        """Absolute AB magnitude, ``days`` at home since explosion."""
+        age = np.maximum(days, 0.05)
+        cooling = np.minimum(self.temperature * (age / 10) ** -self.cooling, 30_000)
+        temperature = (cooling**4 + self.coolest**4) ** 0.25  # a gentle arrival at recombination
+        iron = self.blanketing * np.maximum((11_000 - temperature) / (11_000 - self.coolest), 0)
+        colour = spectra.photosphere(wavelength, temperature, iron, _BLANKETED_BELOW)
+        return np.asarray(self.visual(age) + colour)
+
+    def visual(self, age: FloatArray) -> FloatArray:
+        """Absolute V magnitude by age [d], above zero."""
+        rising = -2.5 * np.log10(1 - (1 - np.minimum(age / self.rise, 1)) ** 2)
+        before_tail = np.clip(age, self.rise, self.plateau) - self.rise
+        tail = np.maximum(age - self.plateau, 0)
+        falling = self.fall / (1 + np.exp(-(age - self.plateau) / 5.0))
+        return np.asarray(self.peak + rising + self.decline * before_tail + falling + _NICKEL_DECLINE * tail)
+
+
+def _plateau(rng: np.random.Generator) -> Hydrogen:
+    return Hydrogen(
+        peak=-16.75 + 0.4 * rng.standard_normal(),
+        rise=clipped_normal(rng, 8, 2, 4, 14),
+        decline=clipped_normal(rng, 0.9, 0.6, -0.2, 2.2) / 100,
+        plateau=clipped_normal(rng, 105, 15, 70, 140),
+        fall=clipped_normal(rng, 1.9, 0.35, 1.0, 3.0),
+        **_cooling_envelope(rng),
+    )
+
+
+def _linear(rng: np.random.Generator) -> Hydrogen:
+    return Hydrogen(
+        peak=-17.98 + 0.65 * rng.standard_normal(),
+        rise=clipped_normal(rng, 10, 3, 5, 18),
+        decline=clipped_normal(rng, 2.4, 0.7, 1.4, 4.5) / 100,
+        plateau=clipped_normal(rng, 85, 12, 60, 115),
+        fall=clipped_normal(rng, 1.5, 0.4, 0.6, 2.5),
+        **_cooling_envelope(rng),
+    )
+
+
+def _interacting(rng: np.random.Generator) -> Hydrogen:
+    return Hydrogen(
+        peak=-18.53 + 1.15 * rng.standard_normal(),
+        rise=float(np.clip(22 * np.exp(0.45 * rng.standard_normal()), 6, 70)),
+        decline=clipped_normal(rng, 1.8, 1.0, 0.4, 5.0) / 100,
+        plateau=1000.0,
+        fall=0.0,
+        temperature=clipped_normal(rng, 14_500, 2000, 10_000, 20_000),
+        cooling=clipped_normal(rng, 0.28, 0.06, 0.15, 0.45),
+        coolest=6500.0,
+        blanketing=clipped_normal(rng, 3.0, 1.5, 0.5, 7.0),
+    )
+
+
+def _cooling_envelope(rng: np.random.Generator) -> dict[str, float]:
+    return {
+        "temperature": clipped_normal(rng, 12_000, 1200, 9000, 15_000),
+        "cooling": clipped_normal(rng, 0.5, 0.06, 0.35, 0.65),
+        "coolest": clipped_normal(rng, 5900, 250, 5300, 6500),
+        "blanketing": clipped_normal(rng, 7.0, 1.2, 3.5, 9.5),
+    }
+
+
+_SUBTYPES = ((_plateau, _NEAR, 0.80), (_linear, _NEAR, 0.11), (_interacting, _FAR, 0.09))
+"""Maker, redshifts and share by volume (Li et al. 2011)."""
+_SHARES = tuple(itertools.accumulate(share * redshifts.total for _, redshifts, share in _SUBTYPES))
+
+
+def type_ii(rng: np.random.Generator, sight_line: SightLine) -> Source:
+    """SN II: IIP, IIL and IIn.
+
+    Mean magnitudes of Richardson et al. (2014) with ELAsTiCC's scatter; slopes and plateaus of Anderson et al. (2014);
+    temperature and blanketing as in the spectral series of Vincenzi et al. (2019).
+    """
+    make, redshifts, _ = _SUBTYPES[bisect.bisect(_SHARES, rng.random() * _SHARES[-1])]
+    return seen(
+        rng,
+        sight_line,
+        law=make(rng).magnitude,
+        episode=Episode(begin=0.0, end=450.0),
+        redshift=redshifts.draw(rng),
+        host=hosts.STAR_FORMING,
+        host_reddening=0.1 * rng.exponential(),
+    )

@@ -1,0 +1,44 @@
+"""Distances and volumes of a flat universe with H0 = 70 km/s/Mpc and a matter density of 0.3."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+HUBBLE_MPC = 299_792.458 / 70.0
+MATTER = 0.3
+
+_Z = np.linspace(0.0, 4.0, 4001)
+_E = 1 / np.sqrt(MATTER * (1 + _Z) ** 3 + 1 - MATTER)
+_COMOVING = HUBBLE_MPC * np.concatenate([[0.0], np.cumsum((_E[1:] + _E[:-1]) / 2 * np.diff(_Z))])  # [Mpc]
+
+
+def distance_modulus(z: float) -> float:
+    """Apparent less absolute magnitude at a redshift above zero and up to 4, but for the spectrum's own shift."""
+    comoving = float(np.interp(z, _Z, _COMOVING))
+    return float(5 * np.log10((1 + z) * comoving) + 25)
+
+
+class Redshifts:
+    """Redshifts of events with a ``rate`` (by comoving volume and time at home), between ``z_min`` and ``z_max``."""
+
+    def __init__(self, rate: Callable[[FloatArray], FloatArray], *, z_min: float, z_max: float) -> None:
+        within = (z_min <= _Z) & (z_max >= _Z)
+        self._z = _Z[within]
+        # Events of a year at home are seen over (1 + z) years.
+        density = (rate(_Z) * _COMOVING**2 * _E / (1 + _Z))[within]
+        cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+        self.total = float(cumulative[-1])
+        """How many events there are, in units that are the same for one rate within any bounds."""
+        self._cumulative = cumulative / cumulative[-1]
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """One redshift."""
+        return float(np.interp(rng.random(), self._cumulative, self._z))
+
+
+def star_formation(z: FloatArray) -> FloatArray:
+    """Cosmic star formation, in units of today's (Madau & Dickinson 2014): the rate of core collapses follows it."""
+    return np.asarray((1 + z) ** 2.7 / (1 + ((1 + z) / 2.9) ** 5.6))

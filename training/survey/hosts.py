@@ -1,0 +1,173 @@
+"""Host galaxies: their light beneath an object, and what a catalogue tells of them, the 64 metadata columns.
+
+Sizes, separations, magnitudes with their errors, and how often there is a spectrum, a second host or none follow the
+13,747 real ELAsTiCC alerts of supernovae.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from models.inputs.metadata import COLUMNS
+from training.survey.cosmology import distance_modulus
+from training.survey.photometry import flux_of
+from training.survey.spectra import WAVELENGTHS
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The galaxies that a class lives in."""
+
+    magnitude: float
+    """Mean absolute magnitude in the r band."""
+    scatter: float
+    """Its standard deviation."""
+    blue: float
+    """Mean share of a star-forming galaxy in the colours, 0 for an elliptical, 1 for a spiral of late type."""
+    nuclear: bool = False
+    """Whether the object sits in the nucleus."""
+
+
+ANY = Kind(magnitude=-20.9, scatter=1.4, blue=0.65)
+STAR_FORMING = Kind(magnitude=-20.2, scatter=1.5, blue=0.8)
+ACTIVE = Kind(magnitude=-21.2, scatter=1.0, blue=0.5, nuclear=True)
+
+
+@dataclass(frozen=True)
+class Galaxy:
+    """One galaxy as it is."""
+
+    redshift: float
+    magnitudes: FloatArray
+    """(6,), AB, whole galaxy."""
+    square_radius: float
+    """Square of the radius [arcsec^2]."""
+    ellipticity: float
+    separation: float
+    """From the object [arcsec]."""
+
+    @property
+    def beneath(self) -> FloatArray:
+        """Its light (6,) under a point source at the object's place [FLUXCAL]."""
+        central = np.exp(-(self.separation**2) / max(self.square_radius, 0.1))
+        return np.asarray(flux_of(self.magnitudes) * central / (1 + self.square_radius))
+
+
+# Rest-frame AB magnitudes less the one at 6200 Angstrom, roughly the E and Scd spectra of Coleman, Wu & Weedman (1980).
+_REST = np.array([1500.0, 2300, 3000, 3600, 4200, 4800, 6200, 7500, 8700, 10_500])
+_ELLIPTICAL = np.array([6.5, 5.2, 3.7, 2.5, 1.55, 0.8, 0.0, -0.35, -0.6, -0.85])
+_SPIRAL = np.array([2.3, 2.1, 1.75, 1.35, 0.65, 0.4, 0.0, -0.15, -0.25, -0.35])
+
+_HOSTLESS = 0.015
+_SECOND_HOST = 0.12
+_SAME_GROUP = 0.3
+_CATALOGUE_LIMIT = 28.5
+"""A galaxy with a fainter r magnitude is in no catalogue."""
+
+
+def draw(rng: np.random.Generator, redshift: float, kind: Kind) -> Galaxy:
+    """The galaxy around an object of a class that lives in ``kind``."""
+    magnitudes = _magnitudes(rng, redshift, kind)
+    r = float(np.clip(magnitudes[2], 14, 27))
+    size = 10 ** (1.025 - 0.115 * (r - 21.5) + 0.25 * rng.standard_normal())
+    away = 10 ** (-0.36 - 0.13 * (r - 21.5) + 0.45 * rng.standard_normal())
+    centring = 0.03 * np.hypot(*rng.standard_normal(2))
+    return Galaxy(
+        redshift=redshift,
+        magnitudes=magnitudes,
+        square_radius=float(size),
+        ellipticity=float(rng.beta(1.1, 2.4)),
+        separation=float(centring if kind.nuclear else np.hypot(away, centring)),
+    )
+
+
+def neighbour(rng: np.random.Generator, host: Galaxy) -> Galaxy | None:
+    """The second host that the catalogue offers, if it does: of the same group, or by chance on the same line."""
+    if rng.random() > _SECOND_HOST:
+        return None
+    redshift = host.redshift if rng.random() < _SAME_GROUP else min(rng.gamma(2.5, 0.25) + 0.02, 3.0)
+    found = draw(rng, redshift, ANY)
+    separation = 3.5 * np.exp(0.45 * rng.standard_normal())
+    return Galaxy(found.redshift, found.magnitudes, found.square_radius, found.ellipticity, separation)
+
+
+def _magnitudes(rng: np.random.Generator, redshift: float, kind: Kind) -> FloatArray:
+    blue = np.clip(kind.blue + 0.3 * rng.standard_normal(), 0, 1)
+    rest = np.log(WAVELENGTHS / (1 + redshift))
+    colours = np.interp(rest, np.log(_REST), blue * _SPIRAL + (1 - blue) * _ELLIPTICAL)
+    absolute = kind.magnitude + kind.scatter * rng.standard_normal()
+    wiggle = 0.05 * rng.standard_normal(len(WAVELENGTHS))
+    faintness = distance_modulus(redshift) - 2.5 * np.log10(1 + redshift)
+    return np.asarray(absolute + colours + wiggle + faintness)
+
+
+# --- what the catalogue says -----------------------------------------------------------------------------------
+
+
+def metadata(
+    rng: np.random.Generator, *, reddening: float, host: Galaxy | None, dust: FloatArray
+) -> NDArray[np.float32]:
+    """The metadata row (64,) in the order of COLUMNS, NaN where missing.
+
+    ``host`` is None for a galactic object, and ``dust`` (6,) what the Milky Way takes from every band. z_final is the
+    host's spectroscopic redshift where there is one, else its photometric one: never what was drawn.
+    """
+    values: dict[str, float] = {"mwebv": reddening, "mwebv_err": 0.05 * reddening}
+    if host is not None and rng.random() > _HOSTLESS:
+        first = _catalogued(rng, host, dust)
+        second = neighbour(rng, host)
+        values |= {f"hostgal_{name}": value for name, value in first.items()}
+        if second is not None:
+            values |= {f"hostgal2_{name}": value for name, value in _catalogued(rng, second, dust).items()}
+        best = "zspec" if "zspec" in first else "zphot"
+        if best in first:
+            values |= {"z_final": first[best], "z_final_err": first[f"{best}_err"]}
+    return np.array([values.get(name, np.nan) for name in COLUMNS], dtype=np.float32)
+
+
+_DEPTH = np.array([23.9, 25.3, 25.8, 25.2, 24.3, 23.3])
+"""(6,), magnitudes at which the catalogue's error is 0.2."""
+_QUANTILES = np.concatenate([[0.002], np.arange(0.1, 0.91, 0.1), [0.998]])
+_QUANTILE_NAMES = tuple(f"zphot_q{percent:03d}" for percent in range(0, 101, 10))
+_PHOTO_Z = np.linspace(0.0, 3.0, 151)
+
+
+def _catalogued(rng: np.random.Generator, galaxy: Galaxy, dust: FloatArray) -> Mapping[str, float]:
+    """A galaxy's columns, less their prefix; none for one too faint to be in the catalogue."""
+    magnitudes = galaxy.magnitudes + dust
+    if magnitudes[2] > _CATALOGUE_LIMIT:
+        return {}
+    errors = np.minimum(np.hypot(0.0155, 0.2 * 10 ** (0.4 * (magnitudes - _DEPTH))), 9.0)
+    columns = dict(zip((f"mag_{band}" for band in "ugrizY"), magnitudes.tolist(), strict=True))
+    columns |= dict(zip((f"magerr_{band}" for band in "ugrizY"), errors.tolist(), strict=True))
+    columns |= {
+        "ellipticity": galaxy.ellipticity,
+        "sqradius": galaxy.square_radius,
+        "snsep": galaxy.separation,
+        **_photo_z(rng, galaxy.redshift, float(magnitudes[2])),
+    }
+    if rng.random() < np.interp(magnitudes[2], [17, 19, 22, 25], [0.2, 0.09, 0.06, 0.04]):
+        columns |= {"zspec": galaxy.redshift + 0.0015 * rng.standard_normal(), "zspec_err": 0.001}
+    return columns
+
+
+def _photo_z(rng: np.random.Generator, redshift: float, r: float) -> Mapping[str, float]:
+    """A photometric redshift, its error and its quantiles: right to a few per cent, or anywhere, more so if faint."""
+    core = np.interp(r, [18, 25], [0.03, 0.09]) * (1 + redshift)
+    outliers = np.interp(r, [18, 20, 22, 23, 24, 26], [0.03, 0.05, 0.18, 0.25, 0.35, 0.5])
+    astray = rng.random() < outliers
+    centre = rng.uniform(0.05, 2.95) if astray else redshift + core * rng.standard_normal()
+    centre = float(np.clip(centre, 0.01, 2.99))
+    inside = ndtr((_PHOTO_Z - centre) / core)
+    inside = (inside - inside[0]) / (inside[-1] - inside[0])
+    # The catalogue half knows that it may be wrong.
+    cumulative = (1 - outliers / 2) * inside + outliers / 2 * _PHOTO_Z / _PHOTO_Z[-1]
+    quantiles = np.interp(_QUANTILES, cumulative, _PHOTO_Z)
+    middle = float(quantiles[len(quantiles) // 2])
+    error = np.sqrt((1 - outliers) * core**2 + outliers * (0.75 + (1.5 - middle) ** 2))
+    return {"zphot": middle, "zphot_err": float(error), **dict(zip(_QUANTILE_NAMES, quantiles.tolist(), strict=True))}
