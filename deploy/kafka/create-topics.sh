@@ -1,0 +1,16 @@
+#!/bin/bash
+# Creates the service's three topics, and leaves those alone that are there.
+#
+# PARTITIONS bounds how many workers can share the work. A dead letter is an input message and its headers, so its topic
+# takes messages 2048 bytes longer; the service checks that when it starts.
+set -euo pipefail
+
+create() { # topic, max.message.bytes, retention in days
+  kafka-topics.sh --bootstrap-server "$BOOTSTRAP_SERVERS" --create --if-not-exists --topic "$1" \
+    --partitions "$PARTITIONS" --replication-factor "$REPLICATION" \
+    --config cleanup.policy=delete --config max.message.bytes="$2" --config retention.ms=$(($3 * 86400000))
+}
+
+create "$INPUT_TOPIC" "$MAX_MESSAGE_BYTES" 7
+create "$OUTPUT_TOPIC" 1048576 30
+create "$DEAD_LETTER_TOPIC" $((MAX_MESSAGE_BYTES + 2048)) 30
