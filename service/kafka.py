@@ -142,7 +142,8 @@ class KafkaStream:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         try:
             answers = {
-                resource.name: future.result(10) for resource, future in admin.describe_configs(resources).items()
+                resource.name: future.result(10)
+                for resource, future in admin.describe_configs(resources, request_timeout=_CALL_SECONDS).items()
             }
         except KafkaException as error:  # not allowed to, or no real Kafka
             log.warning("the topics' settings cannot be read and are not checked: %s", error.args[0].str())
@@ -198,6 +199,8 @@ class KafkaStream:
         consumer.incremental_unassign(partitions)
 
     def _stop(self, name: Partition, reason: str) -> None:
+        if name in self.assignment.stopped:  # Kafka may tell of the same gap again, with less to say
+            return
         log.error("partition %s/%d stands still: %s", *name, reason)
         self.assignment.stopped[name] = reason
 
