@@ -38,8 +38,7 @@ _POISON = b"this is not an alert"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
-    parser.add_argument("--objects", type=int, default=400, help="objects in the simulated survey (default 400)")
-    parser.add_argument("--alerts", type=int, default=6000, help="stream at most so many alerts (default 6000)")
+    parser.add_argument("--objects", type=int, default=80, help="objects in the simulated survey (default 80)")
     parser.add_argument("--rate", type=float, default=400.0, help="alerts a second (default 400)")
 
 
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace, _: Settings) -> int:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atat-demo-")))
         console.print("[bold]1[/] a simulated night: python -m training simulate --alerts")
-        sent = 1 + _simulate(directory, arguments.objects, arguments.alerts)
+        sent = 1 + _simulate(directory, arguments.objects)
         console.print(f"  {sent - 1} alerts, and one message that is none")
         console.print("[bold]2[/] Kafka (in process), Valkey, and the service: python -m service serve")
         environment = stack.enter_context(_servers(directory))
@@ -125,9 +124,9 @@ class _Night:
         return table
 
 
-def _simulate(directory: Path, n_objects: int, n_alerts: int) -> int:
+def _simulate(directory: Path, n_objects: int) -> int:
     """Make the night with the offline job, as a user would; returns how many alerts it has."""
-    options = ["--objects", str(n_objects), "--seed", "1", "--alerts", "--max-alerts", str(n_alerts)]
+    options = ["--objects", str(n_objects), "--seed", "1", "--alerts"]
     command = [sys.executable, "-m", "training", "simulate", *options, "--output", str(directory / "night")]
     subprocess.run(command, check=True)  # noqa: S603 - our own command
     with (directory / "night" / "truth.csv").open() as file:
@@ -177,8 +176,8 @@ def _stream(directory: Path, environment: dict[str, str], rate: float, sent: int
     poison = Publisher(Settings.from_env(environment))
     poison.send(_ALERTS, value=_POISON, key=None, headers=[])
     poison.close()
-    files = [str(directory / "night" / "alerts.avro"), "--topic", _ALERTS, "--rate", str(rate)]
-    command = [sys.executable, "-m", "service", "replay", *files]
+    files = sorted(map(str, (directory / "night").glob("*.avro")))
+    command = [sys.executable, "-m", "service", "replay", *files, "--topic", _ALERTS, "--rate", str(rate)]
     night = _Night()
     tail = Tail(environment["KAFKA_BOOTSTRAP_SERVERS"], [_CLASSIFICATIONS, _DEAD_LETTERS])
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as replay:  # noqa: S603
