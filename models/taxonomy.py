@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 NOT_CLASSIFIED = 300
 """The id with which a broker declines to classify an alert."""
 
@@ -82,3 +85,13 @@ class Taxonomy:
     def index(self, class_id: int) -> int:
         """Place of a class among the outputs. Raises ValueError if the model does not have it."""
         return self.class_ids.index(class_id)
+
+    def places(self, class_ids: ArrayLike) -> NDArray[np.int64]:
+        """Places among the outputs (N,) of class ids (N,). Raises ValueError for one that the model does not have."""
+        wanted = np.asarray(class_ids, dtype=np.int64)
+        order = np.argsort(self.class_ids)
+        found = order[np.searchsorted(self.class_ids, wanted, sorter=order) % len(self.class_ids)]
+        foreign = wanted[np.asarray(self.class_ids)[found] != wanted]
+        if len(foreign):
+            raise ValueError(f"not among the model's classes: {sorted(set(foreign.tolist()))}")
+        return found

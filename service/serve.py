@@ -91,7 +91,7 @@ def _history(settings: Settings, classifier: Classifier) -> History | None:
         connect(settings.redis_url),
         ttl=settings.history_ttl,
         max_points=settings.history_points,
-        window_days=classifier.model.config.window_days,
+        window_days=classifier.model.window_days,
     )
     if history.check() is not None:
         log.warning("starting without history: %s", history.fault)

@@ -12,6 +12,7 @@ from models.atat import ATAT, ATATConfig
 from models.calibration import UNCALIBRATED, Calibration, fit_temperature
 from models.classifier import Classifier, InvalidArtifact
 from models.inputs.light_curve import merged
+from models.network import Network
 from models.taxonomy import CLASS_NAMES, Taxonomy
 from tests import alerts
 
@@ -22,7 +23,7 @@ def _classifier(calibration: Calibration = UNCALIBRATED, **options: object) -> C
     torch.manual_seed(3)
     config = {"n_classes": 3, "d_lc": 16, "d_tab": 16, "harmonics": 4, "flux_encoding": "asinh"}
     model = ATAT(ATATConfig.from_dict(config | options))
-    return Classifier(model, taxonomy=TAXONOMY, calibration=calibration, name="toy", version="1")
+    return Classifier(Network(model), taxonomy=TAXONOMY, calibration=calibration, name="toy", version="1")
 
 
 def _alerts(n: int = 7) -> list[alerts.Record]:
@@ -58,7 +59,7 @@ def test_points_after_the_alert_do_not_exist() -> None:
 def test_the_batch_an_alert_is_in_does_not_change_its_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = alerts.batch(*_alerts())
     together = _classifier().classify(batch).predictions.probabilities
-    monkeypatch.setattr("models.classifier.MAX_TOKENS", 10)
+    monkeypatch.setattr("models.network.MAX_TOKENS", 10)
     apart = _classifier().classify(batch).predictions.probabilities
     np.testing.assert_allclose(apart, together, atol=1e-6)
 

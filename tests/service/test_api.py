@@ -14,6 +14,7 @@ from models.atat import ATAT, ATATConfig
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifications, Classifier
 from models.inputs.alert import AlertBatch
+from models.network import Network
 from models.taxonomy import Taxonomy
 from service.api import Api, create_app
 from service.health import Health
@@ -37,7 +38,7 @@ def _classifier(kind: type[Classifier] = Classifier) -> Classifier:
     torch.manual_seed(5)
     config = ATATConfig.from_dict({"n_classes": 3, "d_lc": 16, "d_tab": 16, "harmonics": 4, "flux_encoding": "asinh"})
     taxonomy = Taxonomy((2222, 2224, 2332))
-    return kind(ATAT(config), taxonomy=taxonomy, calibration=UNCALIBRATED, name="toy", version="1")
+    return kind(Network(ATAT(config)), taxonomy=taxonomy, calibration=UNCALIBRATED, name="toy", version="1")
 
 
 @contextlib.contextmanager

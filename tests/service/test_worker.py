@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 from models.atat import ATAT, ATATConfig
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
+from models.network import Network
 from models.taxonomy import Taxonomy
 from service.errors import Misconfigured, RegistryUnavailable, TransactionAborted
 from service.kafka import KafkaStream, Message, Output
@@ -38,7 +39,7 @@ def classifier() -> Classifier:
     torch.manual_seed(5)
     config = ATATConfig.from_dict({"n_classes": 3, "d_lc": 16, "d_tab": 16, "harmonics": 4, "flux_encoding": "asinh"})
     taxonomy = Taxonomy((2222, 2224, 2332))
-    return Classifier(ATAT(config), taxonomy=taxonomy, calibration=UNCALIBRATED, name="toy", version="1")
+    return Classifier(Network(ATAT(config)), taxonomy=taxonomy, calibration=UNCALIBRATED, name="toy", version="1")
 
 
 def _alerts(n: int, *, objects: int = 10) -> tuple[list[bytes], list[str]]:
