@@ -2,21 +2,25 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
 from training.data import layout
+from training.data.layout import InvalidData
 from training.survey import alerts, survey
+from training.survey.release import Fingerprint, Release
 from training.survey.survey import MAX_OBJECTS, MAX_SEED, SHARD, Simulated
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
     cores = os.cpu_count() or 1
-    parser.add_argument("--objects", type=_up_to(MAX_OBJECTS, least=1), required=True, help="how many the survey finds")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--objects", type=_up_to(MAX_OBJECTS, least=1), help="how many the survey finds")
+    what.add_argument("--release", help="a frozen survey (elasticc-like-v1) instead, as OUTPUT/train and OUTPUT/test")
     parser.add_argument("--seed", type=_up_to(MAX_SEED), default=0, help="the same seed gives the same objects")
     parser.add_argument("--output", type=Path, required=True, help="new directory for the Parquet shards or the alerts")
     parser.add_argument("--alerts", action="store_true", help="write ELAsTiCC alerts (v0_9_1) and truth.csv instead")
@@ -24,21 +28,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """The subcommand."""
+    """The subcommand. Exit code 1 if a release comes out other than it was frozen."""
     console = Console(stderr=True)
+    if arguments.release is not None:
+        return _release(arguments, console)
     made = survey.simulate(arguments.objects, seed=arguments.seed, processes=arguments.processes)
-    shown = track(made, description="objects", total=-(-arguments.objects // SHARD), console=console)
+    shown = _tracked(made, arguments.objects, "objects", console)
     if arguments.alerts:
         n_alerts = alerts.write(arguments.output, alerts.stream(shown))
         console.print(f"{n_alerts} alerts of {arguments.objects} objects in {arguments.output}")
     else:
-        layout.write(arguments.output, _objects(shown))
+        layout.write(arguments.output, (part.objects for part in shown))
         console.print(f"{arguments.objects} objects in {arguments.output}")
     return 0
 
 
-def _objects(shards: Iterable[Simulated]) -> Iterator[layout.Objects]:
-    return (part.objects for part in shards)
+def _release(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.alerts:
+        raise InvalidData("a release is written in the data layout; --alerts goes with --objects")
+    release = Release.read(arguments.release)
+    same = True
+    for part, total in (("train", release.training_objects), ("test", release.test_objects)):
+        made = _tracked(release.part(part, processes=arguments.processes), total, part, console)
+        fingerprint = Fingerprint()
+        layout.write(arguments.output / part, fingerprint.of(shard.objects for shard in made))
+        is_frozen = fingerprint.hexdigest() == release.hashes.get(part)
+        same = same and is_frozen
+        verdict = "as frozen" if is_frozen else f"not as frozen, which was {release.hashes.get(part)}"
+        console.print(f"{total} objects in {arguments.output / part}: {fingerprint.hexdigest()}, {verdict}")
+    return 0 if same else 1
+
+
+def _tracked(made: Iterable[Simulated], total: int, what: str, console: Console) -> Iterable[Simulated]:
+    return track(made, description=what, total=-(-total // SHARD), console=console)
 
 
 def _up_to(most: int, *, least: int = 0) -> Callable[[str], int]:

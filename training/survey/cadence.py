@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -14,6 +15,9 @@ from models.inputs import ragged
 FloatArray = NDArray[np.float64]
 
 VISITS = Path(__file__).with_name("visits.npz")
+
+HELD_OUT_EVERY = 5
+"""Each fifth sight line, wide and deep, is one that the training part does not hold."""
 
 DEEP_SHARE = 40 / 1540
 """How often an object lies in a deep field: their share of the baseline's sight lines."""
@@ -58,10 +62,19 @@ class Cadence:
         """Mjd of the last visit."""
         return float(max(line.mjd[-1] for line in self.wide))
 
+    def part(self, *, held_out: bool) -> "Cadence":
+        """The sight lines that are held out from training, or the others."""
+        wide, deep = (_part(lines, held_out=held_out) for lines in (self.wide, self.deep))
+        return Cadence(wide=wide, deep=deep)
+
     def draw(self, rng: np.random.Generator) -> SightLine:
         """Where an object lies: the same chances for every class, so that the place never gives the class away."""
         lines = self.deep if rng.random() < DEEP_SHARE else self.wide
         return lines[int(rng.random() * len(lines))]
+
+
+def _part(lines: Sequence[SightLine], *, held_out: bool) -> tuple[SightLine, ...]:
+    return tuple(line for place, line in enumerate(lines) if (place % HELD_OUT_EVERY == 0) == held_out)
 
 
 @functools.cache

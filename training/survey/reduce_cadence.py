@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-WIDE, DEEP = 76, 4
+WIDE, DEEP = 560, 40
 SEED = 2024
 
 

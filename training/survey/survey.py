@@ -1,7 +1,6 @@
 """Draws objects and observes them: the same for a seed, whatever the number of processes."""
 
 import functools
-import itertools
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 from models.inputs.light_curve import FORCED_DAYS, LightCurves
 from models.inputs.ragged import offsets_of
 from training.data.layout import Objects, split_of
-from training.survey import cadence, dust, hosts, photometry
+from training.survey import dust, hosts, photometry
 from training.survey.cadence import SightLine
 from training.survey.classes import CLASSES
 from training.survey.classes.source import Physics
+from training.survey.population import EVERYTHING, SOURCES, Population, sight_lines
 
 FloatArray = NDArray[np.float64]
 
@@ -33,6 +33,7 @@ class Found:
     """One object of the survey: from 30 days before its first detection to its last. Points (L,), FLUXCAL."""
 
     class_id: int
+    source: str
     ra: float
     dec: float
     metadata: NDArray[np.float32]
@@ -54,10 +55,12 @@ class Simulated:
     """(N,)"""
 
 
-def simulate(n: int, *, seed: int, processes: int = 1, shard_size: int = SHARD) -> Iterator[Simulated]:
+def simulate(
+    n: int, *, seed: int, population: Population = EVERYTHING, processes: int = 1, shard_size: int = SHARD
+) -> Iterator[Simulated]:
     """``n`` objects in order, in shards."""
     ranges = [range(start, min(start + shard_size, n)) for start in range(0, n, shard_size)]
-    make = functools.partial(shard, seed=seed)
+    make = functools.partial(shard, seed=seed, population=population)
     processes = min(processes, len(ranges))
     if processes <= 1:
         yield from map(make, ranges)
@@ -68,9 +71,9 @@ def simulate(n: int, *, seed: int, processes: int = 1, shard_size: int = SHARD) 
         yield from workers.map(make, ranges)
 
 
-def shard(numbers: Sequence[int], *, seed: int) -> Simulated:
+def shard(numbers: Sequence[int], *, seed: int, population: Population = EVERYTHING) -> Simulated:
     """The objects with these numbers."""
-    found = [find(seed, number) for number in numbers]
+    found = [find(seed, number, population) for number in numbers]
     object_id = np.array([seed * MAX_OBJECTS + number + 1 for number in numbers], dtype=np.int64)
     lengths = np.array([len(one.mjd) for one in found], dtype=np.int64)
     mjd = np.concatenate([one.mjd for one in found])
@@ -78,7 +81,7 @@ def shard(numbers: Sequence[int], *, seed: int) -> Simulated:
     objects = Objects(
         object_id=object_id,
         class_id=np.array([one.class_id for one in found], dtype=np.int32),
-        source=np.full(len(found), "simulated"),
+        source=np.array([one.source for one in found]),
         split=np.array(split_of(object_id.tolist())),
         metadata=np.stack([one.metadata for one in found]),
         light_curves=LightCurves(
@@ -94,21 +97,19 @@ def shard(numbers: Sequence[int], *, seed: int) -> Simulated:
     return Simulated(objects, ra=np.array([one.ra for one in found]), dec=np.array([one.dec for one in found]))
 
 
-_CLASS_IDS = tuple(CLASSES)
-_CLASS_SHARES = tuple(itertools.accumulate(each.weight for each in CLASSES.values()))
-
-
-def find(seed: int, number: int) -> Found:
+def find(seed: int, number: int, population: Population = EVERYTHING) -> Found:
     """The object with this number: of its class, drawn again until the survey finds one."""
     rng = np.random.default_rng((seed, number))
-    class_id = _CLASS_IDS[int(np.searchsorted(_CLASS_SHARES, rng.random() * _CLASS_SHARES[-1], side="right"))]
+    class_id, lines = population.draw(rng, number)
     found = None
     while found is None:
-        found = _observe(rng, class_id, CLASSES[class_id].physics, cadence.load().draw(rng))
+        found = _observe(rng, class_id, CLASSES[class_id].physics, sight_lines(lines).draw(rng), SOURCES[lines])
     return found
 
 
-def _observe(rng: np.random.Generator, class_id: int, physics: Physics, sight_line: SightLine) -> Found | None:
+def _observe(
+    rng: np.random.Generator, class_id: int, physics: Physics, sight_line: SightLine, name: str
+) -> Found | None:
     """One draw of a class as the survey sees it; None if it does not find it."""
     source = physics(rng, sight_line)
     visits = source.visits
@@ -136,6 +137,7 @@ def _observe(rng: np.random.Generator, class_id: int, physics: Physics, sight_li
     ra, dec = _somewhere_in_the_field(rng, sight_line)
     return Found(
         class_id=class_id,
+        source=name,
         ra=ra,
         dec=dec,
         metadata=hosts.metadata(rng, reddening=reddening, host=host, dust=extinction),

@@ -1,0 +1,89 @@
+"""A frozen survey: the same whoever makes it, training and test apart."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.data.layout import InvalidData
+from training.survey import cadence, survey
+from training.survey.classes import CLASSES
+from training.survey.population import TEST, TRAINING, sight_lines
+from training.survey.release import Fingerprint, Release
+
+
+def _small(**values: object) -> Release:
+    options = {"training_seed": 1, "training_objects": 40, "test_seed": 2, "test_per_class": 2, "hashes": {}}
+    return Release(name="small", **{**options, **values})  # type: ignore[arg-type]
+
+
+def _hash(release: Release, part: str, *, processes: int = 1) -> str:
+    fingerprint = Fingerprint()
+    for _ in fingerprint.of(shard.objects for shard in release.part(part, processes=processes)):
+        pass
+    return fingerprint.hexdigest()
+
+
+def test_the_hash_tells_another_seed_and_does_not_tell_the_number_of_processes() -> None:
+    assert _hash(_small(), "train") == _hash(_small(), "train", processes=2)
+    assert _hash(_small(), "train") != _hash(_small(training_seed=3), "train")
+    assert _hash(_small(), "train") != _hash(_small(training_objects=41), "train")
+
+
+def test_the_hash_covers_splits_and_visits() -> None:
+    (shard,) = survey.simulate(5, seed=1)
+    assert len({_of(shard), _of(shard, split="validation"), _of(shard, later=1e-3)}) == 3
+
+
+def _of(shard: survey.Simulated, *, split: str = "train", later: float = 0.0) -> str:
+    curves = replace(shard.objects.light_curves, mjd=shard.objects.light_curves.mjd + later)
+    objects = replace(shard.objects, light_curves=curves, split=np.full(5, split))
+    fingerprint = Fingerprint()
+    list(fingerprint.of([objects]))
+    return fingerprint.hexdigest()
+
+
+def test_the_test_part_holds_every_class_equally_and_half_on_sight_lines_that_training_lacks() -> None:
+    (test,) = _small().part("test", processes=1)
+    classes, counts = np.unique(test.objects.class_id, return_counts=True)
+    assert set(classes.tolist()) == set(CLASSES)
+    assert set(counts.tolist()) == {2}
+    assert set(test.objects.split.tolist()) == {"test"}
+    for class_id in CLASSES:
+        own = test.objects.source[test.objects.class_id == class_id]
+        assert sorted(own.tolist()) == ["simulated", "simulated, held-out sight line"]
+
+
+def test_the_training_part_has_no_test_objects() -> None:
+    splits = {split for shard in _small().part("train", processes=1) for split in shard.objects.split.tolist()}
+    assert "test" not in splits
+    assert "train" in splits
+
+
+def test_no_sight_line_is_on_both_sides() -> None:
+    everything = cadence.load()
+    training, held_out = sight_lines("training"), sight_lines("held out")
+    for kind in ("wide", "deep"):
+        ours, theirs, both = (
+            {(line.ra, line.dec) for line in getattr(part, kind)} for part in (training, held_out, everything)
+        )
+        assert not ours & theirs
+        assert ours | theirs == both
+        assert len(theirs) == pytest.approx(len(both) / 5, abs=1)
+
+
+def test_scarce_classes_are_scarce_in_training_only() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [TRAINING.draw(rng, number)[0] for number in range(4000)]
+    expected = {class_id: each.weight for class_id, each in CLASSES.items()}
+    total = sum(expected.values())
+    for class_id, weight in expected.items():
+        assert drawn.count(class_id) == pytest.approx(4000 * weight / total, rel=0.35)
+    turns = [TEST.draw(rng, number)[0] for number in range(3 * len(CLASSES))]
+    assert {turns.count(class_id) for class_id in CLASSES} == {3}
+
+
+def test_a_release_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(InvalidData, match="no release nonsense; there are: "):
+        Release.read("nonsense")
