@@ -1,13 +1,15 @@
 """ATAT, the Astronomical Transformer for time series And Tabular data (thesis chapter 4, figure 4.1)."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.inputs.batch import Batch
-from models.inputs.light_curve import WINDOW_DAYS
+from models.inputs.batch import Batch, pack
+from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.metadata import COLUMNS
 from models.inputs.photometry import BANDS
 from models.layers.quantile_tokenizer import QuantileTokenizer
@@ -87,6 +89,9 @@ class Logits:
 class ATAT(nn.Module):
     """Light curves and tables in, class logits out, of each branch alone and of both together."""
 
+    kind: ClassVar[str] = "atat"
+    Config: ClassVar[type[ATATConfig]] = ATATConfig
+
     def __init__(self, config: ATATConfig) -> None:
         super().__init__()
         self.config = config
@@ -106,6 +111,30 @@ class ATAT(nn.Module):
             if self.mix_head and lc is not None and tab is not None
             else None,
         )
+
+    # --- as a Network asks -----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]) -> Batch:
+        """What ``answers`` takes, on the CPU."""
+        return pack(light_curves, metadata, has_metadata)
+
+    def answers(self, batch: Batch) -> dict[str, Tensor]:
+        """Logits (B, C) of each head by name."""
+        logits: Logits = self(batch)
+        return logits.present()
+
+    def heads(self, has_metadata: NDArray[np.bool_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+        """By row, the head that answers and the branches that take part: ``lc`` for a row without metadata."""
+        if self.lc is not None and self.tab is not None:
+            return np.where(has_metadata, "mix", "lc"), np.where(has_metadata, "lc+md", "lc")
+        head, branches = ("tab", "md") if self.lc is None else ("lc", "lc")
+        return np.full(len(has_metadata), head), np.full(len(has_metadata), branches)
+
+    def fit_scales(self, metadata: NDArray[np.float32]) -> None:
+        """Store the quantiles of the training rows (N, K). Call it before training."""
+        if self.tab is not None:
+            self.tab.tokenizer.fit(metadata)
 
 
 class LightCurveBranch(nn.Module):

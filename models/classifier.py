@@ -22,7 +22,11 @@ from models.taxonomy import Taxonomy
 DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "atat-plasticc"
 """The model that ships."""
 
-_KINDS = {"atat": ("models.network", "Network"), "forest": ("models.random_forest", "Forest")}
+_KINDS = {
+    "atat": ("models.network", "Network"),
+    "atat2": ("models.network", "Network"),
+    "forest": ("models.random_forest", "Forest"),
+}
 """Where each kind of model is; imported when one is loaded, for a forest needs packages that ATAT does not."""
 
 _FORMAT = 2
@@ -125,7 +129,7 @@ class Classifier:
             module, name = _KINDS[description["kind"]]
             kind = getattr(importlib.import_module(module), name)
             return cls(
-                kind.load(directory, description["architecture"], device=device),
+                kind.load(directory, description["kind"], description["architecture"], device=device),
                 taxonomy=Taxonomy(tuple(entry["id"] for entry in description["classes"])),
                 calibration=Calibration(**description["calibration"]),
                 name=description["name"],

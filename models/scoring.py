@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +20,16 @@ class Scores:
     """(N, C) by head, on the CPU: log-probabilities, up to a constant a row."""
     head: NDArray[np.str_]
     """(N,), the head that answers each row."""
-    n_observations: NDArray[np.int64]
-    """(N,), points that the model was fed."""
     branches: NDArray[np.str_]
     """(N,), what took part: ``lc+md``, ``lc``, ``md``, ``features+md``."""
+    n_observations: NDArray[np.int64]
+    """(N,), points that the model was fed."""
 
 
 class Model(Protocol):
     """Light curves as cut by the caller and metadata in, scores out."""
 
-    kind: ClassVar[str]
+    kind: str
     """Names the implementation in an artifact."""
 
     @property

@@ -1,4 +1,7 @@
-"""``python -m training train``: a configuration and a data directory in, a model artifact out."""
+"""``python -m training train``: a configuration and a data directory in, a model artifact out.
+
+A configuration with a ``[forest]`` grows a forest, from the table that ``python -m training features`` made.
+"""
 
 import argparse
 import json
@@ -16,20 +19,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from models.atat import ATAT, ATATConfig, Logits
 from models.calibration import UNCALIBRATED, Calibration, fit_temperature
 from models.classifier import Classifier
-from models.inputs.batch import Batch, pack
-from models.inputs.light_curve import LightCurves
+from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.metadata import select
+from models.network import AnyATAT, Network, build
 from models.taxonomy import Taxonomy
 from training.data import layout, views
 from training.data.augmentation import Augmentation
 from training.data.layout import InvalidData, Objects
 from training.metrics import macro_f1, summary
+from training.objectives import Examples, Objective
 
 CONFIGS = Path(__file__).parent / "configs"
 _CHECKPOINT = "checkpoint.pt"
@@ -58,12 +60,16 @@ class TrainingConfig:
     evaluate_every: int = 20_000
     patience: int = 3
     """Evaluations without a better score before training stops."""
-    crops: Literal["alerts", "mta", "none"] = "alerts"
-    """Draws that are not whole light curves: alerts as sent, mask temporal augmentation (4.3.5), or there are none."""
+    crops: Literal["alerts", "mta", "windows", "none"] = "alerts"
+    """Draws that are not whole light curves: alerts as sent, mask temporal augmentation (4.3.5), any window as long as
+    the model sees, or there are none."""
     full: float = 0.0
-    """Share of the draws with the whole light curve, from the first alert - 30 days to the last detection (4.2)."""
+    """Share of the draws with the whole light curve, from the first alert - 30 days to the last detection (4.2). ATAT2,
+    which learns from every alert of what is drawn, gives this share of the weight to the last."""
     missing_metadata: float = 0.0
     """Share of the metadata values to hide."""
+    no_metadata: float = 0.0
+    """Share of the objects to show without any."""
     seed: int = 0
 
 
@@ -73,6 +79,7 @@ class Experiment:
 
     name: str
     version: str
+    architecture: Literal["atat", "atat2"] = "atat"
     model: Mapping[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -85,7 +92,7 @@ class Experiment:
             training = TrainingConfig(**values.pop("training", {}))
             augmentation = Augmentation(**values.pop("augmentation", {}))
             experiment = cls(**values, training=training, augmentation=augmentation)
-            ATATConfig.from_dict({"n_classes": 1, **experiment.model})
+            build(experiment.architecture, {"n_classes": 1, **experiment.model})
         except (OSError, tomllib.TOMLDecodeError, TypeError, ValueError) as error:
             raise InvalidData(f"{path}: {error}") from error
         return experiment
@@ -107,15 +114,19 @@ class Trainer:
         self.experiment = experiment
         self.config = experiment.training
         self.directory = directory
-        self.labels = labels_of(self.train, self.taxonomy)
+        self.labels = self.taxonomy.places(self.train.class_id)
         self.shares = _shares(self.labels, len(self.taxonomy), self.config.class_power)
         self.validation_views = _validation_views(self.validation, self._window())
 
         torch.manual_seed(self.config.seed)
         self.rng = np.random.default_rng(self.config.seed)
-        self.model = ATAT(ATATConfig.from_dict({"n_classes": len(self.taxonomy), **experiment.model}))
-        if self.model.tab is not None:
-            self.model.tab.tokenizer.fit(select(self.train.metadata, self.model.config.metadata_columns))
+        self.model = build(experiment.architecture, {"n_classes": len(self.taxonomy), **experiment.model})
+        self.model.fit_scales(select(self.train.metadata, self.model.config.metadata_columns))
+        self.objective = Objective(
+            adjustment=self.shares.log().float() if self.config.logit_adjustment else torch.zeros(len(self.taxonomy)),
+            label_smoothing=self.config.label_smoothing,
+            last=self.config.full,
+        )
         self.average = AveragedModel(
             self.model,
             multi_avg_fn=get_ema_multi_avg_fn(self.config.ema),  # type: ignore[no-untyped-call]
@@ -163,9 +174,9 @@ class Trainer:
     def _take_step(self, progress: float) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * _schedule(self.config, self.step, progress)
-        batch, labels = self._draw()
+        examples = self._draw()
         self.model.train()
-        loss = self._loss(self.model(batch), labels, batch.has_metadata)
+        loss = self.objective(self.model, examples)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=1.0)
@@ -174,19 +185,7 @@ class Trainer:
         self.step += 1
         return loss.item()
 
-    def _loss(self, logits: Logits, labels: Tensor, has_metadata: Tensor) -> Tensor:
-        """Sum of the heads' cross-entropies (figure 4.1), those of the table over the rows that have one."""
-        adjustment = torch.log(self.shares).float() if self.config.logit_adjustment else torch.zeros(())
-        total = torch.zeros(())
-        for name, head in logits.present().items():
-            rows = torch.ones_like(has_metadata) if name == "lc" else has_metadata
-            if rows.any():
-                total = total + F.cross_entropy(
-                    head[rows] + adjustment, labels[rows], label_smoothing=self.config.label_smoothing
-                )
-        return total
-
-    def _draw(self) -> tuple[Batch, Tensor]:
+    def _draw(self) -> Examples:
         """Independent draws: a class, then an object of it, then a moment of its life, then an augmentation."""
         weights = (self.shares.numpy() / np.bincount(self.labels, minlength=len(self.taxonomy)))[self.labels]
         rows = self.rng.choice(len(self.train), size=self.config.batch_size, p=weights / weights.sum())
@@ -194,13 +193,15 @@ class Trainer:
         known = self.experiment.augmentation(self._cropped(curves), self.rng)
         metadata = select(self.train.metadata[rows], self.model.config.metadata_columns)
         metadata = np.where(self.rng.random(metadata.shape) < self.config.missing_metadata, np.nan, metadata)
-        batch = pack(known, metadata.astype(np.float32), np.ones(len(rows), dtype=np.bool_))
-        return batch, torch.from_numpy(self.labels[rows])
+        has_metadata = self.rng.random(len(rows)) >= self.config.no_metadata
+        return Examples(known, metadata.astype(np.float32), has_metadata, torch.from_numpy(self.labels[rows]))
 
     def _cropped(self, curves: LightCurves) -> LightCurves:
         whole = curves.last_detection_mjd()
         if self.config.crops == "none":
             return curves.until(whole, window_days=self._window())
+        if self.config.crops == "windows":
+            return curves.until(views.random_window(curves, self.rng, self._window()), window_days=self._window())
         random_epoch = views.random_alert if self.config.crops == "alerts" else views.random_mta
         is_full = self.rng.random(len(curves)) < self.config.full
         epoch = np.where(is_full, whole, random_epoch(curves, self.rng))
@@ -208,7 +209,7 @@ class Trainer:
         return cut(curves, epoch, window_days=self._window())
 
     def _window(self) -> float:
-        return ATATConfig.from_dict({"n_classes": 1, **self.experiment.model}).window_days
+        return float(self.experiment.model.get("window_days", WINDOW_DAYS))
 
     def _out_of_patience(self) -> bool:
         evaluations_since = (self.step - self.best_step) // self.config.evaluate_every
@@ -225,21 +226,21 @@ class Trainer:
             self.best_weights = {name: tensor.clone() for name, tensor in self._evaluated().state_dict().items()}
         return "  ".join(f"F1 {name} {value:.3f}" for name, value in scores.items())
 
-    def _evaluated(self) -> ATAT:
+    def _evaluated(self) -> AnyATAT:
         """The weights to judge: their moving average, or as they are."""
         if self.config.ema == 0:
             return self.model
-        return cast(ATAT, self.average.module)
+        return cast(AnyATAT, self.average.module)
 
     def _score(self, curves: LightCurves) -> float:
         classifier = self._classifier(self._evaluated(), UNCALIBRATED)
         has_metadata = np.ones(len(curves), dtype=np.bool_)
         predictions = classifier.predict(curves, self.validation.metadata, has_metadata)
-        return macro_f1(labels_of(self.validation, self.taxonomy), predictions.probabilities.argmax(1))
+        return macro_f1(self.taxonomy.places(self.validation.class_id), predictions.probabilities.argmax(1))
 
-    def _classifier(self, model: ATAT, calibration: Calibration) -> Classifier:
+    def _classifier(self, model: AnyATAT, calibration: Calibration) -> Classifier:
         return Classifier(
-            model,
+            Network(model),
             taxonomy=self.taxonomy,
             calibration=calibration,
             name=self.experiment.name,
@@ -248,12 +249,12 @@ class Trainer:
 
     def best(self) -> Classifier:
         """The best weights, calibrated on the validation objects' alerts under a uniform prior."""
-        model = ATAT(self.model.config)
+        model = build(self.experiment.architecture, self.model.config.to_dict())
         model.load_state_dict(self.best_weights)
         curves = self.validation_views["alerts"]
         has_metadata = np.ones(len(curves), dtype=np.bool_)
-        heads, _ = self._classifier(model, UNCALIBRATED).logits(curves, self.validation.metadata, has_metadata)
-        labels = torch.from_numpy(labels_of(self.validation, self.taxonomy))
+        heads = Network(model).score(curves, self.validation.metadata, has_metadata).logits
+        labels = torch.from_numpy(self.taxonomy.places(self.validation.class_id))
         weights = 1 / torch.bincount(labels, minlength=len(self.taxonomy))[labels]
         temperatures = {name: fit_temperature(logits, labels, weights=weights) for name, logits in heads.items()}
         return self._classifier(model, Calibration(temperatures=temperatures, prior=_PRIOR))
@@ -261,7 +262,7 @@ class Trainer:
     def save_artifact(self) -> Path:
         """Write the best model with where it comes from and how well it did on the validation objects."""
         classifier = self.best()
-        labels = labels_of(self.validation, self.taxonomy)
+        labels = self.taxonomy.places(self.validation.class_id)
         has_metadata = np.ones(len(labels), dtype=np.bool_)
         metrics = {}
         for name, curves in self.validation_views.items():
@@ -325,11 +326,6 @@ class Trainer:
             setattr(self, name, value)
 
 
-def labels_of(objects: Objects, taxonomy: Taxonomy) -> NDArray[np.int64]:
-    """Each object's class as its place among the model's outputs, (N,)."""
-    return np.array([taxonomy.index(class_id) for class_id in objects.class_id.tolist()], dtype=np.int64)
-
-
 def _shares(labels: NDArray[np.int64], n_classes: int, power: float) -> Tensor:
     """The share of the draws that each class gets, (C,)."""
     sizes = torch.from_numpy(np.bincount(labels, minlength=n_classes)).double()
@@ -357,7 +353,7 @@ def _schedule(config: TrainingConfig, step: int, progress: float) -> float:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
     parser.add_argument("config", help=f"a TOML file, or the name of one in {CONFIGS.name}/ (atat-plasticc)")
-    parser.add_argument("--data", type=Path, required=True, help="a directory in the data layout")
+    parser.add_argument("--data", type=Path, required=True, help="data in the layout; for a forest, their features")
     parser.add_argument(
         "--output", type=Path, required=True, help="directory of the run: checkpoint, history, artifact"
     )
@@ -371,8 +367,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     named = CONFIGS / f"{arguments.config}.toml"
-    experiment = Experiment.read(named if named.exists() else Path(arguments.config))
+    path = named if named.exists() else Path(arguments.config)
     console = Console(stderr=True)
+    if is_forest(path):
+        console.print(_grow_forest(path, arguments, console))
+        return 0
+    experiment = Experiment.read(path)
     arguments.output.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(experiment, layout.read(arguments.data), arguments.output)
     if arguments.resume:
@@ -386,3 +386,21 @@ def run(arguments: argparse.Namespace) -> int:
     trainer.run(minutes=arguments.minutes, console=console)
     console.print(f"best at step {trainer.best_step}: {trainer.save_artifact()}")
     return 0
+
+
+def is_forest(path: Path) -> bool:
+    """Whether a TOML file is for a forest."""
+    try:
+        return "forest" in tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InvalidData(f"{path}: {error}") from error
+
+
+def _grow_forest(path: Path, arguments: argparse.Namespace, console: Console) -> Path:
+    # Here, since forests need packages that ATAT does not.
+    from training import features, forests  # noqa: PLC0415
+
+    if arguments.minutes is not None or arguments.resume:
+        raise InvalidData("a forest is grown in one go: --minutes and --resume are for networks")
+    experiment = forests.ForestExperiment.read(path)
+    return forests.train(experiment, features.read(arguments.data), arguments.output, console=console)

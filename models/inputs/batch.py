@@ -46,6 +46,8 @@ class Layout:
     """(G,), the token at each place of the rectangles, end to end. Padding repeats the row's class token, unseen."""
     place: Tensor
     """(T,), where each token is in the rectangles."""
+    causal: bool = False
+    """Whether a token sees only itself and those before it in its sequence; its class token is the first of all."""
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
@@ -53,7 +55,7 @@ class Layout:
             replace(segment, observed=None if segment.observed is None else segment.observed.to(device))
             for segment in self.segments
         )
-        return type(self)(segments=segments, gather=self.gather.to(device), place=self.place.to(device))
+        return replace(self, segments=segments, gather=self.gather.to(device), place=self.place.to(device))
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata:
     )
     missing = np.isnan(metadata)
     return Batch(
-        layout=_layout(offsets),
+        layout=layout_of(offsets),
         time=torch.from_numpy(light_curves.time[points]),
         band=torch.from_numpy(light_curves.band[points].astype(np.int64)),
         flux=torch.from_numpy(light_curves.flux[points]),
@@ -140,7 +142,8 @@ def _subsampled(light_curves: LightCurves) -> IntArray:
     return np.flatnonzero(kept)
 
 
-def _layout(offsets: IntArray) -> Layout:
+def layout_of(offsets: IntArray, *, causal: bool = False) -> Layout:
+    """The layout of sequences of a class token and the points that ``offsets`` (B + 1,) part."""
     lengths = np.diff(offsets) + 1
     segments = []
     gather = []
@@ -156,7 +159,7 @@ def _layout(offsets: IntArray) -> Layout:
         gather.append(tokens.ravel())
         full = bool(observed.all())
         segments.append(Segment((len(rows), len(within)), None if full else torch.from_numpy(observed)))
-    return Layout(tuple(segments), gather=torch.from_numpy(_joined(gather)), place=torch.from_numpy(place))
+    return Layout(tuple(segments), torch.from_numpy(_joined(gather)), torch.from_numpy(place), causal=causal)
 
 
 def _alike(lengths: IntArray) -> Iterator[IntArray]:

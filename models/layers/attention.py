@@ -11,7 +11,8 @@ class SelfAttention(nn.Module):
     """Self-attention within each sequence, and no further (thesis 2.1.1, figure 2.2).
 
     With a ``layout``, tokens (T, D) are packed: projections run over them as they lie, and only the dot products see a
-    dense arrangement, in segments of similar length. Without, tokens are (B, L, D), all L real. Output as the input.
+    dense arrangement, in segments of similar length; the layout says whether a token sees later ones. Without, tokens
+    are (B, L, D), all L real. Output as the input.
     """
 
     def __init__(self, *, d_model: int, n_heads: int) -> None:
@@ -33,15 +34,16 @@ class SelfAttention(nn.Module):
         sizes = [b * n for b, n in (segment.shape for segment in layout.segments)]
         rectangles = torch.split(projected[layout.gather], sizes)
         attended = [
-            self._attend(tokens.view(*segment.shape, -1), segment.observed).flatten(0, 1)
+            self._attend(tokens.view(*segment.shape, -1), segment.observed, causal=layout.causal).flatten(0, 1)
             for tokens, segment in zip(rectangles, layout.segments, strict=True)
         ]
         return torch.cat(attended)[layout.place]
 
-    def _attend(self, projected: Tensor, observed: Tensor | None) -> Tensor:
+    def _attend(self, projected: Tensor, observed: Tensor | None, *, causal: bool = False) -> Tensor:
         """Queries, keys and values side by side (B, L, 3 D), and which positions are real (B, L) -> (B, L, D)."""
         b, n, _ = projected.shape
         query, key, value = projected.view(b, n, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        mask = None if observed is None else observed[:, None, None, :]
-        heads = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        # Padding stands at the end of a sequence: where attention is causal, no real token sees it.
+        mask = None if observed is None or causal else observed[:, None, None, :]
+        heads = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         return heads.transpose(1, 2).reshape(b, n, -1)

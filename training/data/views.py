@@ -42,3 +42,10 @@ def random_alert(curves: LightCurves, rng: np.random.Generator) -> FloatArray:
 def random_mta(curves: LightCurves, rng: np.random.Generator) -> FloatArray:
     """Epoch (N,) [mjd] of mask temporal augmentation."""
     return days_after_first_alert(curves, rng.choice(MTA_DAYS, size=len(curves)))
+
+
+def random_window(curves: LightCurves, rng: np.random.Generator, days: float) -> FloatArray:
+    """Epoch (N,) [mjd] at which a window of this length ends: anywhere, or the last detection if all fits in one."""
+    last = curves.last_detection_mjd()
+    earliest = np.minimum(curves.first_detection_mjd() + days, last)
+    return earliest + (last - earliest) * rng.random(len(curves))
