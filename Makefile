@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help setup check lint types test demo clean
+.PHONY: help setup check lint types test demo bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,6 +32,9 @@ test: check ## every check
 
 demo: $(READY) ## a simulated night through the whole service
 	$(BIN)/python -m service demo
+
+bench: $(READY) ## every benchmark, as a table and bench.json; on an idle machine
+	$(BIN)/python -m tests.benchmarks
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
