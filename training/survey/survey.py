@@ -16,7 +16,6 @@ from training.data.layout import Objects, split_of
 from training.survey import cadence, dust, hosts, photometry
 from training.survey.cadence import SightLine
 from training.survey.classes import CLASSES
-from training.survey.classes.source import Physics
 
 FloatArray = NDArray[np.float64]
 
@@ -104,13 +103,14 @@ def find(seed: int, number: int) -> Found:
     class_id = _CLASS_IDS[int(np.searchsorted(_CLASS_SHARES, rng.random() * _CLASS_SHARES[-1], side="right"))]
     found = None
     while found is None:
-        found = _observe(rng, class_id, CLASSES[class_id].physics, cadence.load().draw(rng))
+        found = _observe(rng, class_id, cadence.load().draw(rng))
     return found
 
 
-def _observe(rng: np.random.Generator, class_id: int, physics: Physics, sight_line: SightLine) -> Found | None:
+def _observe(rng: np.random.Generator, class_id: int, sight_line: SightLine) -> Found | None:
     """One draw of a class as the survey sees it; None if it does not find it."""
-    source = physics(rng, sight_line)
+    drawn = CLASSES[class_id]
+    source = drawn.physics(rng, sight_line)
     visits = source.visits
     reddening = dust.milky_way_reddening(rng, sight_line.latitude)
     extinction = dust.MILKY_WAY * reddening
@@ -118,7 +118,7 @@ def _observe(rng: np.random.Generator, class_id: int, physics: Physics, sight_li
     flux = source.flux * transmission[visits.band]
     # Most draws are too far away: they are gone before anything else is computed.
     limit = photometry.limits(visits.m5, visits.band)
-    if np.count_nonzero(np.abs(flux) > photometry.LEAST_SNR * photometry.sky_noise(limit)) < 2:
+    if np.count_nonzero(np.abs(flux) > photometry.LEAST_SNR * photometry.sky_noise(limit)) < (1 if drawn.once else 2):
         return None
 
     host = None
@@ -128,7 +128,7 @@ def _observe(rng: np.random.Generator, class_id: int, physics: Physics, sight_li
     flux_err = photometry.flux_errors(flux, limit, (beneath * transmission)[visits.band])
     detected = rng.random(len(flux)) < photometry.detection_probability(flux / flux_err)
     detections = visits.mjd[detected]
-    if not photometry.triggers(detections):
+    if not photometry.triggers(detections, once=drawn.once):
         return None
 
     measured = flux + flux_err * rng.standard_normal(len(flux))
