@@ -17,7 +17,7 @@ _BRIGHTEST_R, _FAINTEST_R = 15.0, 22.0
 """Of a typical maximum."""
 _AT_REST = np.array([0.25, 0.25, 0.0, -0.2, -0.35, -0.45])
 """Magnitudes (6,) less the one in r: a white dwarf, a faint disc and a red dwarf (Szkody et al. 2011)."""
-_BELOW_THE_GAP, _SUPER = 0.6, 0.2
+_BELOW_THE_GAP, _SUPER = 0.6, 0.25
 """Share of the systems with orbits under two hours, and how many of their outbursts are superoutbursts."""
 
 
@@ -63,7 +63,7 @@ def dwarf_nova(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """
     below = rng.random() < _BELOW_THE_GAP
     orbit = rng.uniform(1.3, 2.1) if below else rng.uniform(3.0, 8.0)  # hours
-    recurrence = float(np.clip(60 * np.exp(rng.standard_normal()), 10, 500))
+    recurrence = float(np.clip(70 * np.exp(rng.standard_normal()), 10, 500))
     amplitude = clipped_normal(rng, 0.7 + 1.9 * np.log10(recurrence), 0.45, 2, 7)
     decay = 0.53 * orbit**0.84 * np.exp(0.2 * rng.standard_normal())
     rise = rng.uniform(0.15, 0.5) * min(decay, 1.5)
@@ -72,7 +72,7 @@ def dwarf_nova(rng: np.random.Generator, sight_line: SightLine) -> Source:
     number = int(1.5 * (last - first) / recurrence) + 12
     is_super = below & (rng.random(number) < _SUPER)
     amplitudes = np.clip(amplitude + 0.25 * rng.standard_normal(number) + 0.8 * is_super, 2, 8)
-    plateau = np.where(is_super, rng.uniform(9, 15, number), rng.uniform(0, 3, number) * (1 if below else 1.5))
+    plateau = np.where(is_super, rng.uniform(10, 16, number), rng.uniform(1, 4, number) * (1 if below else 2))
     fading = np.where(is_super, 0.11, 0.05)
     length = amplitudes * rise + plateau + (amplitudes - fading * plateau) * decay
     waits = np.maximum(recurrence * np.exp(0.35 * rng.standard_normal(number)), 1.2 * length)

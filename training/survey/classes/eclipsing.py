@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from training.survey.cadence import SightLine
 from training.survey.classes.recurrent import against_template
 from training.survey.classes.source import Source, clipped_normal
-from training.survey.classes.stars import main_sequence
+from training.survey.classes.stars import counted_magnitude, main_sequence
 from training.survey.photometry import flux_of
 
 FloatArray = NDArray[np.float64]
@@ -90,7 +90,7 @@ class Pair:
             seen = 1 - (hidden * _SHARES[band[hiding]]).sum(axis=1)
             first[hiding] *= np.where(first_is_behind, seen, 1)
             second[hiding] *= np.where(first_is_behind, 1, seen)
-        return first + second
+        return np.asarray(first + second)
 
     def _orbit(self, mjd: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Angle (V,) from the conjunction at the phase of zero, and distance (V,)."""
@@ -110,10 +110,10 @@ class Pair:
 
 
 _CONTACT, _SEMI_DETACHED = 0.35, 0.15
-_BRIGHTEST_R, _FAINTEST_R = 16.0, 21.5
+_BRIGHTEST_R, _FAINTEST_R = 16.0, 22.5
 
 
-def eclipsing(rng: np.random.Generator, sight_line: SightLine) -> Source:
+def eclipsing_binary(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """EB: pairs in contact (W Ursae Majoris), semi-detached (Algol) and detached.
 
     Shares and log-normal periods as found by OGLE (Soszynski et al. 2016) and Kepler (Kirk et al. 2016); stars of
@@ -186,7 +186,7 @@ def _pair(
     """A pair at a random phase and brightness, each star as hot as the dwarf of a mass."""
     surface = np.array([main_sequence(mass).surface for mass in temperatures_of])
     light = surface * np.square(radii)[:, None]
-    light *= flux_of(rng.uniform(_BRIGHTEST_R, _FAINTEST_R)) / light[:, 2].sum()
+    light *= flux_of(np.array(counted_magnitude(rng, _BRIGHTEST_R, _FAINTEST_R))) / light[:, 2].sum()
     return Pair(
         period=period,
         phase=rng.random(),

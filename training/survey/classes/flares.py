@@ -22,7 +22,7 @@ _STRONGEST = 300.0
 
 _SHORTEST, _LONGEST = 1.0, 60.0
 """Full width at half maximum [min]."""
-_OTHERS = 0.15
+_OTHERS = 0.1
 """Mean number of visits to the same star that meet another flare as strong."""
 
 
@@ -65,8 +65,9 @@ def mdwarf_flare(rng: np.random.Generator, sight_line: SightLine) -> Source:
     for visit in met:
         since_peak = float(np.interp(rng.random(), _MET, _WIDTHS))
         peak = least[visit] * rng.random() ** (-1 / _SLOPE) / shape(np.array(since_peak))
-        peak = min(peak, _STRONGEST * steady[0])
-        length = 5.0 * (peak / steady[0] / 10) ** _LONGER * np.exp(0.7 * rng.standard_normal())
+        if peak > _STRONGEST * steady[0]:
+            continue  # no such flare: nothing is found, and another star drawn
+        length = 2.5 * (peak / steady[0] / 10) ** _LONGER * np.exp(0.7 * rng.standard_normal())
         width = float(np.clip(length, _SHORTEST, _LONGEST)) * _MINUTE
         flux += peak * shape((visits.mjd - sight_line.mjd[visit]) / width + since_peak) * band_colours[visits.band]
     return Source(visits=visits, flux=flux, steady=steady)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from training.survey.cadence import SightLine
 from training.survey.classes.source import LEAD_DAYS, Source
-from training.survey.classes.stars import main_sequence
+from training.survey.classes.stars import counted_magnitude, main_sequence
 from training.survey.photometry import flux_of
 
 FloatArray = NDArray[np.float64]
@@ -82,7 +82,7 @@ def _roots(coefficients: NDArray[np.complex128]) -> NDArray[np.complex128]:
     return np.asarray(np.linalg.eigvals(companion))
 
 
-def microlensing(rng: np.random.Generator, sight_line: SightLine) -> Source:
+def microlens(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """uLens: a star, or two of them, cross the line of sight to a dwarf or a giant.
 
     Times and shares as in PLAsTiCC (Kessler et al. 2019): ln tE = ln 24 +- .75 days, 28 % binary lenses. u0 is even to
@@ -101,9 +101,9 @@ def microlensing(rng: np.random.Generator, sight_line: SightLine) -> Source:
         path = np.exp(1j * rng.uniform(0, 2 * np.pi)) * (along + 1j * nearest)[near]
         magnification[near] = two_lenses(path, separation=separation, mass_ratio=mass_ratio)
     colours = _RED_CLUMP if rng.random() < _GIANTS else main_sequence(rng.uniform(0.5, 1.4)).colours
-    light = flux_of(rng.uniform(_BRIGHTEST_R, _FAINTEST_R) + colours)
+    light = flux_of(counted_magnitude(rng, _BRIGHTEST_R, _FAINTEST_R) + colours)
     lensed = 1.0 if rng.random() < 0.5 else rng.uniform(0.1, 1.0)
-    beside = flux_of(-2.5 * np.log10(light[2]) + 27.5 + main_sequence(rng.uniform(0.5, 1.4)).colours)
+    beside = light[2] * 10 ** (-0.4 * main_sequence(rng.uniform(0.5, 1.4)).colours)
     steady = lensed * light + (1 - lensed) * beside
     flux = np.where(along < -_REACH, 0.0, (magnification - 1) * (lensed * light)[visits.band])
     return Source(visits=visits, flux=flux, steady=steady)

@@ -173,7 +173,7 @@ _POPULATION_II = np.array(
         (35.0, 1.15, 0.28, 0.10, 0.06, 5.90, 3.00, 1.50),
     ]
 ).T
-_OVERTONE = np.array([0.12, 0.03, 0.01]), np.array([4.3, 2.4, 0.5])
+_OVERTONE = 0.36, np.array([0.12, 0.03, 0.01]), np.array([4.3, 2.4, 0.5])
 
 # Klagyivik & Szabados (2009) in their bands, between them by wavelength: amplitudes against V's.
 _CEPHEID_AMPLITUDES = np.array([1.85, 1.25, 0.84, 0.66, 0.58, 0.54])
@@ -181,6 +181,16 @@ _OF_POPULATION_II, _OF_OVERTONES = 0.2, 0.25
 _BRIGHTEST_R, _FAINTEST_R = 16.0, 22.0
 _CLOUDS, _SCULPTOR = 18.4, 26.5
 """Distance moduli of the Magellanic Clouds and the Sculptor group."""
+
+
+def hertzsprung(period: float) -> tuple[float, FloatArray, FloatArray]:
+    """Amplitude in V [mag], R21, R31, R41 and phi21, phi31, phi41 of a classical Cepheid's fundamental mode."""
+    return _at(_PROGRESSION, period)
+
+
+def _at(table: FloatArray, period: float) -> tuple[float, FloatArray, FloatArray]:
+    columns = np.array([np.interp(period, table[0], column) for column in table[1:]])
+    return float(columns[0]), columns[1:4], columns[4:]
 
 
 def cepheid(rng: np.random.Generator, sight_line: SightLine) -> Source:
@@ -202,12 +212,7 @@ def cepheid(rng: np.random.Generator, sight_line: SightLine) -> Source:
             fundamental = np.log10(period / 0.7 if overtone else period)
             mean = -2.68 * fundamental - 1.28 - 0.15 + rng.uniform(_CLOUDS, _SCULPTOR)
         mean += 0.2 * rng.standard_normal()
-    if overtone:
-        typical, (ratios, phases) = 0.36, _OVERTONE
-    else:
-        table = _POPULATION_II if old else _PROGRESSION
-        columns = np.array([np.interp(period, table[0], column) for column in table[1:]])
-        typical, ratios, phases = float(columns[0]), columns[1:4], columns[4:]
+    typical, ratios, phases = _OVERTONE if overtone else _at(_POPULATION_II, period) if old else hertzsprung(period)
     amplitude = float(np.clip(typical * np.exp(0.2 * rng.standard_normal()), 0.15, 1.3))
     ratios = ratios * np.exp(0.1 * rng.standard_normal(3))
     phases = phases + np.array([0.08, 0.15, 0.25]) * rng.standard_normal(3)

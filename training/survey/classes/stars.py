@@ -38,6 +38,9 @@ _LOG_MASS = np.linspace(np.log(LEAST_MASS), np.log(MOST_MASS), 1001)
 _FINE = np.stack([np.interp(_LOG_MASS, np.log(_MAIN_SEQUENCE[:, 0]), column) for column in _MAIN_SEQUENCE.T], axis=1)
 _COLOURS = _FINE[:, 4:] @ _FROM_R.T
 
+_COUNTS = 0.15
+"""Slope of the logarithm of star counts, between r of 16 and 23 at high latitudes."""
+
 
 @dataclass(frozen=True)
 class Dwarf:
@@ -63,6 +66,12 @@ def main_sequence(mass: float) -> Dwarf:
     row = min(max(round(float(place)), 0), len(_LOG_MASS) - 1)
     _, radius, temperature, absolute_r = _FINE[row, :4].tolist()
     return Dwarf(radius=radius, temperature=temperature, absolute_r=absolute_r, colours=_COLOURS[row])
+
+
+def counted_magnitude(rng: np.random.Generator, brightest: float, faintest: float) -> float:
+    """Of a star away from the plane: their number grows tenfold in 7 magnitudes (Bahcall & Soneira 1980)."""
+    least, most = 10 ** (_COUNTS * brightest), 10 ** (_COUNTS * faintest)
+    return float(np.log10(rng.uniform(least, most)) / _COUNTS)
 
 
 def halo_modulus(rng: np.random.Generator, nearest_kpc: float, farthest_kpc: float) -> float:
