@@ -277,7 +277,7 @@ def test_one_lens_magnifies_by_paczynskis_law() -> None:
 
 
 def test_two_lenses_together_or_one_of_no_mass_are_one() -> None:
-    path = np.linspace(-2, 2, 41) + 0.3j
+    path = np.asarray(np.linspace(-2, 2, 41) + 0.3j, dtype=np.complex128)
     alone = microlensing.one_lens(np.abs(path))
     np.testing.assert_allclose(microlensing.two_lenses(path, separation=0.01, mass_ratio=0.5), alone, rtol=1e-3)
     np.testing.assert_allclose(microlensing.two_lenses(path, separation=1.3, mass_ratio=1e-7), alone, rtol=1e-3)
@@ -300,7 +300,7 @@ def test_two_lenses_magnify_as_rays_shot_backwards_say(separation: float, mass_r
         magnified = rays * 0.004**2 / (np.pi * radius**2)
         # The mean over the same disc, of points spread evenly.
         order = np.arange(4000) + 0.5
-        disc = centre + radius * np.sqrt(order / 4000) * np.exp(2.399963j * order)
+        disc = np.asarray(centre + radius * np.sqrt(order / 4000) * np.exp(2.399963j * order), dtype=np.complex128)
         points = microlensing.two_lenses(disc, separation=separation, mass_ratio=mass_ratio)
         assert points.mean() == pytest.approx(magnified, rel=0.05)
 
