@@ -37,6 +37,13 @@ def few() -> Simulated:
 
 
 @pytest.fixture(scope="module")
+def many() -> Simulated:
+    """Three hundred, for shares."""
+    (simulated,) = survey.simulate(300, seed=8)
+    return simulated
+
+
+@pytest.fixture(scope="module")
 def sent(few: Simulated, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with their alerts."""
     directory = tmp_path_factory.mktemp("alerts") / "night"
@@ -99,9 +106,9 @@ def test_every_object_is_found_and_kept_from_30_days_before_its_first_detection_
         assert (curve.flux_err > 0).all()
 
 
-def test_a_host_is_known_for_what_has_one_and_for_no_star(few: Simulated) -> None:
-    metadata = few.objects.metadata
-    is_star = np.isin(few.objects.class_id, STARS)
+def test_a_host_is_known_for_what_has_one_and_for_no_star(many: Simulated) -> None:
+    metadata = many.objects.metadata
+    is_star = np.isin(many.objects.class_id, STARS)
     column = {name: metadata[:, COLUMNS.index(name)] for name in COLUMNS}
     assert is_star.any()
     assert {name for name in COLUMNS if not np.isnan(column[name][is_star]).all()} == {"mwebv", "mwebv_err"}
@@ -109,8 +116,7 @@ def test_a_host_is_known_for_what_has_one_and_for_no_star(few: Simulated) -> Non
     assert np.isfinite(column["mwebv"]).all()
 
 
-def test_the_final_redshift_is_the_catalogues_never_the_drawn_one() -> None:
-    (many,) = survey.simulate(300, seed=8)
+def test_the_final_redshift_is_the_catalogues_never_the_drawn_one(many: Simulated) -> None:
     metadata = many.objects.metadata.astype(np.float64)
     z_final, spectroscopic, photometric = (
         metadata[:, COLUMNS.index(name)] for name in ("z_final", "hostgal_zspec", "hostgal_zphot")
