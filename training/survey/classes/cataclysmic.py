@@ -63,7 +63,7 @@ def dwarf_nova(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """
     below = rng.random() < _BELOW_THE_GAP
     orbit = rng.uniform(1.3, 2.1) if below else rng.uniform(3.0, 8.0)  # hours
-    recurrence = float(np.clip(70 * np.exp(rng.standard_normal()), 10, 500))
+    recurrence = float(np.clip(80 * np.exp(rng.standard_normal()), 10, 500))
     amplitude = clipped_normal(rng, 0.7 + 1.9 * np.log10(recurrence), 0.45, 2, 7)
     decay = 0.53 * orbit**0.84 * np.exp(0.2 * rng.standard_normal())
     rise = rng.uniform(0.15, 0.5) * min(decay, 1.5)

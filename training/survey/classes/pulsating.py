@@ -137,9 +137,9 @@ def delta_scuti(rng: np.random.Generator, sight_line: SightLine) -> Source:
 
 # --- Cepheids --------------------------------------------------------------------------------------------------
 
-# Hertzsprung's progression: medians of 82 classical Cepheids of ASAS (Richards et al. 2012) in V. By period [d]:
-# amplitude [mag]; R21, R31, R41; phi21, phi31, phi41, unwound. Near ten days two modes resonate: the second harmonic
-# all but goes, and a bump moves over maximum.
+# Hertzsprung's progression, read off Fourier fits to the 89 classical Cepheids of ASAS (Richards et al. 2012) in V. By
+# period [d]: amplitude [mag]; R21, R31, R41; phi21, phi31, phi41, unwound. Near ten days two modes resonate: the second
+# harmonic all but goes, and a bump moves over maximum.
 _PROGRESSION = np.array(
     [
         (1.0, 0.62, 0.42, 0.20, 0.10, 4.10, 2.00, 0.00),
@@ -163,7 +163,7 @@ _PROGRESSION = np.array(
         (80.0, 0.90, 0.42, 0.20, 0.11, 10.9, 9.20, 13.6),
     ]
 ).T
-# The same of its Cepheids of population II: BL Herculis, then W Virginis.
+# The same of its 13 Cepheids of population II: BL Herculis, then W Virginis.
 _POPULATION_II = np.array(
     [
         (1.0, 0.85, 0.36, 0.22, 0.10, 4.60, 3.00, 1.00),

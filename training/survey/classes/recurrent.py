@@ -33,7 +33,10 @@ def against_template(
     star: Star,
     combine: Callable[..., FloatArray] = np.mean,
 ) -> Source:
-    """The star as difference fluxes against the mean of TEMPLATE_EPOCHS visits of the years before the survey."""
+    """The star as difference fluxes against TEMPLATE_EPOCHS visits of the years before the survey, by band.
+
+    ``combine`` makes one of them along an ``axis``: their mean, or what leaves out the odd one.
+    """
     epochs = sight_line.mjd[0] - rng.uniform(30, TEMPLATE_DAYS, _BANDS.size)
     epochs_flux = star.flux(epochs, _BANDS.ravel()).reshape(_BANDS.shape)
     template = combine(epochs_flux, axis=1)

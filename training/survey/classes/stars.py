@@ -9,8 +9,8 @@ from training.survey.photometry import flux_of
 
 FloatArray = NDArray[np.float64]
 
-# Pecaut & Mamajek (2013): mass, radius [Sun] and temperature [K], A0 to M6; M_r of their M_V; the colours u-g, g-r,
-# r-i, i-z, z-y along the stellar locus of Covey et al. (2007), for M dwarfs West et al. (2011).
+# Rounded, after Pecaut & Mamajek (2013): mass, radius [Sun], temperature [K], A0 to M6; M_r by their M_V; the colours
+# u-g, g-r, r-i, i-z, z-y after the stellar locus of Covey et al. (2007), for M dwarfs West et al. (2011).
 _MAIN_SEQUENCE = np.array(
     [
         (0.10, 0.15, 2860, 15.5, 2.80, 1.60, 2.05, 1.12, 0.60),
