@@ -86,8 +86,8 @@ def microlens(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """uLens: a star, or two of them, cross the line of sight to a dwarf or a giant.
 
     Times as of OGLE's events (Mroz et al. 2019): ln tE = ln 24 +- .75 days; 28 % binary lenses; u0 is even up to 1.
-    The ratio of the two masses is even in its logarithm, and so is their distance (Opik's law). Another star's light may
-    lie in the same point: a difference image does not show it, but its noise does. Sources are points.
+    The ratio of the two masses is even in its logarithm, and so is their distance (Opik's law). Another star's light
+    may lie in the same point: a difference image does not show it, but its noise does. Sources are points.
     """
     crossing = float(np.clip(24 * np.exp(0.75 * rng.standard_normal()), 1.0, 300.0))
     nearest, centre = rng.random(), rng.uniform(sight_line.mjd[0], sight_line.mjd[-1])
