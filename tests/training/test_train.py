@@ -11,7 +11,8 @@ from models.classifier import Classifier
 from tests.training import objects
 from training.__main__ import main
 from training.data import layout
-from training.train import CONFIGS, Experiment, Trainer
+from training.forests import ForestExperiment
+from training.train import CONFIGS, Experiment, Trainer, is_forest
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +101,11 @@ def test_a_run_is_not_overwritten_and_a_wrong_option_is_named(
 def test_draws_are_balanced_as_asked(data_set: Path, config: Path, tmp_path: Path) -> None:
     config.write_text(objects.CONFIG.replace("class_power = 0.5", "class_power = 0.0"))
     trainer = _trainer(config, data_set, tmp_path / "run")
-    labels = torch.cat([trainer._draw()[1] for _ in range(40)])
+    labels = torch.cat([trainer._draw().labels for _ in range(40)])
     assert labels.float().mean() == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_can_be_read(path: Path) -> None:
-    assert Experiment.read(path).name == path.stem
+    experiment = (ForestExperiment if is_forest(path) else Experiment).read(path)
+    assert experiment.name == path.stem

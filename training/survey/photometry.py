@@ -58,6 +58,8 @@ def detection_probability(snr: FloatArray) -> FloatArray:
     return np.where(size < LEAST_SNR, 0.0, chance)
 
 
-def triggers(detection_mjd: FloatArray) -> bool:
-    """Whether detections at these times, in order, make an object of the survey."""
+def triggers(detection_mjd: FloatArray, *, once: bool = False) -> bool:
+    """Whether detections at these times, in order, make an object of the survey; any one does if ``once``."""
+    if once:
+        return len(detection_mjd) > 0
     return len(detection_mjd) > 1 and bool(detection_mjd[-1] - detection_mjd[0] > TRIGGER_DAYS)

@@ -15,7 +15,6 @@ from training.data.layout import Objects, split_of
 from training.survey import dust, hosts, photometry
 from training.survey.cadence import SightLine
 from training.survey.classes import CLASSES
-from training.survey.classes.source import Physics
 from training.survey.population import EVERYTHING, SOURCES, Population, sight_lines
 
 FloatArray = NDArray[np.float64]
@@ -103,15 +102,16 @@ def find(seed: int, number: int, population: Population = EVERYTHING) -> Found:
     class_id, lines = population.draw(rng, number)
     found = None
     while found is None:
-        found = _observe(rng, class_id, CLASSES[class_id].physics, sight_lines(lines).draw(rng), SOURCES[lines])
+        found = observe(rng, class_id, sight_lines(lines).draw(rng), named=SOURCES[lines])
     return found
 
 
-def _observe(
-    rng: np.random.Generator, class_id: int, physics: Physics, sight_line: SightLine, name: str
+def observe(
+    rng: np.random.Generator, class_id: int, sight_line: SightLine, *, named: str = SOURCES["all"]
 ) -> Found | None:
     """One draw of a class as the survey sees it; None if it does not find it."""
-    source = physics(rng, sight_line)
+    drawn = CLASSES[class_id]
+    source = drawn.physics(rng, sight_line)
     visits = source.visits
     reddening = dust.milky_way_reddening(rng, sight_line.latitude)
     extinction = dust.MILKY_WAY * reddening
@@ -119,7 +119,7 @@ def _observe(
     flux = source.flux * transmission[visits.band]
     # Most draws are too far away: they are gone before anything else is computed.
     limit = photometry.limits(visits.m5, visits.band)
-    if np.count_nonzero(np.abs(flux) > photometry.LEAST_SNR * photometry.sky_noise(limit)) < 2:
+    if np.count_nonzero(np.abs(flux) > photometry.LEAST_SNR * photometry.sky_noise(limit)) < (1 if drawn.once else 2):
         return None
 
     host = None
@@ -129,7 +129,7 @@ def _observe(
     flux_err = photometry.flux_errors(flux, limit, (beneath * transmission)[visits.band])
     detected = rng.random(len(flux)) < photometry.detection_probability(flux / flux_err)
     detections = visits.mjd[detected]
-    if not photometry.triggers(detections):
+    if not photometry.triggers(detections, once=drawn.once):
         return None
 
     measured = flux + flux_err * rng.standard_normal(len(flux))
@@ -137,7 +137,7 @@ def _observe(
     ra, dec = _somewhere_in_the_field(rng, sight_line)
     return Found(
         class_id=class_id,
-        source=name,
+        source=named,
         ra=ra,
         dec=dec,
         metadata=hosts.metadata(rng, reddening=reddening, host=host, dust=extinction),
