@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.inputs.light_curve import FORCED_DAYS, LightCurves
 from models.inputs.ragged import offsets_of
-from training.data.layout import Objects, split_of
+from training.data.layout import Objects, fold_of, split_of
 from training.survey import cadence, dust, hosts, photometry
 from training.survey.cadence import SightLine
 from training.survey.classes import CLASSES
@@ -80,6 +80,7 @@ def shard(numbers: Sequence[int], *, seed: int) -> Simulated:
         class_id=np.array([one.class_id for one in found], dtype=np.int32),
         source=np.full(len(found), "simulated"),
         split=np.array(split_of(object_id.tolist())),
+        fold=fold_of(object_id.tolist()),
         metadata=np.stack([one.metadata for one in found]),
         light_curves=LightCurves(
             offsets=offsets_of(lengths),
