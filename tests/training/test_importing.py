@@ -112,10 +112,12 @@ def test_what_was_left_out_is_counted_with_its_reason(tmp_path: Path, capsys: py
     assert layout.read(tmp_path / "set").light_curves.lengths.tolist() == [3, 3]
 
 
+@pytest.mark.parametrize("options", [[], ["--test-per-class", "1"]])
 def test_a_finished_import_stays_and_another_one_does_not_mix_with_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
-    command = ["import", "plasticc", str(_plasticc(tmp_path / "kaggle")), "--output", str(tmp_path / "set")]
+    source = _plasticc(tmp_path / "kaggle")
+    command = ["import", "plasticc", str(source), "--output", str(tmp_path / "set"), *options]
     assert main(command) == 0
     shard = next((tmp_path / "set").glob("*.parquet"))
     written = shard.stat().st_mtime_ns

@@ -252,13 +252,29 @@ def test_a_broken_file_costs_one_line_and_no_shard_and_the_rest_goes_on(
     assert main(command) == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert len(errors) == 3
-    for line, name in zip(errors, ("LSST-1_PHOT.FITS: broken", "without its LSST-2_PHOT", "LSST-3_HEAD"), strict=True):
+    for line, name in zip(
+        errors, ("LSST-1_PHOT.FITS: broken", "not with one _PHOT.FITS file", "LSST-3_HEAD"), strict=True
+    ):
         assert name in line
     assert [path.name for path in (tmp_path / "set").iterdir()] == ["deep.LSST-0.parquet"]
 
     phot.write_bytes(whole)
     assert main(command) == 1
     assert sorted(path.stem for path in (tmp_path / "set").iterdir()) == ["deep.LSST-0", "deep.LSST-1"]
+
+
+def test_a_pair_that_has_changed_is_imported_again(tmp_path: Path) -> None:
+    source = _pair(tmp_path / "in")
+    assert len(_import(source, tmp_path / "set")) == 1
+    _pair(source, objects=[POINTS] * 100)
+    assert len(_import(source, tmp_path / "set")) == 100
+
+
+def test_an_id_that_stands_in_two_files_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _pair(tmp_path / "in", "A", objects=[POINTS] * 3)
+    _pair(tmp_path / "in", "B", objects=[POINTS] * 2)
+    assert len(_import(tmp_path / "in", tmp_path / "set")) == 5
+    assert "2 objects with the id of another" in capsys.readouterr().err
 
 
 def test_an_interrupted_import_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

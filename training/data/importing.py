@@ -163,6 +163,7 @@ def _shard(source: Source, *, read: Read, output: Path, settings: str) -> str | 
 def _report(output: Path, console: Console) -> bool:
     """Say what the shards hold, what was left out of them, and which files failed; True if one did."""
     dataset = Dataset.open(output, unfinished=True)
+    index = dataset.index()
     accounts = [json.loads(layout.notes_of(shard.path)[_ACCOUNT]) for shard in dataset.shards]
     failures = [line for account in accounts for line in account["failures"]]
     for line in failures:
@@ -171,10 +172,12 @@ def _report(output: Path, console: Console) -> bool:
         counts: Counter[str] = Counter()
         for account in accounts:
             counts.update(account[kind])
+        if kind == "noted" and (repeated := len(index) - len(np.unique(index.object_id))):
+            counts["objects with the id of another"] = repeated
         console.print(f"{heading}:{'' if counts else ' nothing'}")
         for reason, count in sorted(counts.items()):
             console.print(f"  {count:>10,} {reason}", markup=False, highlight=False, soft_wrap=True)
-    console.print(_summary(dataset.index()))
+    console.print(_summary(index))
     return bool(failures)
 
 

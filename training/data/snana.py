@@ -95,7 +95,8 @@ def sources(source: Path) -> list[Source]:
     for path in files:
         stem, head, rest = path.name.partition(_HEAD)
         if head and rest in ("", ".gz"):
-            found.append(Source(_name(root, path.with_name(stem)), (path,)))
+            phot = [path.with_name(f"{stem}{_PHOT}{suffix}") for suffix in ("", ".gz")]
+            found.append(Source(_name(root, path.with_name(stem)), (path, *filter(Path.is_file, phot))))
         elif path.name.lower().endswith(_ARCHIVES):
             found.append(Source(_name(root, path.with_name(path.name.partition(".")[0])), (path,)))
         elif path.name.lower().endswith(_TEXT):
@@ -118,19 +119,13 @@ def read(source: Source, *, numbering: str, seed: int) -> Imported:
     """A source's objects. Raises InvalidData if there is nothing to be had from it."""
     first = source.paths[0]
     if _HEAD in first.name:
-        return imported(snana_fits.read(first, _phot(first)), numbering=numbering, seed=seed, file=first)
+        if len(source.paths) != 2:
+            raise InvalidData(f"{first}: not with one {_PHOT} file, plain or gzipped, but {len(source.paths) - 1}")
+        return imported(snana_fits.read(*source.paths), numbering=numbering, seed=seed, file=first)
     tables, failures = snana_text.read(_texts(source))
     if tables is None:
         raise InvalidData(f"{first}: {failures[0] if failures else 'no text files (.DAT) in it'}")
     return imported(tables, numbering=numbering, seed=seed, file=first, failures=failures)
-
-
-def _phot(head: Path) -> Path:
-    stem = head.name.partition(_HEAD)[0]
-    found = [path for suffix in ("", ".gz") if (path := head.with_name(f"{stem}{_PHOT}{suffix}")).is_file()]
-    if not found:
-        raise InvalidData(f"{head}: without its {stem}{_PHOT}")
-    return found[0]
 
 
 def _texts(source: Source) -> Iterator[tuple[str, bytes]]:

@@ -1,5 +1,7 @@
 """A pair of SNANA's FITS files, HEAD (a row an object) and PHOT (a row an observation), plain or gzipped -> Tables."""
 
+import gzip
+import io
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -65,7 +67,9 @@ def _table(path: Path, *, only: Sequence[str] | None = None) -> tuple[dict[str, 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*truncated.*")
-            with fits.open(path, memmap=False) as file:
+            # Unzipped at once: astropy would seek in the compressed file, and unzip it several times over.
+            raw = path.read_bytes()
+            with fits.open(io.BytesIO(gzip.decompress(raw) if path.suffix == ".gz" else raw)) as file:
                 cards = {name: card for hdu in file[:2] for name, card in hdu.header.items()}
                 data = file[1].data
                 plain = np.asarray(data)  # strings as they lie there: astropy's decoding of them takes most of the time
