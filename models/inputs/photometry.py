@@ -3,5 +3,8 @@
 BANDS = ("u", "g", "r", "i", "z", "y")
 """LSST's filters in the order of every band axis; a band's code is its place here."""
 
-FLUXCAL_PER_NJY = 10 ** (0.4 * (27.5 - 31.4))
+FLUXCAL_ZERO_POINT = 27.5
+"""AB zero point of SNANA's FLUXCAL, the unit of every flux inside ``models`` and of the data layout."""
+
+FLUXCAL_PER_NJY = 10 ** (0.4 * (FLUXCAL_ZERO_POINT - 31.4))
 """SNANA's FLUXCAL has AB zero point 27.5, nanojansky has 31.4: 1 nJy = 0.02754 FLUXCAL."""

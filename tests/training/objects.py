@@ -8,7 +8,7 @@ from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
 from models.inputs.ragged import offsets_of
 from training.data import layout
-from training.data.layout import Objects, split_of
+from training.data.layout import Objects, fold_of, split_of
 
 TRANSIENT, VARIABLE = 2222, 2323
 
@@ -34,6 +34,7 @@ def make(n: int, *, seed: int = 0) -> Objects:
         class_id=np.where(np.arange(n) % 2 == 0, TRANSIENT, VARIABLE).astype(np.int32),
         source=np.full(n, "test"),
         split=np.array(split_of((np.arange(1, n + 1) * 1001).tolist(), validation=0.2)),
+        fold=fold_of((np.arange(1, n + 1) * 1001).tolist()),
         metadata=metadata,
         light_curves=LightCurves(
             offsets=offsets,

@@ -10,6 +10,7 @@ import pytest
 from models.inputs.metadata import COLUMNS
 from tests import alerts
 from tests.alerts import FIRST_MJD
+from tests.training import objects
 from training.__main__ import main
 from training.data import layout
 
@@ -92,8 +93,60 @@ def test_alerts_become_objects_with_every_point_and_their_class(tmp_path: Path) 
 
 def test_alert_files_without_an_alert_cost_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.avro").write_bytes(b"nothing")
-    for source in (tmp_path / "x.avro", tmp_path / "elsewhere"):
-        assert main(["import", "alerts", str(source), "--output", str(tmp_path / "set")]) == 1
-    errors = capsys.readouterr().err
-    assert "no alert could be read" in errors
-    assert "no .avro" in errors
+    (tmp_path / "empty").mkdir()
+    reasons = {"x.avro": "no alert could be read", "empty": "no .avro", "elsewhere": "no such file or directory"}
+    for source, reason in reasons.items():
+        assert main(["import", "alerts", str(tmp_path / source), "--output", str(tmp_path / "set")]) == 1
+        assert reason in capsys.readouterr().err
+
+
+def test_what_was_left_out_is_counted_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = _plasticc(tmp_path / "kaggle")
+    with (source / "training_set.csv").open("a") as file:
+        file.write("615,59800,0,nan,1.0,0\n615,59801,0,3.0,0.0,0\n999,59801,0,3.0,1.0,0\n")
+    main(["import", "plasticc", str(source), "--output", str(tmp_path / "set")])
+    told = capsys.readouterr().err
+    assert "2 points without a flux and a positive error" in told
+    assert "1 points of objects without metadata" in told
+    assert "AB zero point 27.5" in told
+    assert layout.read(tmp_path / "set").light_curves.lengths.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("options", [[], ["--test-per-class", "1"]])
+def test_a_finished_import_stays_and_another_one_does_not_mix_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    source = _plasticc(tmp_path / "kaggle")
+    command = ["import", "plasticc", str(source), "--output", str(tmp_path / "set"), *options]
+    assert main(command) == 0
+    shard = next((tmp_path / "set").glob("*.parquet"))
+    written = shard.stat().st_mtime_ns
+    assert main(command) == 0
+    assert shard.stat().st_mtime_ns == written
+    assert main([*command, "--seed", "1"]) == 1
+    assert "already holds data, imported with seed 0" in capsys.readouterr().err
+    with (tmp_path / "kaggle" / "training_set.csv").open("a") as file:
+        file.write("615,59802,0,3.0,1.0,0\n")
+    assert main(command) == 0
+    assert len(layout.read(tmp_path / "set").light_curves.mjd) == 7
+
+
+def test_an_import_does_not_touch_data_that_is_not_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objects.write(tmp_path / "set", 10)
+    assert main(["import", "plasticc", str(_plasticc(tmp_path / "kaggle")), "--output", str(tmp_path / "set")]) == 1
+    assert "already holds data" in capsys.readouterr().err
+    assert len(layout.read(tmp_path / "set")) == 10
+
+
+def test_the_thesis_balanced_test_set(data: Path, tmp_path: Path) -> None:
+    command = ["import", "plasticc", str(data / "plasticc"), "--output", str(tmp_path / "set")]
+    assert main([*command, "--test-per-class", "100"]) == 0
+    index = layout.Dataset.open(tmp_path / "set").index()
+    for class_id in np.unique(index.class_id):
+        members = index.class_id == class_id
+        test = members & (index.split == "test")
+        assert test.sum() == min(100, members.sum() // 2), class_id
+        assert set(index.split[members & ~test].tolist()) <= {"train", "validation"}
+    rest = index.split != "test"
+    for fold in range(layout.FOLDS):
+        assert (index.fold[rest] == fold).mean() == pytest.approx(0.2, abs=0.03)

@@ -6,7 +6,6 @@ import io
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +14,14 @@ from models.inputs import avro
 from models.inputs.alert import NO_OBJECT, AlertBatch, alert_batch, by_object, concatenated
 from models.inputs.light_curve import merged
 from models.taxonomy import GENTYPE_CLASS
-from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects, split_of
+from training.data.imported import Imported, Source
+from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects, fold_of, split_of
 
 _SUFFIXES = (".avro", ".avro.gz")
 _CHUNK = 4096
 
 
-@dataclass(frozen=True)
-class Imported:
-    """The objects of some alert files, how many alerts they came from, and why other alerts were left out."""
-
-    objects: Objects
-    n_alerts: int
-    dropped: Mapping[str, int]
-
-
-def objects(source: Path, *, truth: Path | None = None, seed: int = 0) -> Imported:
+def read(source: Source, *, truth: Path | None, seed: int) -> Imported:
     """Every alert of a file, or of the Avro files of a directory.
 
     ``truth`` is a CSV with ``diaObjectId`` and ``gentype`` (SNANA's) or ``classId``; without one, classes are unknown.
@@ -38,23 +29,26 @@ def objects(source: Path, *, truth: Path | None = None, seed: int = 0) -> Import
     """
     classes = {} if truth is None else _classes(truth)
     dropped: Counter[str] = Counter()
-    batches = list(_batches(source, dropped))
+    batches = list(_batches(source.paths[0], dropped))
     n_alerts = sum(len(batch) for batch in batches)
     if not n_alerts:
-        raise InvalidData(f"{source}: no alert could be read{_because(dropped)}")
+        raise InvalidData(f"{source.paths[0]}: no alert could be read{_because(dropped)}")
     rows = by_object(concatenated(batches))
     object_id = np.where(rows.dia_object_id == NO_OBJECT, -rows.dia_source_id, rows.dia_object_id)
+    class_id = np.array([classes.get(id_, UNKNOWN_CLASS) for id_ in object_id.tolist()], dtype=np.int32)
+    unknown = int((class_id == UNKNOWN_CLASS).sum())
     return Imported(
         objects=Objects(
             object_id=object_id,
-            class_id=np.array([classes.get(id_, UNKNOWN_CLASS) for id_ in object_id.tolist()], dtype=np.int32),
+            class_id=class_id,
             source=np.full(len(rows), "alerts"),
             split=np.array(split_of(object_id.tolist(), seed=seed)),
+            fold=fold_of(object_id.tolist(), seed=seed),
             metadata=rows.metadata,
             light_curves=merged(rows),
         ),
-        n_alerts=n_alerts,
-        dropped=dropped,
+        dropped={f"alerts: {reason}": count for reason, count in dropped.items()},
+        noted={"alerts": n_alerts, **({"objects of unknown class": unknown} if unknown else {})},
     )
 
 

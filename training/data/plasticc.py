@@ -3,6 +3,7 @@
 Fluxes are FLUXCAL already. Only what an ELAsTiCC alert also has is taken: photometric redshift, its error, and dust.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from models.inputs import ragged
 from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
-from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects, split_of
+from training.data.imported import Imported, Source
+from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects, fold_of, split_of
 
 TARGET_CLASS = {
     90: 2222,
@@ -45,23 +47,35 @@ _METADATA = ("object_id", "hostgal_photoz", "hostgal_photoz_err", "mwebv", "targ
 _DETECTED = ("detected_bool", "detected")
 
 
-def objects(source: Path, *, seed: int = 0) -> Objects:
+def read(source: Source, *, seed: int) -> Imported:
     """All objects of a directory that holds one light-curve and one metadata file, sorted by id.
 
     A photo-z of 0 means a galactic object, without one: missing. Raises InvalidData if a file or a column is not there.
     """
-    points = _table(source, "light curve", ("lightcurves", "training_set"), tuple(_LIGHT_CURVES))
-    table = _table(source, "metadata", ("metadata",), _METADATA[:-1])
+    directory = source.paths[0]
+    points = _table(directory, "light curve", ("lightcurves", "training_set"), tuple(_LIGHT_CURVES))
+    table = _table(directory, "metadata", ("metadata",), _METADATA[:-1])
     object_id = np.sort(table["object_id"].to_numpy())
     order = np.argsort(table["object_id"].to_numpy(), kind="stable")
-    return Objects(
+    dropped: Counter[str] = Counter()
+    class_id = _classes(table, order)
+    light_curves = _light_curves(points, object_id, dropped)
+    objects = Objects(
         object_id=object_id,
-        class_id=_classes(table, order),
+        class_id=class_id,
         source=np.full(len(object_id), "plasticc"),
         split=np.array(split_of(object_id.tolist(), seed=seed)),
+        fold=fold_of(object_id.tolist(), seed=seed),
         metadata=_metadata(table, order),
-        light_curves=_light_curves(points, object_id),
+        light_curves=light_curves,
     )
+    noted = Counter(
+        {
+            "objects of unknown class": int((class_id == UNKNOWN_CLASS).sum()),
+            "objects never detected": int(np.isnan(light_curves.first_alert_mjd).sum()),
+        }
+    )
+    return Imported(objects, dropped=+dropped, noted=+noted)
 
 
 def _table(source: Path, what: str, stems: tuple[str, ...], columns: tuple[str, ...]) -> pa.Table:
@@ -103,13 +117,17 @@ def _metadata(table: pa.Table, order: NDArray[np.int64]) -> NDArray[np.float32]:
     return metadata
 
 
-def _light_curves(points: pa.Table, object_id: NDArray[np.int64]) -> LightCurves:
+def _light_curves(points: pa.Table, object_id: NDArray[np.int64], dropped: Counter[str]) -> LightCurves:
     detected_column = next((name for name in _DETECTED if name in points.column_names), None)
     if detected_column is None:
         raise InvalidData(f"the light curves have no column {' or '.join(_DETECTED)}")
     columns = {name: points[name].to_numpy().astype(kind.to_pandas_dtype()) for name, kind in _LIGHT_CURVES.items()}
     detected = points[detected_column].to_numpy().astype(np.bool_)
-    usable = np.isfinite(columns["flux"]) & (columns["flux_err"] > 0) & np.isin(columns["object_id"], object_id)
+    measured = np.isfinite(columns["flux"]) & (columns["flux_err"] > 0)
+    known = np.isin(columns["object_id"], object_id)
+    dropped["points without a flux and a positive error"] = int((~measured & known).sum())
+    dropped["points of objects without metadata"] = int((~known).sum())
+    usable = measured & known
     order = np.flatnonzero(usable)[np.lexsort((columns["mjd"][usable], columns["object_id"][usable]))]
     row = np.searchsorted(object_id, columns["object_id"][order])
     offsets = ragged.offsets_of(np.bincount(row, minlength=len(object_id)).astype(np.int64))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.inputs.light_curve import FORCED_DAYS, LightCurves
 from models.inputs.ragged import offsets_of
-from training.data.layout import Objects, split_of
+from training.data.layout import Objects, fold_of, split_of
 from training.survey import dust, hosts, photometry
 from training.survey.cadence import SightLine
 from training.survey.classes import CLASSES
@@ -82,6 +82,7 @@ def shard(numbers: Sequence[int], *, seed: int, population: Population = EVERYTH
         class_id=np.array([one.class_id for one in found], dtype=np.int32),
         source=np.array([one.source for one in found]),
         split=np.array(split_of(object_id.tolist())),
+        fold=fold_of(object_id.tolist()),
         metadata=np.stack([one.metadata for one in found]),
         light_curves=LightCurves(
             offsets=offsets_of(lengths),
