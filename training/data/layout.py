@@ -106,12 +106,12 @@ class Objects:
 
 def split_of(object_ids: Iterable[int], *, seed: int = 0, test: float = 0.2, validation: float = 0.1) -> list[str]:
     """Each object's split, from a hash of its id: the same on every machine, whatever else is in the set."""
-    return [_split_at(_uniform(f"{seed}:{object_id}"), test=test, validation=validation) for object_id in object_ids]
+    return [_split_at(position_of(f"{seed}:{object_id}"), test=test, validation=validation) for object_id in object_ids]
 
 
 def fold_of(object_ids: Iterable[int], *, seed: int = 0) -> NDArray[np.int8]:
     """Each object's fold (N,), from another hash of its id."""
-    folds = [int(FOLDS * _uniform(f"fold:{seed}:{object_id}")) for object_id in object_ids]
+    folds = [int(FOLDS * position_of(f"fold:{seed}:{object_id}")) for object_id in object_ids]
     return np.array(folds, dtype=np.int8)
 
 
@@ -126,7 +126,7 @@ def balanced_split(
     """
     split = np.array(split_of(object_id.tolist(), seed=seed, test=0.0))
     split = split.astype(f"U{max(map(len, SPLITS))}")
-    position = np.array([_uniform(f"test:{seed}:{id_}") for id_ in object_id.tolist()])
+    position = np.array([position_of(f"test:{seed}:{id_}") for id_ in object_id.tolist()])
     for class_ in set(class_id.tolist()) - {UNKNOWN_CLASS}:
         members = np.flatnonzero(class_id == class_)
         chosen = np.argsort(position[members], kind="stable")[: min(test_per_class, len(members) // 2)]
@@ -140,7 +140,7 @@ def _split_at(position: float, *, test: float, validation: float) -> str:
     return "validation" if position < test + validation else "train"
 
 
-def _uniform(text: str) -> float:
+def position_of(text: str) -> float:
     """A number in [0, 1) that looks random and is a function of the text alone."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
