@@ -13,6 +13,10 @@ class TransactionAborted(ServiceError):
     """Nothing of the batch became visible: rewind to the committed offsets and do it again."""
 
 
+class KafkaUnavailable(ServiceError):
+    """Kafka cannot be used now: begin anew with it, from the committed offsets, until it can."""
+
+
 class Misconfigured(ServiceError):
     """The service cannot start like this; the message says what to change."""
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from time import monotonic
 
+_STILL_SECONDS = 15.0
+"""A loop that has not turned for so long does no work."""
+
 
 @dataclass
 class Health:
@@ -28,6 +31,8 @@ class Health:
         """Why the service is not ready; empty if it is."""
         reasons = [] if self.warm else ["the model is not warm"]
         reasons += [] if self.joined else ["not joined to the group"]
+        still = monotonic() - self.turned
+        reasons += [f"the loop has not turned for {still:.0f} s"] if still > _STILL_SECONDS else []
         reasons += ["draining"] if self.draining else []
         reasons += [f"Kafka: {self.kafka}"] if self.kafka else []
         reasons += [f"schema registry: {self.registry}"] if self.registry else []

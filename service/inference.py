@@ -8,10 +8,14 @@ from concurrent.futures import Future
 from enum import IntEnum
 from time import perf_counter
 
+import numpy as np
+
 from models.classifier import Classifications, Classifier
-from models.inputs.alert import AlertBatch
+from models.inputs.alert import AlertBatch, object_batch
 from service.errors import Overloaded
 from service.metrics import Metrics
+
+_WARM_UP_SIZES = (1, 30, 200)
 
 
 class Priority(IntEnum):
@@ -57,6 +61,23 @@ class Inference:
 
         self._waiting.put((priority, next(self._arrival), job))
         return answer
+
+    def warm_up(self) -> None:
+        """Classify made-up objects of several sizes: the first alert must not pay for what is done once.
+
+        Raises whatever the model raises.
+        """
+        for size in _WARM_UP_SIZES:
+            body = {
+                "diaObjectId": None,
+                "mjd": (60_000 + np.arange(size, dtype=np.float64)).tolist(),
+                "band": ["r"] * size,
+                "psfFlux": [1000.0] * size,
+                "psfFluxErr": [50.0] * size,
+                "detected": [True] * size,
+                "metadata": {"mwebv": 0.05},
+            }
+            self.classify(object_batch([body]).alerts).result()
 
     def close(self) -> None:
         """Finish what waits, and end."""

@@ -1,24 +1,26 @@
 """Kafka: a consumer and a transactional producer that move together. The one module that imports confluent_kafka.
 
 A batch's classifications, dead letters and consumer offsets become visible together or not at all. librdkafka leaves
-three things to its user, and they are here: telling abortable errors from fatal ones, going back to the committed
-offsets after an abort, and never committing for a group generation that the batch was not polled in.
+four things to its user, and they are here: telling abortable errors from fatal ones, going back to the committed
+offsets after an abort and after a partition was lost, never committing for a group generation that the batch was not
+polled in, and getting away from calls that do not come back when Kafka was restarted.
 """
 
 import logging
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as RawMessage
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
-from service.errors import Fatal, Misconfigured, TransactionAborted
+from service.bounded import Hanging, bounded
+from service.errors import Fatal, KafkaUnavailable, Misconfigured, TransactionAborted
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,9 +29,28 @@ TRANSACTION_SECONDS = 15
 """A transaction that its worker has left behind is aborted by Kafka after this long, and delays readers until then."""
 
 _CALL_SECONDS = 5.0
+_HANGING_SECONDS = 20.0
+"""A call with a time-out of _CALL_SECONDS that takes longer than this will not come back."""
+_TRANSIENT = {
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._WAIT_COORD,
+    KafkaError._RESOLVE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+}
+"""Errors that the same call may not meet again; librdkafka marks them as such in its transactional calls only."""
 _HEADER_BYTES = 2048
 """What headers may add to a message on its way to the dead letters."""
 
+Client = TypeVar("Client", Consumer, Producer)
 Partition = tuple[str, int]
 Headers = list[tuple[str, str | bytes | None]]
 
@@ -71,70 +92,107 @@ class Assignment:
     """The partitions that this worker has, and what stands in the way of some."""
 
     start: dict[Partition, int] = field(default_factory=dict)
-    """Where each partition begins for a group that has committed nothing of it."""
+    """Where each partition was begun at."""
     stopped: dict[Partition, str] = field(default_factory=dict)
     """Partitions that cannot go on without an operator, and why."""
     joined: bool = False
 
 
 class KafkaStream:
-    """The input topics' messages in, transactions out. To be used by one thread."""
+    """The input topics' messages in, transactions out. To be used by one thread.
 
-    def __init__(self, settings: Settings) -> None:
+    ``waiting`` is called with a reason while a call is made again and again, so that whoever watches knows.
+    """
+
+    def __init__(self, settings: Settings, *, waiting: Callable[[str], None] = lambda _: None) -> None:
         if not settings.kafka_bootstrap_servers:
             raise Misconfigured("KAFKA_BOOTSTRAP_SERVERS is not set")
         common = {"log_level": 3, "allow.auto.create.topics": False, **settings.kafka_clients()}
         self._reset = common.pop("auto.offset.reset", None)
         if self._reset not in {None, "earliest", "latest"}:
             raise Misconfigured(f"KAFKA_CONFIG_AUTO_OFFSET_RESET is {self._reset}: earliest or latest")
+        self.waiting = waiting
         self._topics = settings.input_topics
         self._output_topics = [settings.kafka_output_topic, settings.kafka_dead_letter_topic]
         self._common = common
-        self._revoked: set[Partition] = set()
+        self._group_id = settings.kafka_group_id
+        self._transactional_id = settings.kafka_transactional_id
+        self._begin_again()
+        self._consumer = (
+            self._new_consumer()
+        )  # here, so that an option that Kafka's client does not know ends the start
+
+    def _begin_again(self) -> None:
+        """Forget everything of a membership in the group."""
         self.assignment = Assignment()
+        self._revoked: set[Partition] = set()
+        self._polled_in: Any = None
         self._failure: Exception | None = None
-        self._consumer = Consumer(
-            {
-                "partition.assignment.strategy": "cooperative-sticky",
-                **common,
-                "group.id": settings.kafka_group_id,
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "isolation.level": "read_committed",
-                # Where a group begins is decided in _begin; a position that is gone is an error, never a silent jump.
-                "auto.offset.reset": "error",
-            }
-        )
-        self._producer = Producer(
-            {
-                "linger.ms": 5,
-                "compression.type": "lz4",
-                **{name: value for name, value in common.items() if name != "allow.auto.create.topics"},
-                "transactional.id": settings.kafka_transactional_id,
-                "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,
-                "delivery.timeout.ms": (TRANSACTION_SECONDS - 5) * 1000,
-            }
-        )
+
+    def _new_consumer(self) -> Consumer:
+        options = {
+            "partition.assignment.strategy": "cooperative-sticky",
+            **self._common,
+            "group.id": self._group_id,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            # Where a group begins is decided in _begin; a position that is gone is an error, never a silent jump.
+            "auto.offset.reset": "error",
+        }
+        return _client(Consumer, options)
+
+    def _new_producer(self, max_message_bytes: int | None) -> Producer:
+        options = {
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            **{name: value for name, value in self._common.items() if name != "allow.auto.create.topics"},
+            **({} if max_message_bytes is None else {"message.max.bytes": max_message_bytes}),
+            "transactional.id": self._transactional_id,
+            "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,
+            "delivery.timeout.ms": (TRANSACTION_SECONDS - 5) * 1000,
+        }
+        return _client(Producer, options)
 
     # --- start and end --------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Check the topics, fence earlier runs of this worker, and join the group. Raises Misconfigured or Fatal."""
-        partitions = self._check_topics()
+        """Check the topics, fence earlier runs of this worker, and join the group.
+
+        May be called again after ``abandon``. Raises KafkaUnavailable, Misconfigured or Fatal.
+        """
+        self._begin_again()
+        partitions, max_message_bytes = self._check_topics()
         log.info("partitions: %s", ", ".join(f"{topic} {count}" for topic, count in partitions.items()))
-        self._attempt(lambda: self._producer.init_transactions(30), limit=60.0)
-        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._left, on_lost=self._left)
+        self._producer = self._new_producer(max_message_bytes)
+        try:
+            self._transact(lambda: self._producer.init_transactions(10))
+        except TransactionAborted as error:
+            raise KafkaUnavailable(str(error)) from error
+        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._left, on_lost=self._lost)
 
     def close(self) -> None:
         """Leave the group, so that the others take over at once."""
-        self._consumer.close()
+        try:
+            bounded(self._consumer.close, _HANGING_SECONDS)
+        except Hanging as error:
+            log.warning("the group could not be left: %s", error)
 
-    def _check_topics(self) -> dict[str, int]:
+    def abandon(self) -> None:
+        """Give up the connections, perhaps with a call that hangs in one. ``open`` begins with new ones.
+
+        Whatever transaction is open is aborted when ``open`` takes over the transactional id.
+        """
+        self.close()
+        self._consumer = self._new_consumer()
+
+    def _check_topics(self) -> tuple[dict[str, int], int | None]:
+        """Partitions by topic, and the longest message that a topic takes, if it may be known."""
         admin = AdminClient({name: value for name, value in self._common.items() if name != "allow.auto.create.topics"})
         try:
-            topics = admin.list_topics(timeout=10).topics
+            topics = admin.list_topics(timeout=_CALL_SECONDS).topics
         except KafkaException as error:
-            raise Misconfigured(f"Kafka does not answer: {error.args[0].str()}") from error
+            raise KafkaUnavailable(f"no answer: {error.args[0].str()}") from error
         names = [*self._topics, *self._output_topics]
         absent = [name for name in names if name not in topics or topics[name].error is not None]
         if absent:
@@ -142,12 +200,12 @@ class KafkaStream:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         try:
             answers = {
-                resource.name: future.result(10)
+                resource.name: future.result(2 * _CALL_SECONDS)
                 for resource, future in admin.describe_configs(resources, request_timeout=_CALL_SECONDS).items()
             }
         except KafkaException as error:  # not allowed to, or no real Kafka
             log.warning("the topics' settings cannot be read and are not checked: %s", error.args[0].str())
-            return {name: len(topics[name].partitions) for name in names}
+            return {name: len(topics[name].partitions) for name in names}, None
         limits = {}
         for name, config in answers.items():
             policy = config["cleanup.policy"].value
@@ -158,7 +216,7 @@ class KafkaStream:
         dead_letters = self._output_topics[1]
         if limits[dead_letters] < needed:
             raise Misconfigured(f"topic {dead_letters} has max.message.bytes={limits[dead_letters]}, it needs {needed}")
-        return {name: len(topics[name].partitions) for name in names}
+        return {name: len(topics[name].partitions) for name in names}, max(limits.values())
 
     # --- the group ------------------------------------------------------------------------------------------------
 
@@ -167,15 +225,15 @@ class KafkaStream:
             consumer.incremental_assign([self._begin(consumer, partition) for partition in partitions])
             stopped = [TopicPartition(*partition) for partition in self.assignment.stopped]
             consumer.pause([partition for partition in partitions if partition in stopped])
-        except (KafkaException, Misconfigured) as error:
-            self._failure = error
+        except (KafkaException, KafkaUnavailable, Misconfigured, TransactionAborted) as error:
+            self._failure = error if isinstance(error, Misconfigured) else KafkaUnavailable(str(error))
         self.assignment.joined = True
 
     def _begin(self, consumer: Consumer, partition: TopicPartition) -> TopicPartition:
         """Where to go on: at the committed offset; for a first start, where the operator says."""
         name = (partition.topic, partition.partition)
-        low, high = consumer.get_watermark_offsets(partition, timeout=_CALL_SECONDS)
-        (committed,) = consumer.committed([partition], timeout=_CALL_SECONDS)
+        low, high = self._attempt(lambda: consumer.get_watermark_offsets(partition, timeout=_CALL_SECONDS))
+        (committed,) = self._attempt(lambda: consumer.committed([partition], timeout=_CALL_SECONDS))
         offset = committed.offset
         if offset < 0:
             if self._reset is None:
@@ -184,10 +242,17 @@ class KafkaStream:
                     f"the group has read nothing of {where} yet: set KAFKA_CONFIG_AUTO_OFFSET_RESET, earliest or latest"
                 )
             offset = low if self._reset == "earliest" else high
-            self.assignment.start[name] = offset
+            # Committed before anything is read: a restart that comes first must not begin elsewhere.
+            first = TopicPartition(*name, offset)
+            self._attempt(lambda: consumer.commit(offsets=[first], asynchronous=False))
         elif offset < low:
             self._stop(name, f"offsets {offset} to {low - 1} were removed by retention before they were read")
-        return TopicPartition(partition.topic, partition.partition, offset)
+        self.assignment.start[name] = offset
+        return TopicPartition(*name, offset)
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.assignment.joined = False
+        self._left(consumer, partitions)
 
     def _left(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Revoked or lost. No transaction is open: they live between two polls, and this runs within one."""
@@ -207,13 +272,26 @@ class KafkaStream:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def poll(self, max_messages: int, timeout: float) -> tuple[list[Message], set[Partition]]:
-        """Messages that came, and the partitions that went: what was polled of those belongs to another worker now."""
-        raw = self._consumer.consume(max_messages, timeout)
+        """Messages that came, and the partitions that went.
+
+        Where some went, nothing comes and the consumer is back at the committed offsets: a partition may have gone and
+        come back in one call, with its position behind messages that were not answered. What was polled since the last
+        commit is to be forgotten then.
+        """
+        try:
+            raw = self._consumer.consume(max_messages, timeout)
+        except KafkaException as error:
+            raise _of_consumer(error) from error
         if self._failure is not None:
             raise self._failure
         revoked, self._revoked = self._revoked, set()
-        polled = [message for message in map(self._message, raw) if message is not None]
-        return [message for message in polled if (message.topic, message.partition) not in revoked], revoked
+        if revoked:
+            self.rewind()
+            return [], revoked
+        messages = [message for message in map(self._message, raw) if message is not None]
+        if messages:
+            self._polled_in = self._consumer.consumer_group_metadata()
+        return messages, revoked
 
     def _message(self, raw: RawMessage) -> Message | None:
         error = raw.error()
@@ -236,24 +314,53 @@ class KafkaStream:
         return None
 
     def hold(self, message: Message) -> None:
-        """Stop reading a partition, and go back to this message of it."""
+        """Stop reading a partition, and go back to this message of it. Raises KafkaUnavailable."""
         partition = TopicPartition(message.topic, message.partition, message.offset)
-        self._consumer.pause([partition])
-        self._consumer.seek(partition)
+        try:
+            self._consumer.pause([partition])
+            self._consumer.seek(partition)
+        except KafkaException as error:
+            raise _of_consumer(error) from error
 
     def resume(self, partitions: Iterable[Partition]) -> None:
         """Read held partitions again."""
         mine = {(partition.topic, partition.partition) for partition in self._consumer.assignment()}
         self._consumer.resume([TopicPartition(*partition) for partition in set(partitions) & mine])
 
-    def lags(self) -> dict[Partition, int]:
-        """Messages between the position and the end of each partition, as the last fetch told."""
+    def lags(self, *, held: Collection[Partition] = ()) -> dict[Partition, int]:
+        """Messages between the position and the end of each partition, as the last fetch told.
+
+        Of a partition that is held or stands still nothing is fetched: its end is asked for. Raises KafkaUnavailable.
+        """
+        try:
+            positions = self._consumer.position(self._consumer.assignment())
+        except KafkaException as error:
+            raise _of_consumer(error) from error
         lags = {}
-        for partition in self._consumer.position(self._consumer.assignment()):
-            _, high = self._consumer.get_watermark_offsets(partition, cached=True)
-            if partition.offset >= 0 and high >= 0:
-                lags[partition.topic, partition.partition] = max(high - partition.offset, 0)
+        for partition in positions:
+            name = (partition.topic, partition.partition)
+            position = partition.offset if partition.offset >= 0 else self.assignment.start.get(name, -1)
+            high = self._end(partition, asked=name in self.assignment.stopped or name in held)
+            if position >= 0 and high >= 0:
+                lags[name] = max(high - position, 0)
         return lags
+
+    def _end(self, partition: TopicPartition, *, asked: bool) -> int:
+        """The offset behind a partition's last message; negative if it is not known."""
+        try:
+            _, high = self._consumer.get_watermark_offsets(partition, cached=not asked, timeout=_CALL_SECONDS)
+        except KafkaException:  # a figure for a graph: nothing depends on it
+            return -1
+        return high
+
+    def probe(self) -> str | None:
+        """Why Kafka does not answer; None if it does."""
+        try:
+            self._consumer.list_topics(self._topics[0], timeout=2.0)
+        except KafkaException as error:
+            reason: str = error.args[0].str()
+            return reason
+        return None
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -261,17 +368,21 @@ class KafkaStream:
     def transaction(self, messages: Sequence[Message]) -> Iterator[Callable[[Output], None]]:
         """Publish what the body sends, and the offsets of ``messages``, together.
 
-        On any exception nothing becomes visible and the consumer is back at the committed offsets; a Kafka error that
-        only this batch suffers from comes out as TransactionAborted, one that ends the process as Fatal.
+        On any exception nothing becomes visible and the consumer is back at the committed offsets. A Kafka error that
+        only this batch suffers from comes out as TransactionAborted, one that ends the process as Fatal; after
+        KafkaUnavailable ``abandon`` and ``open`` are due.
         """
-        self._attempt(self._producer.begin_transaction)
         try:
-            metadata = self._metadata()
+            self._transact(self._producer.begin_transaction)
+        except TransactionAborted as error:  # the last one was not brought to an end: only a new producer can go on
+            raise KafkaUnavailable(str(error)) from error
+        try:
+            metadata = self._membership()
             yield self._send
             offsets = _next_offsets(messages)
-            self._attempt(lambda: self._producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS))
-            self._attempt(lambda: self._producer.commit_transaction(_CALL_SECONDS))
-        except Fatal:
+            self._transact(lambda: self._producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS))
+            self._transact(lambda: self._producer.commit_transaction(_CALL_SECONDS))
+        except (Fatal, KafkaUnavailable):
             raise
         except BaseException:
             self._abort()
@@ -290,26 +401,31 @@ class KafkaStream:
 
     def _abort(self) -> None:
         try:
-            self._attempt(lambda: self._producer.abort_transaction(_CALL_SECONDS))
+            self._transact(lambda: self._producer.abort_transaction(_CALL_SECONDS))
         except TransactionAborted as error:  # Kafka would not even abort: only a new producer can go on
-            raise Fatal(f"the transaction could not be aborted: {error}") from error
+            raise KafkaUnavailable(f"the transaction could not be aborted: {error}") from error
         self.rewind()
 
     def rewind(self) -> None:
-        """Back to the committed offsets: librdkafka goes on behind an aborted batch by itself, and would lose it."""
-        committed = self._attempt(lambda: self._consumer.committed(self._consumer.assignment(), _CALL_SECONDS))
-        for partition in committed:
-            name = (partition.topic, partition.partition)
-            if name not in self.assignment.stopped:
-                offset = partition.offset if partition.offset >= 0 else self.assignment.start[name]
-                self._consumer.seek(TopicPartition(*name, offset))
+        """Back to the committed offsets: librdkafka goes on behind an aborted batch by itself, and would lose it.
 
-    def _metadata(self) -> Any:
+        Raises KafkaUnavailable.
+        """
+        try:
+            committed = self._attempt(lambda: self._consumer.committed(self._consumer.assignment(), _CALL_SECONDS))
+            for partition in committed:
+                name = (partition.topic, partition.partition)
+                if name not in self.assignment.stopped:
+                    offset = partition.offset if partition.offset >= 0 else self.assignment.start[name]
+                    self._consumer.seek(TopicPartition(*name, offset))
+        except (KafkaException, TransactionAborted) as error:
+            raise KafkaUnavailable(f"the consumer cannot go back: {error}") from error
+
+    def _membership(self) -> Any:
         """The group membership that the batch was polled in. Raises TransactionAborted if there is none."""
-        metadata = self._consumer.consumer_group_metadata()
-        if _generation(metadata) < 0 or not self._consumer.memberid():
+        if self._polled_in is None or _generation(self._polled_in) < 0 or not self._consumer.memberid():
             raise TransactionAborted("the worker is not a member of its group now")
-        return metadata
+        return self._polled_in
 
     def _attempt(self, call: Callable[[], Any], *, limit: float = TRANSACTION_SECONDS) -> Any:
         """Make a call again while Kafka says that the same call may succeed later."""
@@ -319,10 +435,40 @@ class KafkaStream:
             try:
                 return call()
             except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() > until:
+                if not _is_transient(error) or time.monotonic() > until:
                     raise _outcome(error) from error
+                self.waiting(error.args[0].str())
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)
+
+    def _transact(self, call: Callable[[], Any]) -> None:
+        """The same for a call of the producer's, which may not come back after a restart of Kafka.
+
+        Not for the consumer's calls: within a callback they do not get on from another thread.
+        """
+        try:
+            self._attempt(lambda: bounded(call, _HANGING_SECONDS))
+        except Hanging as error:
+            raise KafkaUnavailable(f"a call to Kafka's client hangs: {error}") from error
+
+
+def _client(make: Callable[[dict[str, Any]], Client], options: dict[str, Any]) -> Client:
+    """A client of Kafka's. Raises Misconfigured for an option that it does not know or take."""
+    try:
+        return make(options)
+    except (KafkaException, TypeError, ValueError) as error:
+        cause = error.args[0]
+        raise Misconfigured(f"Kafka's client: {cause.str() if isinstance(cause, KafkaError) else cause}") from error
+
+
+def _is_transient(error: KafkaException) -> bool:
+    cause: KafkaError = error.args[0]
+    return cause.retriable() or cause.code() in _TRANSIENT
+
+
+def _of_consumer(error: KafkaException) -> Exception:
+    cause: KafkaError = error.args[0]
+    return Fatal(cause.str()) if cause.fatal() else KafkaUnavailable(cause.str())
 
 
 def _outcome(error: KafkaException) -> Exception:

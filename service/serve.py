@@ -6,14 +6,11 @@ import os
 import signal
 import sys
 import threading
-from types import FrameType
 
-import numpy as np
 import torch
 import uvicorn
 
 from models.classifier import Classifier, InvalidArtifact
-from models.inputs.alert import object_batch
 from service.api import Api, create_app
 from service.errors import Fatal, Misconfigured
 from service.health import Health
@@ -27,7 +24,7 @@ from service.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_WARM_UP_SIZES = (1, 30, 200)
+_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
@@ -37,6 +34,8 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace, settings: Settings) -> int:
     """The subcommand. Exit code 0 after a drain, 1 after a fatal fault, 2 if it cannot start like this."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    # Before any thread is started, so that none takes a signal but the one that waits for them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     metrics, health = Metrics(), Health()
     try:
         classifier = _classifier(settings)
@@ -48,7 +47,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
         return 2
     metrics.model.labels(classifier.name, classifier.version).set(1)
     inference = Inference(classifier, metrics, max_waiting=settings.http_queue)
-    _warm_up(inference)
+    inference.warm_up()
     health.warm = True
     worker = Worker(
         settings,
@@ -98,38 +97,27 @@ def _history(settings: Settings, classifier: Classifier) -> History | None:
     return history
 
 
-def _warm_up(inference: Inference) -> None:
-    """Classify made-up objects of several sizes, so that the first alert does not pay for what is done once."""
-    for size in _WARM_UP_SIZES:
-        body = {
-            "diaObjectId": None,
-            "mjd": (60_000 + np.arange(size, dtype=np.float64)).tolist(),
-            "band": ["r"] * size,
-            "psfFlux": [1000.0] * size,
-            "psfFluxErr": [50.0] * size,
-            "detected": [True] * size,
-            "metadata": {"mwebv": 0.05},
-        }
-        inference.classify(object_batch([body]).alerts).result()
-
-
 def _stop_on_signals(worker: Worker, drain_seconds: float) -> None:
-    """The first SIGTERM or SIGINT drains, within a bound; the second ends at once. Transactions make both safe."""
+    """The first SIGTERM or SIGINT drains, within a bound; the second ends at once. Transactions make both safe.
 
-    def end(*_: object) -> None:
+    A thread waits for them: Python would run a handler in the main thread only, and not before a call into Kafka's
+    client comes back.
+    """
+
+    def end() -> None:
         log.warning("not drained in time, or told twice: ending at once; the open batch will be done again")
         os._exit(1)
 
-    def drain(_: int, __: FrameType | None) -> None:
+    def wait() -> None:
+        signal.sigwait(_SIGNALS)
         worker.stop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, end)
         timer = threading.Timer(drain_seconds, end)
         timer.daemon = True
         timer.start()
+        signal.sigwait(_SIGNALS)
+        end()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, drain)
+    threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
 def _serve_http(settings: Settings, api: Api) -> uvicorn.Server | None:

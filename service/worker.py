@@ -4,7 +4,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -15,7 +15,7 @@ from models.inputs.avro import Reading
 from models.inputs.errors import InvalidAlert
 from service import pipeline
 from service.deadletters import dead_letter
-from service.errors import RegistryUnavailable, TransactionAborted
+from service.errors import Fatal, KafkaUnavailable, RegistryUnavailable, ServiceError, TransactionAborted
 from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference
@@ -32,6 +32,8 @@ _CHUNK_MESSAGES = 256
 _IDLE_SECONDS = 0.2
 _RETRY_SECONDS = 5.0
 _REPORT_SECONDS = 1.0
+_PROBE_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 30.0
 
 BROKER_VERSION = version("atat-broker")
 
@@ -73,8 +75,16 @@ class Worker:
         self._health = health
         self._stopping = threading.Event()
         self._held: set[Partition] = set()
+        self._shown: set[Partition] = set()
+        """Partitions that the lag metrics show."""
+        self._answered_ms: dict[Partition, int] = {}
+        """Kafka's timestamp of the last message answered, by partition."""
         self._ask_again = 0.0
         self._report_again = 0.0
+        self._probe_again = 0.0
+        self._away: str | None = None
+        """What the last probe of Kafka said."""
+        stream.waiting = self._waiting
 
     def stop(self) -> None:
         """End after the batch that is under way. May be called from anywhere."""
@@ -83,13 +93,24 @@ class Worker:
 
     def run(self) -> None:
         """Raises Misconfigured or Fatal, with nothing of the last batch committed."""
-        self._stream.open()
+        pause = _IDLE_SECONDS
         try:
             while not self._stopping.is_set():
-                self._health.turned = time.monotonic()
-                self._turn()
+                try:
+                    self._stream.open()
+                    pause = _IDLE_SECONDS
+                    self._turns()
+                except KafkaUnavailable as error:
+                    log.warning("Kafka cannot be used, beginning anew: %s", error)
+                    self._begin_anew(error, pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         finally:
             self._stream.close()
+
+    def _turns(self) -> None:
+        while not self._stopping.is_set():
+            self._health.turned = time.monotonic()
+            self._turn()
 
     def _turn(self) -> None:
         self._look_around()
@@ -102,8 +123,25 @@ class Worker:
         except TransactionAborted as aborted:
             self._metrics.transactions.labels("aborted").inc()
             self._health.kafka = str(aborted)
+            self._probe_again = time.monotonic() + _IDLE_SECONDS
             log.warning("transaction aborted, the batch is done again: %s", aborted)
             self._stopping.wait(_IDLE_SECONDS)
+
+    def _begin_anew(self, error: KafkaUnavailable, pause: float) -> None:
+        """Leave everything that was had of Kafka, and wait; what was polled and not answered comes again."""
+        self._waiting(str(error))
+        self._health.joined = False
+        self._away = None
+        self._held.clear()
+        self._stream.abandon()
+        until = time.monotonic() + pause
+        while time.monotonic() < until and not self._stopping.wait(_IDLE_SECONDS):
+            self._health.turned = time.monotonic()
+
+    def _waiting(self, reason: str) -> None:
+        """The loop is alive, and Kafka is what it waits for."""
+        self._health.kafka = reason
+        self._health.turned = time.monotonic()
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -120,10 +158,8 @@ class Worker:
             wanted = min(room, _CHUNK_MESSAGES) if gathered.messages else 1
             messages, revoked = self._stream.poll(wanted, left)
             if revoked:  # what another worker will do must not be done here: begin the batch anew
-                self._held -= revoked
-                if any((message.topic, message.partition) in revoked for message in gathered.messages):
-                    self._stream.rewind()
-                    return _Gathered()
+                self._held.clear()  # their messages come again, and are held again if need be
+                return _Gathered()
             if messages and not gathered.messages:
                 deadline = time.monotonic() + settings.batch_seconds
             if messages:
@@ -158,12 +194,19 @@ class Worker:
         return good, readings
 
     def _look_around(self) -> None:
-        """What does not belong to a batch: held partitions, the history's state, lag."""
+        """What does not belong to a batch: held partitions, the history's state, Kafka's, lag."""
         now = time.monotonic()
         if self._held and now >= self._ask_again:
             self._stream.resume(self._held)
             self._held.clear()
+        if not self._held:
             self._health.registry = None
+        if now >= self._probe_again:
+            self._probe_again = now + _PROBE_SECONDS
+            was_away, self._away = self._away, self._stream.probe()
+            self._health.kafka = self._away
+            if was_away and not self._away:  # librdkafka's transactions do not survive it: see ``bounded``
+                raise KafkaUnavailable("it was away")
         if now >= self._report_again:
             self._report_again = now + _REPORT_SECONDS
             if self._history is not None and self._history.fault is not None:
@@ -178,10 +221,20 @@ class Worker:
         self._metrics.stopped.set(len(assignment.stopped))
         self._metrics.held.set(len(self._held))
         self._metrics.history_up.set(self._history is not None and self._history.fault is None)
-        for (topic, partition), lag in self._stream.lags().items():
-            self._metrics.lag_messages.labels(topic, partition).set(lag)
-            if lag == 0:
-                self._metrics.lag_seconds.labels(topic, partition).set(0)
+        if self._health.kafka is None:  # else the question would only wait
+            self._report_lag(self._stream.lags(held=self._held))
+
+    def _report_lag(self, lags: Mapping[Partition, int]) -> None:
+        """Messages behind, and for how long they have been: since the last one answered was published."""
+        for partition, lag in lags.items():
+            self._metrics.lag_messages.labels(*partition).set(lag)
+            since = time.time() - self._answered_ms.get(partition, time.time() * 1000) / 1000
+            self._metrics.lag_seconds.labels(*partition).set(max(since, 0.0) if lag else 0.0)
+        for gone in self._shown - lags.keys():  # another worker shows it now
+            self._metrics.lag_messages.remove(*map(str, gone))
+            self._metrics.lag_seconds.remove(*map(str, gone))
+            self._answered_ms.pop(gone, None)
+        self._shown = set(lags)
 
     # --- answering ------------------------------------------------------------------------------------------------
 
@@ -201,7 +254,21 @@ class Worker:
         self._remember(answers)
 
     def _infer(self, alerts: AlertBatch) -> Classifications:
-        return self._inference.classify(alerts).result()
+        """Raises Fatal if the model fails on anything at all: then it is not the alerts' fault."""
+        try:
+            return self._inference.classify(alerts).result()
+        except ServiceError:
+            raise
+        except Exception:
+            if len(alerts) == 1:
+                self._must_be_the_alert()
+            raise
+
+    def _must_be_the_alert(self) -> None:
+        try:
+            self._inference.warm_up()
+        except Exception as error:
+            raise Fatal(f"the model fails on everything: {type(error).__name__}: {error}") from error
 
     def _completed(self, alerts: AlertBatch) -> Completed:
         if self._history is None:
@@ -257,7 +324,7 @@ class Worker:
         rows = zip(gathered.messages, gathered.schemas, answers.results, answers.full_history.tolist(), strict=True)
         for message, schema, result, full in rows:
             age = now - message.timestamp_ms / 1000
-            self._metrics.lag_seconds.labels(message.topic, message.partition).set(max(age, 0.0))
+            self._answered_ms[message.topic, message.partition] = message.timestamp_ms
             if age < 0:
                 self._metrics.clock_skew.inc()
             self._metrics.latency.observe(max(age, 0.0))
