@@ -63,6 +63,8 @@ class Period:
 
     frequency: float
     """[1/d]"""
+    span: float
+    """Time between the first and the last point [d]."""
     explained: float
     """Share of the weighted variance that the Fourier series explains."""
     sinusoid: float
@@ -84,7 +86,7 @@ class Period:
 
 
 def search(curves: LightCurves) -> list[Period | None]:
-    """Each row's period; None for one with fewer than MIN_POINTS points, or all at one time."""
+    """Each row's period; None for one with fewer than MIN_POINTS points, or all at one time, or flux."""
     return [_search(curves[row]) for row in range(len(curves))]
 
 
@@ -92,6 +94,8 @@ def _search(curve: LightCurve) -> Period | None:
     if len(curve.mjd) < MIN_POINTS or curve.mjd[-1] - curve.mjd[0] < 2 * _OVERSAMPLING / MAX_FREQUENCY:
         return None
     variation = normalised(curve)
+    if not variation.value.any():
+        return None
     candidates, powers = _candidates(variation)
     return _best(variation, candidates, float(powers.max()))
 
@@ -119,7 +123,7 @@ def normalised(curve: LightCurve) -> Variation:
 
 
 def _powers_of(base: ComplexArray, n: int) -> ComplexArray:
-    """base (P,) to the powers 0..n-1, (n, P), by doubling: a sine costs ten times a product."""
+    """The powers 0..n-1 of ``base`` (P,), (n, P), by doubling: a sine costs ten times a product."""
     powers = np.ones((n, len(base)), dtype=np.complex128)
     filled = 1
     while filled < n:
@@ -139,8 +143,8 @@ def periodogram(variation: Variation) -> tuple[FloatArray, NDArray[np.float32]]:
     fine = _powers_of(turn, _FINE).astype(np.complex64)
     sums = (coarse @ fine.T).ravel()
     total = variation.weight.sum() * (variation.weight * variation.value**2).sum()
-    power = (sums.real**2 + sums.imag**2) * np.float32(2 / total)
-    return step * (_OVERSAMPLING + np.arange(len(power))), power
+    power: NDArray[np.float32] = (sums.real**2 + sums.imag**2) * np.float32(2 / total)
+    return step * (_OVERSAMPLING + np.arange(len(power), dtype=np.float64)), power
 
 
 def _candidates(variation: Variation) -> tuple[FloatArray, NDArray[np.float32]]:
@@ -180,6 +184,7 @@ def _best(variation: Variation, candidates: FloatArray, sinusoid: float) -> Peri
     deviation = folded.std()
     return Period(
         frequency=frequency,
+        span=variation.span,
         explained=float(gain[best] / total),
         sinusoid=sinusoid,
         runner_up=float(gain[second] / gain[best]) if others.any() else np.nan,
