@@ -35,6 +35,7 @@ _FINAL_HARMONICS = 5
 _POINTS_PER_HARMONIC = 12
 _FINE = 512
 """Frequencies that share a coarse one: e^(2 pi i (f + g) t) is a product, and a grid of sums a matrix product."""
+_PRIOR_POINTS = 4
 _MISFIT = 0.2
 """How far a point may lie from a Fourier series for other reasons than noise, in standard deviations of its band."""
 
@@ -106,17 +107,21 @@ def normalised(curve: LightCurve) -> Variation:
     if len(kept) > MAX_POINTS:
         kept = np.linspace(0, len(kept) - 1, MAX_POINTS).round().astype(np.int64)
     band, flux, err = curve.band[kept], curve.flux[kept].astype(np.float64), curve.flux_err[kept].astype(np.float64)
-    scale, mean = np.full(len(BANDS), np.nan), np.full(len(BANDS), np.nan)
-    for code in np.unique(band):
-        mine = band == code
-        # Not weighted by the errors: a bright star's are larger when it is bright.
-        mean[code] = flux[mine].mean()
-        noise = float(np.median(err[mine]))
-        scale[code] = np.sqrt(max(flux[mine].var() - noise**2, (0.1 * noise) ** 2))
+    codes, place, counts = np.unique(band, return_inverse=True, return_counts=True)
+    # Not weighted by the errors: a bright star's are larger when it is bright.
+    mean = np.bincount(place, flux) / counts
+    noise = np.array([np.median(err[place == mine]) for mine in range(len(codes))])
+    excess = np.maximum(np.bincount(place, (flux - mean[place]) ** 2) / counts - noise**2, 0.0)
+    # A few points say little of how much their band varies: so far it is taken to vary as the others do.
+    common = (counts * excess).sum() / counts.sum()
+    intrinsic = (counts * excess + _PRIOR_POINTS * common) / (counts + _PRIOR_POINTS)
+    deviation = np.maximum(np.sqrt(intrinsic), 0.1 * noise)
+    scale = np.full(len(BANDS), np.nan)
+    scale[codes] = deviation
     return Variation(
         time=curve.mjd[kept] - curve.mjd[kept[0]],
         band=band,
-        value=(flux - mean[band]) / scale[band],
+        value=(flux - mean[place]) / scale[band],
         weight=1 / ((err / scale[band]) ** 2 + _MISFIT**2),
         scale=scale,
     )

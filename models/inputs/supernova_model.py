@@ -5,8 +5,9 @@ thesis 4.4.2). With s(x) = 1 / (1 + e^-x), t1 = t0 + gamma and u = t - t1, the f
 
     A s((t - t0) / tau_rise) [(1 - beta (t - t0) / gamma) (1 - s(u / 2)) + (1 - beta) e^(-u / tau_fall) s(u / 2)].
 
-Each band has its own six parameters. Chi-squared plus a penalty on their dispersion over the bands (eq. 4.7) is
-minimised by Levenberg and Marquardt's method, within bounds, with the model's own derivatives.
+The plateau falls from t0 to t1 only: published, its line goes on, and short plateaus make a hump before the rise and a
+dip after the peak. Each band has its own six parameters. Chi-squared plus a penalty on their dispersion over the bands
+(eq. 4.7) is minimised by Levenberg and Marquardt's method, within bounds, with the model's own derivatives.
 """
 
 from dataclasses import dataclass
@@ -167,26 +168,25 @@ def _box(points: _Points, err: FloatArray, counts: IntArray) -> _Box:
 
 
 def _start(points: _Points, err: FloatArray, box: _Box) -> FloatArray:
-    """For each row the shape of _STARTS that fits best from its most significant point on, with fitted amplitudes."""
+    """For each row the shape of _STARTS that fits best, with fitted amplitudes, by its most significant point."""
     rows = points.offsets[::_N_BANDS]
     snr = points.flux / err
-    row = ragged.row_of_each(rows)
     highest = ragged.reduced(np.maximum, rows, snr)
-    peak = np.nan_to_num(ragged.first_per_row(rows, points.t, snr == highest[row]), nan=0.0)
-    best, least = np.empty_like(box.lower), np.full(len(box.lower), np.inf)
+    peak = np.nan_to_num(ragged.first_per_row(rows, points.t, snr == highest[ragged.row_of_each(rows)]), nan=0.0)
+    data = points.flux * points.inverse_err
+    best, least = box.lower, np.full(len(peak), np.inf)
     for shape in _STARTS:
-        tried = np.empty_like(box.lower)
-        tried[..., 1:] = shape
-        tried[..., 1] += peak[:, None]
-        tried = np.clip(tried, box.lower, box.upper)
-        tried[..., 0] = 1.0
-        model = _model(points, tried)[0] * points.inverse_err
-        data = points.flux * points.inverse_err
-        tried[..., 0] = points.sums(model * data) / np.maximum(points.sums(model**2), 1e-300)
-        tried = np.clip(tried, box.lower, box.upper)
-        chi2 = points.sums((tried[..., 0].ravel()[points.segment] * model - data) ** 2).sum(axis=1)
-        better = chi2 < least
-        best[better], least[better] = tried[better], chi2[better]
+        start = np.empty_like(best)
+        start[..., 1:] = shape
+        start[..., 1] += peak[:, None]
+        start = np.clip(start, box.lower, box.upper)
+        start[..., 0] = 1.0
+        model = _model(points, start)[0] * points.inverse_err
+        start[..., 0] = points.sums(model * data) / np.maximum(points.sums(model**2), 1e-300)
+        start = np.clip(start, box.lower, box.upper)
+        chi2 = points.sums((start[..., 0].ravel()[points.segment] * model - data) ** 2).sum(axis=1)
+        best = np.where((chi2 < least)[:, None, None], start, best)
+        least = np.minimum(chi2, least)
     return best
 
 
@@ -201,19 +201,20 @@ def _model(points: _Points, parameters: FloatArray) -> tuple[FloatArray, FloatAr
     after = np.where(u > 0, 1.0, half) / (1 + half)
     decay = np.exp(-abs(u) * np.where(u > 0, 1 / tau_fall, 0.5 - 1 / tau_fall)) / (1 + half)
     before = 1 - after
-    plateau = 1 - beta * since / gamma
+    ramp = np.clip(since / gamma, 0.0, 1.0)
+    plateau = 1 - beta * ramp
     shape = (1 - beta) * decay + plateau * before
 
     by_u = (1 - beta) * decay * (before / 2 - 1 / tau_fall) - plateau * after * before / 2
     lit = amplitude * rise
     rising = lit * shape * (1 - rise) / tau_rise
-    sloping = before * beta / gamma
+    sloping = np.where((since > 0) & (u < 0), before * beta / gamma, 0.0)
     derivatives = np.stack(
         [
             rise * shape,
             lit * (sloping - by_u) - rising,
             lit * (-by_u + sloping * since / gamma),
-            -lit * (decay + before * since / gamma),
+            -lit * (decay + before * ramp),
             -rising * since / tau_rise,
             lit * (1 - beta) * decay * u / tau_fall**2,
         ]
