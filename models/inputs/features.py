@@ -125,8 +125,7 @@ def _observed(curves: LightCurves, metadata: NDArray[np.float32]) -> Observed:
     counts = np.bincount(segment, minlength=len(curves) * len(BANDS)).astype(np.int64)
     start = np.repeat(curves.mjd[curves.offsets[:-1][curves.lengths > 0]], curves.lengths[curves.lengths > 0])
     reddening = np.nan_to_num(metadata[:, COLUMNS.index("mwebv")].astype(np.float64), nan=0.0)
-    z_final = metadata[:, COLUMNS.index("z_final")].astype(np.float64)
-    redshift = np.where((z_final >= _MIN_REDSHIFT) & (z_final <= REDSHIFTS[-1]), z_final, np.nan)
+    redshift = _redshift(metadata)
     modulus = WMAP5.distance_modulus(redshift)
     return Observed(
         offsets=ragged.offsets_of(counts),
@@ -139,6 +138,16 @@ def _observed(curves: LightCurves, metadata: NDArray[np.float32]) -> Observed:
         luminosity=10 ** (0.4 * (modulus - WMAP5.distance_modulus(_REFERENCE_REDSHIFT))),
         distance_modulus=modulus,
     )
+
+
+def _redshift(metadata: NDArray[np.float32]) -> FloatArray:
+    """z_final, or where a survey has none the same from its host: spectroscopic before photometric. (N,)"""
+    redshift = np.full(len(metadata), np.nan)
+    for column in ("z_final", "hostgal_zspec", "hostgal_zphot"):
+        z = metadata[:, COLUMNS.index(column)].astype(np.float64)
+        usable = np.isnan(redshift) & (z >= _MIN_REDSHIFT) & (z <= REDSHIFTS[-1])
+        redshift[usable] = z[usable]
+    return redshift
 
 
 def _supernova_model(points: Observed, penalty: supernova_model.Penalty) -> dict[str, FloatArray]:
