@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import integrate, optimize, stats
 
@@ -417,6 +419,26 @@ def test_later_points_do_not_change_the_features_of_what_was_known(few: survey.S
     changed = replace(light_curves, flux=np.where(later, 1e4, light_curves.flux).astype(np.float32))
     before, after = (features.compute(each.until(epoch), metadata) for each in (light_curves, changed))
     np.testing.assert_array_equal(before, after)
+
+
+_POINTS = st.tuples(
+    st.one_of(st.floats(0, 400), st.sampled_from([0.0, 1.0, 2.0])).map(lambda day: START + day),
+    st.sampled_from(BANDS),
+    st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, 7.0])),
+    st.floats(1e-3, 1e4),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(_POINTS, max_size=40), st.lists(_POINTS, min_size=1, max_size=10), st.floats(-0.01, 4.5))
+def test_any_points_give_finite_or_missing_features_whatever_stands_beside_them(
+    points: list[Point], others: list[Point], z: float
+) -> None:
+    metadata = np.repeat(known(z_final=z, mwebv=abs(z)), 2, axis=0)
+    alone = features.compute(curves(points), metadata[:1])[0]
+    beside = features.compute(curves(others, points), metadata)[1]
+    assert not np.isinf(alone).any()
+    np.testing.assert_allclose(beside, alone, rtol=1e-4, atol=1e-6)
 
 
 def test_one_point_gives_its_levels_and_no_shape() -> None:
