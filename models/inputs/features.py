@@ -23,8 +23,8 @@ _REFERENCE_REDSHIFT = 0.3
 _MIN_REDSHIFT = 0.003
 """Below it there is no distance to speak of: the surveys write 0 for the Milky Way, too (released features)."""
 
-_CHUNK = 64
-"""Rows computed together: so many that Python's own time is small, so few that they fit in the processor's cache."""
+_CHUNK = 32
+"""Rows computed together: so many that Python's own time is small, so few that memory is reused, not mapped anew."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 
