@@ -51,3 +51,35 @@ def first_of_each(*sorted_keys: NDArray[np.generic]) -> NDArray[np.bool_]:
     new = np.ones(len(sorted_keys[0]), dtype=np.bool_)
     new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in sorted_keys])
     return new
+
+
+def reduced(ufunc: np.ufunc, offsets: IntArray, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``ufunc`` (np.add, np.maximum...) over each row of values (..., P), (..., N); NaN for an empty row."""
+    filled = np.diff(offsets) > 0
+    result = np.full((*values.shape[:-1], len(filled)), np.nan)
+    if filled.any():
+        result[..., filled] = ufunc.reduceat(values, offsets[:-1][filled], axis=-1)
+    return result
+
+
+def means(offsets: IntArray, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of each row of values (P,), (N,); NaN for an empty row."""
+    return reduced(np.add, offsets, values) / np.maximum(np.diff(offsets), 1)
+
+
+def sorted_rows(offsets: IntArray, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values (P,) in ascending order within each row."""
+    return values[np.lexsort((values, row_of_each(offsets)))]
+
+
+def quantile(offsets: IntArray, ascending: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Quantile of each row of values in ascending order, interpolated as numpy does; NaN for an empty row."""
+    result = np.full(len(offsets) - 1, np.nan)
+    lengths = np.diff(offsets)
+    filled = lengths > 0
+    place = share * (lengths[filled] - 1)
+    below = np.floor(place).astype(np.int64)
+    above = np.minimum(below + 1, lengths[filled] - 1)
+    low, high = ascending[offsets[:-1][filled] + below], ascending[offsets[:-1][filled] + above]
+    result[filled] = low + (place - below) * (high - low)
+    return result

@@ -5,20 +5,21 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from models.inputs.cosmology import REDSHIFTS, FlatUniverse
+
 FloatArray = NDArray[np.float64]
 
-HUBBLE_MPC = 299_792.458 / 70.0
-MATTER = 0.3
+UNIVERSE = FlatUniverse(hubble=70.0, matter=0.3)
+"""The universe that is simulated: not the one that features assume (WMAP5), as nobody knows the true one."""
 
-_Z = np.linspace(0.0, 4.0, 4001)
-_E = 1 / np.sqrt(MATTER * (1 + _Z) ** 3 + 1 - MATTER)
-_COMOVING = HUBBLE_MPC * np.concatenate([[0.0], np.cumsum((_E[1:] + _E[:-1]) / 2 * np.diff(_Z))])  # [Mpc]
+_Z = REDSHIFTS
+_E = UNIVERSE.slowness
+_COMOVING = UNIVERSE.comoving
 
 
 def distance_modulus(z: float) -> float:
     """Apparent less absolute magnitude at a redshift above zero and up to 4, but for the spectrum's own shift."""
-    comoving = float(np.interp(z, _Z, _COMOVING))
-    return float(5 * np.log10((1 + z) * comoving) + 25)
+    return float(UNIVERSE.distance_modulus(z))
 
 
 class Redshifts:

@@ -3,10 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from models.inputs import photometry
+
 FloatArray = NDArray[np.float64]
 
-ZERO_POINT = 27.5
-"""AB magnitude of one FLUXCAL."""
+ZERO_POINT = photometry.ZERO_POINT
 
 DETECTION_SNR = 5.0
 """Signal-to-noise at which half are detected."""

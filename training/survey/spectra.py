@@ -7,10 +7,11 @@ real spectra, is in the laws of the classes.
 import numpy as np
 from numpy.typing import NDArray
 
+from models.inputs import photometry
+
 FloatArray = NDArray[np.float64]
 
-WAVELENGTHS = np.array([3671.0, 4827.0, 6223.0, 7546.0, 8691.0, 9712.0])
-"""(6,), effective wavelengths of u g r i z y [Angstrom] (Rubin's throughputs, version 1.9)."""
+WAVELENGTHS = photometry.WAVELENGTHS
 
 V_BAND = 5450.0
 """Where absolute magnitudes of supernovae are anchored [Angstrom]."""
