@@ -9,9 +9,11 @@ from training.data.layout import InvalidData
 
 _JOBS = {
     "import": ("training.data.importing", "other people's data into the data layout"),
-    "train": ("training.train", "train a model"),
     "simulate": ("training.simulate", "a simulated survey, labelled"),
+    "features": ("training.features", "the engineered features of a data directory, for forests"),
+    "train": ("training.train", "train a model"),
     "evaluate": ("training.evaluate", "measure a model on a data directory"),
+    "compare": ("training.compare", "how far a simulation is from real data"),
 }
 
 

@@ -8,7 +8,7 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,20 +28,24 @@ DETECTIONS = (1, 2, 5, 20)
 """The alerts that early classification is reported at, by number of detections so far."""
 
 
-def evaluate(classifier: Classifier, objects: Objects) -> dict[str, tuple[dict[str, Any], NDArray[np.int64]]]:
+Results = dict[str, tuple[dict[str, Any], NDArray[np.int64]]]
+"""Figures and confusion counts by view."""
+
+
+def evaluate(classifier: Classifier, objects: Objects) -> Results:
     """Figures and confusion counts by view: whole light curves, every alert as sent, and the alert of a detection.
 
     The view of the n-th detection holds the objects that have so many; a whole light curve is the thesis's (4.2).
     """
     curves = objects.light_curves
-    window = classifier.model.config.window_days
+    window = classifier.model.window_days
     results = {}
     for name, (rows, epoch) in _views(curves).items():
         cut = LightCurves.until if name == "full" else LightCurves.as_sent
         seen = cut(curves.take(rows), epoch, window_days=window)
         has_metadata = np.ones(len(rows), dtype=np.bool_)
         probabilities = classifier.predict(seen, objects.metadata[rows], has_metadata).probabilities
-        labels = np.array([classifier.taxonomy.index(class_id) for class_id in objects.class_id[rows].tolist()])
+        labels = classifier.taxonomy.places(objects.class_id[rows])
         predicted = probabilities.argmax(axis=1)
         figures = summary(labels, predicted, classifier.taxonomy)
         results[name] = (figures, confusion(labels, predicted, len(classifier.taxonomy)))
@@ -75,7 +79,7 @@ def known_to(classifier: Classifier, objects: Objects) -> Objects:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
     parser.add_argument("--model", type=Path, required=True, help="directory of the model")
-    parser.add_argument("--data", type=Path, required=True, help="a directory in the data layout")
+    parser.add_argument("--data", type=Path, required=True, help="data in the layout; for a forest, their features")
     parser.add_argument("--split", choices=(*layout.SPLITS, "all"), default="test", help="default: test")
     parser.add_argument("--output", type=Path, required=True, help="directory for the figures")
     parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
@@ -89,23 +93,43 @@ def run(arguments: argparse.Namespace) -> int:
         classifier = Classifier.load(arguments.model)
     except InvalidArtifact as error:
         raise InvalidData(str(error)) from error
-    objects = layout.read(arguments.data)
-    if arguments.split != "all":
-        objects = objects.where(objects.split == arguments.split)
-    chosen = known_to(classifier, objects)
-    results = evaluate(classifier, chosen)
+    if classifier.model.kind == "forest":
+        results, left_out = _evaluate_forest(classifier, arguments)
+    else:
+        objects = layout.read(arguments.data)
+        if arguments.split != "all":
+            objects = objects.where(objects.split == arguments.split)
+        chosen = known_to(classifier, objects)
+        results, left_out = evaluate(classifier, chosen), len(objects) - len(chosen)
     arguments.output.mkdir(parents=True, exist_ok=True)
     figures = {name: figure for name, (figure, _) in results.items()}
-    _write_json(arguments.output / "metrics.json", figures, classifier, left_out=len(objects) - len(chosen))
+    _write_json(arguments.output / "metrics.json", figures, classifier, left_out=left_out)
     _write_csv(arguments.output / "classes.csv", figures)
-    title = f"{classifier.name}/{classifier.version}, whole light curves"
-    picture = plot_confusion(results["full"][1], classifier.taxonomy, title=title)
+    whole = "full" if "full" in results else list(results)[-1]
+    title = f"{classifier.name}/{classifier.version}, {'whole light curves' if whole == 'full' else whole}"
+    picture = plot_confusion(results[whole][1], classifier.taxonomy, title=title)
     picture.savefig(arguments.output / "confusion.png", dpi=120)
     console = Console()
     console.print(_table(figures))
-    if len(objects) > len(chosen):
-        console.print(f"{len(objects) - len(chosen)} objects left out: not of the model's classes, or never detected")
+    if left_out:
+        console.print(f"{left_out} objects left out: not of the model's classes, or never detected")
     return 0
+
+
+def _evaluate_forest(classifier: Classifier, arguments: argparse.Namespace) -> tuple[Results, int]:
+    """From the table that ``python -m training features`` made: computing features takes a forest's time."""
+    # Here, since forests need packages that ATAT does not.
+    from models.random_forest import Forest  # noqa: PLC0415
+    from training import features, forests  # noqa: PLC0415
+
+    table = features.read(arguments.data)
+    if arguments.split != "all":
+        table = table.where(table.split == arguments.split)
+    known = table.where(np.isin(table.class_id, classifier.taxonomy.class_ids))
+    if not len(known):
+        raise InvalidData(f"no object of the model's classes ({', '.join(classifier.taxonomy.names)})")
+    left_out = len(np.unique(table.object_id)) - len(np.unique(known.object_id))
+    return forests.evaluate(cast(Forest, classifier.model), classifier.taxonomy, known), left_out
 
 
 def _write_json(path: Path, figures: Mapping[str, Any], classifier: Classifier, *, left_out: int) -> None:

@@ -73,6 +73,9 @@ FEATURES: tuple[Feature, ...] = (
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 """In the order of every feature axis."""
 
+PERIOD_NAMES = frozenset(feature.name for feature in (*PERIOD, *by_band(PERIOD_BY_BAND)))
+"""Those that ask for the search of a period."""
+
 
 def compute(
     light_curves: LightCurves,

@@ -41,6 +41,8 @@ class Found:
     flux: FloatArray
     flux_err: FloatArray
     detected: NDArray[np.bool_]
+    period: float | None
+    """[d], as drawn; None for what does not pulsate."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ def observe(
         flux=measured[kept],
         flux_err=flux_err[kept],
         detected=detected[kept],
+        period=source.period,
     )
 
 

@@ -1,6 +1,6 @@
 """Stars that swell and shrink."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,10 @@ def _fourier(ratios: FloatArray, phases: FloatArray) -> Harmonics:
     return np.asarray(harmonics / np.ptp((_TURN @ harmonics).real))
 
 
+def _observed(rng: np.random.Generator, sight_line: SightLine, star: Pulsation) -> Source:
+    return replace(against_template(rng, sight_line, star), period=star.modes[0].period)
+
+
 # --- RR Lyrae --------------------------------------------------------------------------------------------------
 
 # Mean g-band templates of Sesar et al. (2010), 483 stars of Stripe 82, as ratios and phases of harmonics; the phase of
@@ -92,7 +96,7 @@ def rr_lyrae(rng: np.random.Generator, sight_line: SightLine) -> Source:
         amplitudes=amplitude * _AMPLITUDES,
         modes=(Mode(period, rng.random(), _TYPE_C if is_c else _TYPE_AB),),
     )
-    return against_template(rng, sight_line, star)
+    return _observed(rng, sight_line, star)
 
 
 # --- Delta Scuti -----------------------------------------------------------------------------------------------
@@ -132,7 +136,7 @@ def delta_scuti(rng: np.random.Generator, sight_line: SightLine) -> Source:
         amplitudes=amplitude * _AMPLITUDES,
         modes=tuple(modes),
     )
-    return against_template(rng, sight_line, star)
+    return _observed(rng, sight_line, star)
 
 
 # --- Cepheids --------------------------------------------------------------------------------------------------
@@ -221,7 +225,7 @@ def cepheid(rng: np.random.Generator, sight_line: SightLine) -> Source:
         amplitudes=amplitude * _CEPHEID_AMPLITUDES,
         modes=(Mode(period, rng.random(), _fourier(ratios, phases)),),
     )
-    return against_template(rng, sight_line, star)
+    return _observed(rng, sight_line, star)
 
 
 def _cepheid_colours(period: float) -> FloatArray:

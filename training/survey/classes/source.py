@@ -29,6 +29,8 @@ class Source:
     """None in the Milky Way."""
     host: Kind | None = None
     """None in the Milky Way."""
+    period: float | None = None
+    """[d], of a pulsation's main mode; None for what does not pulsate."""
 
 
 Physics = Callable[[np.random.Generator, SightLine], Source]

@@ -1,0 +1,343 @@
+"""Forests on engineered features and metadata: the thesis's baseline (4.4.1), and two that are harder to beat.
+
+Needs the extra ``forest``. Trees are stored without pickle: scikit-learn's by skops, which builds only the types named
+here, and LightGBM's as its own text.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import lightgbm
+import numpy as np
+import skops.io
+import torch
+from imblearn.ensemble import BalancedRandomForestClassifier
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+
+from models.inputs import features
+from models.inputs.light_curve import WINDOW_DAYS, LightCurves
+from models.inputs.metadata import COLUMNS
+from models.scoring import Scores
+from models.taxonomy import Taxonomy
+
+FloatTable = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+Probabilities = NDArray[np.float64]
+
+GROUPS: Mapping[str, tuple[int, ...]] = {
+    "transient": (2245, 2225, 2226, 2222, 2223, 2224, 2221, 2242, 2246, 2243, 2244, 2232),
+    "stochastic": (2233, 2234, 2332, 2235),
+    "periodic": (2324, 2323, 2322, 2325, 2326),
+}
+"""The hierarchy's top level (4.4.1); LPV/Mira, which the thesis does not have, is periodic."""
+
+_LEAST_PROBABILITY = 1e-6
+"""Stands for a class that no tree voted for."""
+
+
+@dataclass(frozen=True)
+class ForestConfig:
+    """The shape of a forest. Defaults are the thesis's where it names one (4.4.1)."""
+
+    algorithm: Literal["hierarchical", "flat", "lightgbm"] = "hierarchical"
+    columns: tuple[str, ...] = (*features.NAMES, *COLUMNS)
+    """What the trees see, in order: features by name, then metadata columns."""
+    trees: int = 500
+    transient_trees: int = 350
+    transient_impurity: float = 3e-5
+    """Least decrease of impurity by a split of the transients' forest."""
+    per_class: Mapping[str, int] = field(
+        default_factory=lambda: {"top": 15_000, "transient": 15_000, "periodic": 9_000, "stochastic": 3_900}
+    )
+    """Rows of a class that each forest of the hierarchy is trained on, drawn again where it has fewer. The thesis names
+    none for the top level."""
+    leaf: int = 1
+    """Least number of rows in a leaf."""
+    learning_rate: float = 0.05
+    """Of LightGBM."""
+    leaves: int = 31
+    """Of a tree of LightGBM."""
+    window_days: float = WINDOW_DAYS
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_dict``. Raises TypeError for no option, ValueError for a column that is not known."""
+        config = cls(**{**values, **({"columns": tuple(values["columns"])} if "columns" in values else {})})
+        unknown = set(config.columns) - set(features.NAMES) - set(COLUMNS)
+        if unknown:
+            raise ValueError(f"no such feature or metadata column: {', '.join(sorted(unknown))}")
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it."""
+        return asdict(self)
+
+
+class Estimator(Protocol):
+    """Trees of one kind. Tables (N, K) with NaN where missing, labels (N,) as places in the taxonomy."""
+
+    def fit(self, table: FloatTable, labels: IntArray) -> None:
+        """Grow the trees."""
+        ...
+
+    def probabilities(self, table: FloatTable) -> Probabilities:
+        """(N, C)"""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write the trees."""
+        ...
+
+    def restore(self, directory: Path) -> None:
+        """Read the trees back."""
+        ...
+
+
+class Forest:
+    """A forest as a Classifier's model: it computes its own features from what it is handed."""
+
+    kind: ClassVar[str] = "forest"
+    HEAD: ClassVar[str] = "features"
+
+    def __init__(self, config: ForestConfig, taxonomy: Taxonomy, *, seed: int = 0, processes: int = 1) -> None:
+        self.config = config
+        self.taxonomy = taxonomy
+        self._estimator = _ESTIMATORS[config.algorithm](config, taxonomy, seed=seed, processes=processes)
+
+    @property
+    def window_days(self) -> float:
+        """How far back the features look from an alert [days]."""
+        return self.config.window_days
+
+    def fit(self, table: FloatTable, labels: IntArray) -> None:
+        """Grow the trees from a table (N, K) of ``config.columns`` and labels (N,), places in the taxonomy."""
+        self._estimator.fit(table, labels)
+
+    def table(self, light_curves: LightCurves, metadata: FloatTable) -> FloatTable:
+        """``config.columns`` (N, K) of light curves and their metadata (N, 64)."""
+        with_period = not features.PERIOD_NAMES.isdisjoint(self.config.columns)
+        computed = features.compute(light_curves, metadata, period=with_period)
+        return select(np.hstack([computed, metadata]), self.config.columns)
+
+    def scores_of(self, table: FloatTable) -> torch.Tensor:
+        """Log-probabilities (N, C) for a table (N, K) of ``config.columns``."""
+        return torch.from_numpy(np.log(np.maximum(self._estimator.probabilities(table), _LEAST_PROBABILITY)))
+
+    def score(self, light_curves: LightCurves, metadata: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
+        """One head; missing metadata is missing values."""
+        return Scores(
+            logits={self.HEAD: self.scores_of(self.table(light_curves, metadata))},
+            head=np.full(len(light_curves), self.HEAD),
+            n_observations=light_curves.lengths,
+            branches=np.where(has_metadata, "features+md", "features"),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The options, and the classes, which the hierarchy needs."""
+        return {**self.config.to_dict(), "class_ids": list(self.taxonomy.class_ids)}
+
+    def save(self, directory: Path) -> None:
+        """Write the trees."""
+        self._estimator.save(directory)
+
+    @classmethod
+    def load(cls, directory: Path, _: str, architecture: Mapping[str, Any], *, device: str) -> Self:  # noqa: ARG003
+        """The inverse of ``describe`` and ``save``."""
+        options = dict(architecture)
+        taxonomy = Taxonomy(tuple(options.pop("class_ids")))
+        forest = cls(ForestConfig.from_dict(options), taxonomy)
+        forest._estimator.restore(directory)
+        return forest
+
+
+ALL_COLUMNS = (*features.NAMES, *COLUMNS)
+"""The columns of a whole table: every feature, then every metadata column."""
+
+
+def select(table: FloatTable, columns: tuple[str, ...]) -> FloatTable:
+    """The named columns (N, K) of a whole table (N, len(ALL_COLUMNS))."""
+    return table if columns == ALL_COLUMNS else table[:, [ALL_COLUMNS.index(name) for name in columns]]
+
+
+# --- scikit-learn and imbalanced-learn -------------------------------------------------------------------------
+
+_TRUSTED = {
+    "imblearn.ensemble._forest.BalancedRandomForestClassifier",
+    "imblearn.pipeline.Pipeline",
+    "imblearn.under_sampling._prototype_selection._random_under_sampler.RandomUnderSampler",
+    "sklearn.tree._tree.Tree",
+}
+_TREES = "trees.skops"
+
+
+def _write_trees(trees: Any, directory: Path) -> None:
+    skops.io.dump(trees, directory / _TREES)
+
+
+def _read_trees(directory: Path) -> Any:
+    path = directory / _TREES
+    foreign = set(skops.io.get_untrusted_types(file=path)) - _TRUSTED
+    if foreign:
+        raise ValueError(f"{path} holds types that no forest has: {', '.join(sorted(foreign))}")
+    return skops.io.load(path, trusted=sorted(_TRUSTED))
+
+
+class Hierarchical:
+    """The balanced hierarchical forest of Sánchez-Sáez et al. (2021) as adapted in the thesis (4.4.1).
+
+    A top forest tells transient, stochastic and periodic apart, and each of these has a forest of its own; a class's
+    probability is the product. Every tree is grown on as many rows of each class, drawn anew.
+    """
+
+    def __init__(self, config: ForestConfig, taxonomy: Taxonomy, *, seed: int, processes: int) -> None:
+        self._config = config
+        self._seed = seed
+        self._processes = processes
+        self._n_classes = len(taxonomy)
+        places = {
+            name: [taxonomy.index(class_id) for class_id in class_ids if class_id in taxonomy.class_ids]
+            for name, class_ids in GROUPS.items()
+        }
+        self._groups = {name: np.array(members) for name, members in places.items() if members}
+        self._forests: dict[str, Any] = {}
+
+    def fit(self, table: FloatTable, labels: IntArray) -> None:
+        """Grow the four forests."""
+        rng = np.random.default_rng(self._seed)
+        group_of = np.empty(self._n_classes, dtype=np.int64)
+        for number, members in enumerate(self._groups.values()):
+            group_of[members] = number
+        rows = _per_class(rng, labels, self._config.per_class["top"])
+        self._forests = {"top": self._grown(table[rows], group_of[labels[rows]], self._config.trees, 0.0)}
+        for name, members in self._groups.items():
+            own = np.flatnonzero(np.isin(labels, members))
+            rows = own[_per_class(rng, labels[own], self._config.per_class[name])]
+            is_transient = name == "transient"
+            trees = self._config.transient_trees if is_transient else self._config.trees
+            impurity = self._config.transient_impurity if is_transient else 0.0
+            self._forests[name] = self._grown(table[rows], labels[rows], trees, impurity)
+
+    def _grown(self, table: FloatTable, labels: IntArray, trees: int, impurity: float) -> Any:
+        forest = BalancedRandomForestClassifier(
+            trees,
+            sampling_strategy="all",
+            replacement=True,
+            bootstrap=False,
+            min_impurity_decrease=impurity,
+            min_samples_leaf=self._config.leaf,
+            random_state=self._seed,
+            n_jobs=self._processes,
+        )
+        return forest.fit(table, labels)
+
+    def probabilities(self, table: FloatTable) -> Probabilities:
+        """P(class) = P(group) P(class | group)."""
+        found = np.zeros((len(table), self._n_classes))
+        groups = self._forests["top"].predict_proba(table)
+        for number, name in enumerate(self._groups):
+            within = self._forests[name]
+            found[:, within.classes_] = groups[:, [number]] * within.predict_proba(table)
+        return found
+
+    def save(self, directory: Path) -> None:
+        """Write the four forests."""
+        _write_trees(self._forests, directory)
+
+    def restore(self, directory: Path) -> None:
+        """Read the four forests."""
+        self._forests = _read_trees(directory)
+
+
+def _per_class(rng: np.random.Generator, labels: IntArray, n: int) -> IntArray:
+    """``n`` rows of every class, without repeats where it has so many."""
+    drawn = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        drawn.append(rng.choice(rows, size=n, replace=len(rows) < n))
+    return np.concatenate(drawn)
+
+
+class Flat:
+    """One forest over all classes, each class weighing the same."""
+
+    def __init__(self, config: ForestConfig, taxonomy: Taxonomy, *, seed: int, processes: int) -> None:
+        self._n_classes = len(taxonomy)
+        self._forest: Any = RandomForestClassifier(
+            config.trees,
+            class_weight="balanced",
+            min_samples_leaf=config.leaf,
+            random_state=seed,
+            n_jobs=processes,
+        )
+
+    def fit(self, table: FloatTable, labels: IntArray) -> None:
+        """Grow the trees."""
+        self._forest.fit(table, labels)
+
+    def probabilities(self, table: FloatTable) -> Probabilities:
+        """Means of the trees' leaves."""
+        found = np.zeros((len(table), self._n_classes))
+        found[:, self._forest.classes_] = self._forest.predict_proba(table)
+        return found
+
+    def save(self, directory: Path) -> None:
+        """Write the forest."""
+        _write_trees(self._forest, directory)
+
+    def restore(self, directory: Path) -> None:
+        """Read the forest."""
+        self._forest = _read_trees(directory)
+
+
+# --- LightGBM --------------------------------------------------------------------------------------------------
+
+_BOOSTER = "booster.txt"
+
+
+class Boosted:
+    """LightGBM's gradient-boosted trees, each class weighing the same: the stronger baseline."""
+
+    def __init__(self, config: ForestConfig, taxonomy: Taxonomy, *, seed: int, processes: int) -> None:
+        self._rounds = config.trees
+        self._options = {
+            "objective": "multiclass",
+            "num_class": len(taxonomy),
+            "learning_rate": config.learning_rate,
+            "num_leaves": config.leaves,
+            "min_data_in_leaf": config.leaf,
+            "feature_fraction": 0.3,
+            "bagging_fraction": 0.7,
+            "bagging_freq": 1,
+            "max_bin": 127,
+            "lambda_l2": 1.0,
+            "seed": seed,
+            "deterministic": True,
+            "num_threads": processes,
+            "verbosity": -1,
+        }
+        self._booster: Any = None
+
+    def fit(self, table: FloatTable, labels: IntArray) -> None:
+        """Boost for as many rounds as there are trees, one tree a class in each."""
+        sizes = np.bincount(labels, minlength=self._options["num_class"])
+        weights = (1 / sizes)[labels] * len(labels) / np.count_nonzero(sizes)
+        self._booster = lightgbm.train(self._options, lightgbm.Dataset(table, labels, weight=weights), self._rounds)
+
+    def probabilities(self, table: FloatTable) -> Probabilities:
+        """Softmax of the trees' sums."""
+        found: Probabilities = self._booster.predict(table)
+        return found
+
+    def save(self, directory: Path) -> None:
+        """Write the trees as LightGBM's text."""
+        (directory / _BOOSTER).write_text(self._booster.model_to_string())
+
+    def restore(self, directory: Path) -> None:
+        """Read the trees."""
+        self._booster = lightgbm.Booster(model_str=(directory / _BOOSTER).read_text())
+
+
+_ESTIMATORS: Mapping[str, Any] = {"hierarchical": Hierarchical, "flat": Flat, "lightgbm": Boosted}

@@ -1,0 +1,275 @@
+"""``python -m training compare``: how far a simulated survey is from real data, class by class.
+
+Writes ``compare.json``, ``compare.csv`` and pictures: the distributions of what can be read off a light curve, and
+sample light curves side by side. For each class a random forest is asked to tell simulated from real: an area under the
+curve (AUC) of .5 means that it cannot, and what it finds most telling is named.
+
+Half of the real objects, by a hash of their ids, are compared. The other half, which ``--rest`` writes to a directory,
+is for one figure only: how well a model made from the simulation does on them.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from models.inputs import ragged
+from models.inputs.light_curve import LightCurves
+from models.inputs.metadata import COLUMNS
+from models.inputs.photometry import BANDS
+from models.taxonomy import CLASS_NAMES
+from training.data import layout, views
+from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects
+
+FloatArray = NDArray[np.float64]
+
+LEAST_OBJECTS = 10
+"""A class with fewer real objects is not compared."""
+
+MOST_OBJECTS = 1000
+"""Of a class, from either side."""
+
+SAMPLES = 6
+"""Light curves of a class to show, from either side."""
+
+_NOISE = 1e-3
+_COLOURS = ("#6a3d9a", "#33a02c", "#e31a1c", "#ff7f00", "#b15928", "#000000")
+
+
+# --- what can be read off a light curve ------------------------------------------------------------------------
+
+
+def photometry(curves: LightCurves) -> dict[str, FloatArray]:
+    """By name, one number a light curve (N,); NaN where there is none. Times in days, fluxes as log10 FLUXCAL."""
+    row = ragged.row_of_each(curves.offsets)
+    n = len(curves)
+    snr = np.abs(curves.flux / curves.flux_err).astype(np.float64)
+    size = np.abs(curves.flux).astype(np.float64)
+    detected = curves.detected
+    counts = np.bincount(row[detected], minlength=n).astype(np.float64)
+    found = {
+        "points": np.log10(np.maximum(curves.lengths, 1)),
+        "detections": np.log10(np.maximum(counts, 1)),
+        "share detected": counts / np.maximum(curves.lengths, 1),
+        "days of detections": np.log10(1 + curves.last_detection_mjd() - curves.first_detection_mjd()),
+        "peak S/N": np.log10(np.maximum(_largest(row, snr, n), _NOISE)),
+        "median S/N of detections": np.log10(np.maximum(_median(row[detected], snr[detected], n), _NOISE)),
+        "peak flux": np.log10(np.maximum(_largest(row, size, n), _NOISE)),
+        "days to peak": _time_of_peak(curves, row, size) - curves.first_detection_mjd(),
+        "share below template": _mean(row[detected], (curves.flux[detected] < 0).astype(np.float64), n),
+    }
+    peaks = []
+    for code, band in enumerate(BANDS):
+        own = curves.band == code
+        peaks.append(_largest(row[own & detected], curves.flux[own & detected].astype(np.float64), n))
+        found[f"error in {band}"] = np.log10(_median(row[own], curves.flux_err[own].astype(np.float64), n))
+    for code in range(len(BANDS) - 1):
+        ratio = np.maximum(peaks[code], _NOISE) / np.maximum(peaks[code + 1], _NOISE)
+        known = np.isfinite(peaks[code]) & np.isfinite(peaks[code + 1])
+        found[f"colour {BANDS[code]}-{BANDS[code + 1]}"] = np.where(known, -2.5 * np.log10(ratio), np.nan)
+    return found
+
+
+def _largest(row: NDArray[np.int64], values: FloatArray, n: int) -> FloatArray:
+    largest = np.full(n, -np.inf)
+    np.maximum.at(largest, row, values)
+    return np.where(np.isinf(largest), np.nan, largest)
+
+
+def _mean(row: NDArray[np.int64], values: FloatArray, n: int) -> FloatArray:
+    counts = np.bincount(row, minlength=n)
+    return np.where(counts > 0, np.bincount(row, weights=values, minlength=n) / np.maximum(counts, 1), np.nan)
+
+
+def _median(row: NDArray[np.int64], values: FloatArray, n: int) -> FloatArray:
+    order = np.lexsort((values, row))
+    counts = np.bincount(row, minlength=n)
+    starts = np.cumsum(counts) - counts
+    middle = np.full(n, np.nan)
+    some = counts > 0
+    low, high = starts[some] + (counts[some] - 1) // 2, starts[some] + counts[some] // 2
+    middle[some] = (values[order][low] + values[order][high]) / 2
+    return middle
+
+
+def _time_of_peak(curves: LightCurves, row: NDArray[np.int64], size: FloatArray) -> FloatArray:
+    order = np.lexsort((size, row))
+    last = curves.offsets[1:] - 1
+    return np.where(curves.lengths > 0, curves.mjd[order][np.maximum(last, 0)], np.nan)
+
+
+def metadata(objects: Objects) -> dict[str, FloatArray]:
+    """The metadata columns by name."""
+    return {name: objects.metadata[:, place].astype(np.float64) for place, name in enumerate(COLUMNS)}
+
+
+# --- telling them apart ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How well simulated and real are told apart by some columns."""
+
+    auc: float
+    telling: list[tuple[str, float, float]]
+    """The three most telling columns, and their medians: simulated, real."""
+
+
+def tell_apart(simulated: Mapping[str, FloatArray], real: Mapping[str, FloatArray]) -> Verdict:
+    """The cross-validated AUC of a random forest on these columns, each side weighing the same."""
+    # A column that one side never has says nothing of the simulation: the other survey does not publish it.
+    names = [name for name in simulated if np.isfinite(simulated[name]).any() and np.isfinite(real[name]).any()]
+    table = np.vstack([_columns(side, names) for side in (simulated, real)]).astype(np.float32)
+    sizes = [len(next(iter(side.values()))) for side in (simulated, real)]
+    labels = np.repeat([0, 1], sizes)
+    forest = RandomForestClassifier(200, class_weight="balanced", min_samples_leaf=3, random_state=0)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    scores = cross_val_predict(forest, table, labels, cv=folds, method="predict_proba")[:, 1]
+    importance = forest.fit(table, labels).feature_importances_
+    telling = [
+        (names[place], float(np.nanmedian(simulated[names[place]])), float(np.nanmedian(real[names[place]])))
+        for place in np.argsort(-importance)[:3]
+    ]
+    return Verdict(auc=float(roc_auc_score(labels, scores)), telling=telling)
+
+
+def _columns(side: Mapping[str, FloatArray], names: Sequence[str]) -> FloatArray:
+    return np.stack([side[name] for name in names], axis=1)
+
+
+# --- the job ---------------------------------------------------------------------------------------------------
+
+
+def is_compared(object_ids: Sequence[int]) -> NDArray[np.bool_]:
+    """The half of the real objects that is compared, by a hash of the id; the other half is for the domain shift."""
+    return np.array([layout.position_of(f"compare:{object_id}") < 0.5 for object_id in object_ids], dtype=np.bool_)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommand's options."""
+    parser.add_argument("--simulated", type=Path, required=True, help="simulated objects, in the data layout")
+    parser.add_argument("--real", type=Path, required=True, nargs="+", help="real ones: one directory a survey")
+    parser.add_argument("--output", type=Path, required=True, help="directory for figures and pictures")
+    parser.add_argument("--rest", type=Path, help="new directory for the real objects that are not compared")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The subcommand."""
+    simulated = _whole(layout.read(arguments.simulated))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    rows, rest = [], []
+    for directory in arguments.real:
+        everything = layout.read(directory)
+        compared = is_compared(everything.object_id.tolist())
+        rest.append(everything.where(~compared))
+        real = _whole(everything.where(compared))
+        for class_id in sorted(set(real.class_id.tolist()) - {UNKNOWN_CLASS}):
+            theirs, ours = _of_class(real, class_id), _of_class(simulated, class_id)
+            if min(len(theirs), len(ours)) < LEAST_OBJECTS:
+                continue
+            name = f"{directory.name}, {CLASS_NAMES[class_id]}"
+            rows.append(_compared(name, ours, theirs))
+            stem = f"{directory.name}-{class_id}"
+            plot_distributions(name, ours, theirs).savefig(arguments.output / f"{stem}-distributions.png", dpi=80)
+            plot_samples(name, ours, theirs).savefig(arguments.output / f"{stem}-samples.png", dpi=80)
+    if not rows:
+        raise InvalidData(f"no class has {LEAST_OBJECTS} objects on both sides")
+    (arguments.output / "compare.json").write_text(json.dumps(rows, indent=1) + "\n")
+    _write_csv(arguments.output / "compare.csv", rows)
+    if arguments.rest is not None:
+        layout.write(arguments.rest, rest)
+    Console().print(_table(rows))
+    return 0
+
+
+def _whole(objects: Objects) -> Objects:
+    """Objects that were detected, from 30 days before the first detection to the last: what every survey gives."""
+    known = objects.where(views.detections(objects.light_curves) > 0)
+    curves = known.light_curves
+    return replace(known, light_curves=curves.until(curves.last_detection_mjd(), window_days=np.inf))
+
+
+def _of_class(objects: Objects, class_id: int) -> Objects:
+    rows = np.flatnonzero(objects.class_id == class_id)
+    return objects.take(np.sort(np.random.default_rng(0).permutation(rows)[:MOST_OBJECTS]))
+
+
+def _compared(name: str, simulated: Objects, real: Objects) -> dict[str, Any]:
+    verdicts = {
+        "photometry": tell_apart(photometry(simulated.light_curves), photometry(real.light_curves)),
+        "metadata": tell_apart(metadata(simulated), metadata(real)),
+    }
+    row: dict[str, Any] = {"class": name, "simulated": len(simulated), "real": len(real)}
+    for kind, verdict in verdicts.items():
+        row[f"AUC, {kind}"] = verdict.auc
+        row[f"telling, {kind}"] = "; ".join(
+            f"{column} ({ours:.3g}, {theirs:.3g})" for column, ours, theirs in verdict.telling
+        )
+    return row
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, fieldnames=list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(f"{value:.2f}" if isinstance(value, float) else str(value) for value in row.values()))
+    return table
+
+
+def plot_distributions(title: str, simulated: Objects, real: Objects) -> Figure:
+    """Histograms of every photometric number, simulated and real."""
+    ours, theirs = photometry(simulated.light_curves), photometry(real.light_curves)
+    figure = Figure(figsize=(16, 12), layout="constrained")
+    panels = figure.subplots(4, 5).ravel()
+    for panel, name in zip(panels, ours, strict=False):
+        both = np.concatenate([ours[name], theirs[name]])
+        if not np.isfinite(both).any():
+            continue
+        low, high = np.nanquantile(both, [0.005, 0.995])
+        bins = np.linspace(low, max(high, low + 1e-6), 25)
+        for side, label in ((ours, "simulated"), (theirs, "real")):
+            values = side[name][np.isfinite(side[name])]
+            if len(values):
+                panel.hist(values, bins=bins, density=True, histtype="step", label=label)
+        panel.set_title(name, fontsize=9)
+    panels[0].legend()
+    figure.suptitle(title)
+    return figure
+
+
+def plot_samples(title: str, simulated: Objects, real: Objects) -> Figure:
+    """Sample light curves, simulated above, real below."""
+    figure = Figure(figsize=(20, 7), layout="constrained")
+    panels = figure.subplots(2, SAMPLES)
+    for line, (objects, label) in enumerate(((simulated, "simulated"), (real, "real"))):
+        rows = np.random.default_rng(1).permutation(len(objects))[:SAMPLES]
+        for panel, row in zip(panels[line], rows, strict=False):
+            curve = objects.light_curves[int(row)]
+            days = curve.mjd - curve.mjd[curve.detected][0]
+            for code, band in enumerate(BANDS):
+                own = curve.band == code
+                style = {"color": _COLOURS[code], "ms": 3, "lw": 0.6}
+                panel.errorbar(days[own], curve.flux[own], curve.flux_err[own], fmt=".", alpha=0.4, **style)
+                panel.plot(days[own & curve.detected], curve.flux[own & curve.detected], "o", label=band, **style)
+            panel.set_title(f"{label} {objects.object_id[int(row)]}", fontsize=8)
+    panels[0, 0].legend(fontsize=7)
+    figure.suptitle(f"{title}: FLUXCAL against days since the first detection")
+    return figure

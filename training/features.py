@@ -1,0 +1,144 @@
+"""``python -m training features``: the engineered features of a data directory, computed once for the forests.
+
+Writes a Parquet file a thousand objects: a row an object and a length of its light curve, with every feature and
+metadata column.
+"""
+
+import argparse
+import functools
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from models.inputs import features
+from models.inputs.light_curve import WINDOW_DAYS
+from models.random_forest import ALL_COLUMNS
+from training.data import views
+from training.data.layout import Dataset, InvalidData, Objects, Piece
+
+_MARK = {b"layout": b"features-1"}
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """N light curves, each an object cut ``days`` after its first alert, row for row."""
+
+    object_id: NDArray[np.int64]
+    class_id: NDArray[np.int32]
+    split: NDArray[np.str_]
+    days: NDArray[np.float32]
+    columns: NDArray[np.float32]
+    """(N, K) in the order of ``ALL_COLUMNS``, NaN where missing."""
+
+    def __len__(self) -> int:
+        return len(self.object_id)
+
+    def where(self, selected: NDArray[np.bool_]) -> Self:
+        """The rows where ``selected`` is True."""
+        return type(self)(
+            self.object_id[selected],
+            self.class_id[selected],
+            self.split[selected],
+            self.days[selected],
+            self.columns[selected],
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommand's options."""
+    cores = os.cpu_count() or 1
+    parser.add_argument("--data", type=Path, required=True, help="a directory in the data layout")
+    parser.add_argument("--output", type=Path, required=True, help="new directory for the table")
+    parser.add_argument(
+        "--days", type=float, nargs="+", default=list(views.MTA_DAYS), help="lengths: days after the first alert"
+    )
+    parser.add_argument("--window", type=float, default=WINDOW_DAYS, help=f"days back, default {WINDOW_DAYS:.0f}")
+    parser.add_argument("--processes", type=int, default=cores, help=f"default {cores}, one a core")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The subcommand."""
+    console = Console(stderr=True)
+    pieces = Dataset.open(arguments.data).pieces()
+    if any(arguments.output.glob("*.parquet")):
+        raise InvalidData(f"{arguments.output} already holds a table; name a new directory")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    make = functools.partial(_write, output=arguments.output, days=tuple(arguments.days), window_days=arguments.window)
+    # Spawned, not forked: this process may run other threads.
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.processes, mp_context=spawned) as workers:
+        rows = sum(track(workers.map(make, pieces), description="pieces", total=len(pieces), console=console))
+    console.print(f"{rows} rows of {len(ALL_COLUMNS)} columns in {arguments.output}")
+    return 0
+
+
+def _write(piece: Piece, *, output: Path, days: Sequence[float], window_days: float) -> int:
+    """The table of one piece of the data; returns how many rows it has."""
+    objects = piece.read()
+    objects = objects.where(views.detections(objects.light_curves) > 0)
+    parts = [of_objects(objects, days=length, window_days=window_days) for length in days]
+    unfinished = output / f"part-{piece.start:09d}.unfinished"
+    pq.write_table(pa.concat_tables([_arrow(part) for part in parts]), unfinished, compression="zstd")
+    unfinished.rename(unfinished.with_suffix(".parquet"))
+    return sum(map(len, parts))
+
+
+def of_objects(objects: Objects, *, days: float, window_days: float) -> FeatureTable:
+    """Every object, as it was ``days`` after its first alert."""
+    curves = objects.light_curves
+    known = curves.until(views.days_after_first_alert(curves, np.full(len(curves), days)), window_days=window_days)
+    return FeatureTable(
+        object_id=objects.object_id,
+        class_id=objects.class_id,
+        split=objects.split,
+        days=np.full(len(objects), days, dtype=np.float32),
+        columns=np.hstack([features.compute(known, objects.metadata), objects.metadata]),
+    )
+
+
+def is_table(directory: Path) -> bool:
+    """Whether a directory holds such a table."""
+    first = next(iter(sorted(directory.glob("*.parquet"))), None)
+    return first is not None and (pq.read_schema(first).metadata or {}).get(b"layout") == _MARK[b"layout"]
+
+
+def read(directory: Path) -> FeatureTable:
+    """The whole table. Raises InvalidData for anything else, or one of other features."""
+    files = sorted(directory.glob("*.parquet"))
+    if not is_table(directory):
+        raise InvalidData(f"{directory} holds no table of features: python -m training features makes one")
+    table = pa.concat_tables([pq.read_table(file) for file in files]).combine_chunks()
+    if tuple(table.column_names[4:]) != ALL_COLUMNS:
+        raise InvalidData(f"{directory} holds other features than this version computes; compute them again")
+    columns = np.empty((len(table), len(ALL_COLUMNS)), dtype=np.float32)
+    for place, name in enumerate(ALL_COLUMNS):
+        columns[:, place] = table[name].to_numpy()
+    return FeatureTable(
+        object_id=table["object_id"].to_numpy(),
+        class_id=table["class_id"].to_numpy(),
+        split=np.array(table["split"].to_pylist(), dtype=np.str_),
+        days=table["days"].to_numpy(),
+        columns=columns,
+    )
+
+
+def _arrow(table: FeatureTable) -> pa.Table:
+    columns = {
+        "object_id": table.object_id,
+        "class_id": table.class_id,
+        "split": table.split.tolist(),
+        "days": table.days,
+        **{name: pa.array(table.columns[:, place], from_pandas=True) for place, name in enumerate(ALL_COLUMNS)},
+    }
+    return pa.table(columns).replace_schema_metadata(_MARK)

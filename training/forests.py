@@ -1,0 +1,92 @@
+"""Forests from a table of features: what ``python -m training train`` does for a configuration with a ``[forest]``."""
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from models.calibration import Calibration, fit_temperature
+from models.classifier import Classifier
+from models.random_forest import Forest, ForestConfig, select
+from models.taxonomy import Taxonomy
+from training.data.layout import UNKNOWN_CLASS, InvalidData
+from training.features import FeatureTable
+from training.metrics import confusion, summary
+
+_PRIOR = "uniform over the classes"
+
+
+@dataclass(frozen=True)
+class ForestExperiment:
+    """One TOML file with a ``[forest]``."""
+
+    name: str
+    version: str
+    forest: ForestConfig
+    days: tuple[float, ...] = (8.0, 128.0, 2048.0)
+    """Lengths of light curve to learn from, pooled (4.4.1): days after the first alert."""
+    seed: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises InvalidData for what is no such experiment, naming the option."""
+        try:
+            values = tomllib.loads(path.read_text())
+            forest = ForestConfig.from_dict(values.pop("forest"))
+            return cls(**{**values, "days": tuple(values.get("days", cls.days))}, forest=forest)
+        except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+            raise InvalidData(f"{path}: {error}") from error
+
+
+def train(experiment: ForestExperiment, table: FeatureTable, output: Path, *, console: Console) -> Path:
+    """Grow the forest on the train split of all lengths pooled, calibrate it on validation's, write the artifact."""
+    labelled = table.where((table.class_id != UNKNOWN_CLASS) & np.isin(table.days, experiment.days))
+    training = labelled.where(labelled.split == "train")
+    held_out = labelled.where(labelled.split == "validation")
+    if not len(training) or not len(held_out):
+        raise InvalidData(f"no light curves of {experiment.days} days in the train or the validation split")
+    taxonomy = Taxonomy(tuple(sorted(set(training.class_id.tolist()))))
+    held_out = held_out.where(np.isin(held_out.class_id, taxonomy.class_ids))
+    columns = experiment.forest.columns
+    console.print(f"{len(training)} light curves, {len(columns)} columns, {len(taxonomy)} classes")
+    forest = Forest(experiment.forest, taxonomy, seed=experiment.seed, processes=os.cpu_count() or 1)
+    forest.fit(select(training.columns, columns), taxonomy.places(training.class_id))
+
+    logits = forest.scores_of(select(held_out.columns, columns))
+    labels = torch.from_numpy(taxonomy.places(held_out.class_id))
+    weights = 1 / torch.bincount(labels, minlength=len(taxonomy))[labels]
+    temperature = fit_temperature(logits, labels, weights=weights)
+    classifier = Classifier(
+        forest,
+        taxonomy=taxonomy,
+        calibration=Calibration(temperatures={Forest.HEAD: temperature}, prior=_PRIOR),
+        name=experiment.name,
+        version=experiment.version,
+        provenance={"training_light_curves": len(training), "days": list(experiment.days), "seed": experiment.seed},
+        metrics={f"validation, {view}": figures for view, (figures, _) in evaluate(forest, taxonomy, held_out).items()},
+    )
+    artifact = output / experiment.name
+    classifier.save(artifact)
+    return artifact
+
+
+def evaluate(
+    forest: Forest, taxonomy: Taxonomy, table: FeatureTable
+) -> dict[str, tuple[dict[str, Any], NDArray[np.int64]]]:
+    """Figures and confusion counts by length of the light curves."""
+    results = {}
+    for days in np.unique(table.days).tolist():
+        part = table.where(table.days == days)
+        labels = taxonomy.places(part.class_id)
+        predicted = forest.scores_of(select(part.columns, forest.config.columns)).numpy().argmax(axis=1)
+        results[f"{days:.0f} days"] = (
+            summary(labels, predicted, taxonomy),
+            confusion(labels, predicted, len(taxonomy)),
+        )
+    return results
