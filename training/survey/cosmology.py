@@ -17,8 +17,12 @@ _COMOVING = HUBBLE_MPC * np.concatenate([[0.0], np.cumsum((_E[1:] + _E[:-1]) / 2
 
 def distance_modulus(z: float) -> float:
     """Apparent less absolute magnitude at a redshift above zero and up to 4, but for the spectrum's own shift."""
-    comoving = float(np.interp(z, _Z, _COMOVING))
-    return float(5 * np.log10((1 + z) * comoving) + 25)
+    return float(distance_moduli(np.array(z)))
+
+
+def distance_moduli(z: FloatArray) -> FloatArray:
+    """The same for many."""
+    return np.asarray(5 * np.log10((1 + z) * np.interp(z, _Z, _COMOVING)) + 25)
 
 
 class Redshifts:
@@ -37,6 +41,10 @@ class Redshifts:
     def draw(self, rng: np.random.Generator) -> float:
         """One redshift."""
         return float(np.interp(rng.random(), self._cumulative, self._z))
+
+    def draws(self, rng: np.random.Generator, n: int) -> FloatArray:
+        """Redshifts (n,)."""
+        return np.interp(rng.random(n), self._cumulative, self._z)
 
 
 def star_formation(z: FloatArray) -> FloatArray:

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 
 from training.survey.classes.active import agn
 from training.survey.classes.core_collapse import type_ii
+from training.survey.classes.disruption import tde
+from training.survey.classes.faint_transients import cart, ilot
+from training.survey.classes.merger import kilonova
+from training.survey.classes.peculiar_thermonuclear import type_91bg, type_iax
 from training.survey.classes.pulsating import rr_lyrae
 from training.survey.classes.source import Physics
+from training.survey.classes.stripped_envelope import type_ibc, type_iib
+from training.survey.classes.superluminous import pisn, slsn
 from training.survey.classes.thermonuclear import type_ia
 
 
@@ -19,8 +25,18 @@ class SurveyClass:
 
 
 CLASSES: Mapping[int, SurveyClass] = {
+    2221: SurveyClass(type_iib),
     2222: SurveyClass(type_ia),
+    2223: SurveyClass(type_ibc),
     2224: SurveyClass(type_ii),
+    2225: SurveyClass(type_iax),
+    2226: SurveyClass(type_91bg),
+    2232: SurveyClass(kilonova),
+    2242: SurveyClass(slsn),
+    2243: SurveyClass(tde),
+    2244: SurveyClass(ilot),
+    2245: SurveyClass(cart),
+    2246: SurveyClass(pisn),
     2323: SurveyClass(rr_lyrae),
     2332: SurveyClass(agn),
 }

@@ -44,3 +44,8 @@ def split_normal(rng: np.random.Generator, *, peak: float, below: float, above: 
 def clipped_normal(rng: np.random.Generator, mean: float, deviation: float, low: float, high: float) -> float:
     """A Gaussian draw, kept within bounds."""
     return min(max(mean + deviation * rng.standard_normal(), low), high)
+
+
+def log_normal(rng: np.random.Generator, median: float, deviation: float) -> float:
+    """A draw whose natural logarithm is Gaussian."""
+    return float(median * np.exp(deviation * rng.standard_normal()))

@@ -58,10 +58,14 @@ def magnitude(days: FloatArray, wavelength: FloatArray, *, x1: float, colour: fl
     phase = days / (0.98 + 0.091 * x1 + 0.003 * x1**2 - 0.00075 * x1**3)
     v, temperature, blanketing, dip = (np.interp(phase, _LAW[0], column) for column in _LAW[1:])
     spectrum = spectra.photosphere(wavelength, temperature, blanketing, _BLANKETED_BELOW)
-    infrared = dip * np.exp(-0.5 * (np.log(wavelength / _DIP_AT) / _DIP_WIDTH) ** 2)
+    infrared = dip * spectra.feature(wavelength, _DIP_AT, _DIP_WIDTH)
     standard = _BRIGHTNESS_OF_COLOUR * colour - _BRIGHTNESS_OF_STRETCH * x1
-    reddening = colour * (1 / wavelength - 1 / _B) / (1 / _B - 1 / _V)
-    return np.asarray(v + spectrum + infrared + standard + reddening)
+    return np.asarray(v + spectrum + infrared + standard + colour * reddening(wavelength))
+
+
+def reddening(wavelength: FloatArray) -> FloatArray:
+    """Magnitudes, less those in B, by which a supernova redder by one in B - V is fainter."""
+    return np.asarray((1 / wavelength - 1 / _B) / (1 / _B - 1 / _V))
 
 
 def type_ia(rng: np.random.Generator, sight_line: SightLine) -> Source:

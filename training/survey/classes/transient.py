@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from training.survey import dust, spectra
 from training.survey.cadence import SightLine
 from training.survey.classes.source import LEAD_DAYS, Source
-from training.survey.cosmology import distance_modulus
+from training.survey.cosmology import Redshifts, distance_moduli, distance_modulus
 from training.survey.hosts import Kind
 from training.survey.photometry import flux_of
 
@@ -17,6 +17,50 @@ FloatArray = NDArray[np.float64]
 
 Law = Callable[[FloatArray, FloatArray], FloatArray]
 """(days at home since the law's zero, wavelength at home [Angstrom]) -> absolute AB magnitude, each (V,)."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a population."""
+
+    peak: float
+    """Absolute V magnitude at maximum, without dust."""
+    redshift: float
+    reddening: float
+    """E(B-V) in the host [mag]."""
+
+
+_AT_ONCE = 64
+_MARGIN = 0.25
+"""Magnitudes short of its depth at which a sight line finds an event no more: one visit is not enough."""
+_LEAST_EXTINCTION = 1.8
+"""By reddening, in the reddest band that is deep."""
+
+
+def within_reach(
+    rng: np.random.Generator,
+    sight_line: SightLine,
+    *,
+    redshifts: Redshifts,
+    peaks: Callable[[int], FloatArray],
+    reddening: float = 0.0,
+    headroom: float = 0.0,
+) -> Event:
+    """One event that the survey could find.
+
+    ``peaks`` draws so many absolute magnitudes, ``reddening`` is the mean of an exponential distribution, and no band
+    sees an event brighter than its V magnitude by more than ``headroom``. Events out of reach would not be found:
+    leaving them out here, before their light curves are computed, changes nothing but the time it takes.
+    """
+    faintest = sight_line.depth - _MARGIN + headroom
+    while True:
+        peak, redshift = peaks(_AT_ONCE), redshifts.draws(rng, _AT_ONCE)
+        dust = reddening * rng.exponential(size=_AT_ONCE)
+        dimming = distance_moduli(redshift) - 2.5 * np.log10(1 + redshift) + _LEAST_EXTINCTION * dust
+        near = peak + dimming < faintest
+        if near.any():
+            first = int(near.argmax())
+            return Event(float(peak[first]), float(redshift[first]), float(dust[first]))
 
 
 @dataclass(frozen=True)
