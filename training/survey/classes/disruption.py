@@ -5,7 +5,7 @@ import numpy as np
 from training.survey import engines, hosts
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, clipped_normal, log_normal
-from training.survey.classes.transient import Episode, seen, within_reach
+from training.survey.classes.transient import Episode, Population, shown, within_reach
 from training.survey.cosmology import Redshifts
 from training.survey.engines import Fireball
 
@@ -13,6 +13,7 @@ from training.survey.engines import Fireball
 _REDSHIFTS = Redshifts(lambda z: 10 ** (-5 * z / 6), z_min=0.02, z_max=1.5)
 
 _BEGIN, _END = -120.0, 700.0
+_TDE = Population(_REDSHIFTS, Episode(begin=_BEGIN, end=_END), reddening=0.05, headroom=0.9)
 
 
 def disruption(*, peak: float, rise: float, fall: float, kelvin: float, warming: float) -> Fireball:
@@ -29,14 +30,7 @@ def disruption(*, peak: float, rise: float, fall: float, kelvin: float, warming:
 
 def tde(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """TDE: temperatures, rises and fades of van Velzen et al. (2021), the fainter the more (van Velzen 2018)."""
-    event = within_reach(
-        rng,
-        sight_line,
-        redshifts=_REDSHIFTS,
-        peaks=lambda n: -18.7 + 0.9 * rng.standard_normal(n),
-        reddening=0.05,
-        headroom=0.9,
-    )
+    event = within_reach(rng, sight_line, _TDE, lambda n: -18.7 + 0.9 * rng.standard_normal(n))
     law = disruption(
         peak=event.peak,
         rise=log_normal(rng, 11.0, 0.5),
@@ -44,12 +38,4 @@ def tde(rng: np.random.Generator, sight_line: SightLine) -> Source:
         kelvin=float(np.clip(log_normal(rng, 21_000, 0.35), 15_000, 50_000)),
         warming=clipped_normal(rng, 25.0, 45.0, -60.0, 150.0),
     )
-    return seen(
-        rng,
-        sight_line,
-        law=law.magnitude,
-        episode=Episode(begin=_BEGIN, end=_END),
-        redshift=event.redshift,
-        host=hosts.QUIET_NUCLEUS,
-        host_reddening=event.reddening,
-    )
+    return shown(sight_line, event, law=law.magnitude, episode=_TDE.episode, host=hosts.QUIET_NUCLEUS)

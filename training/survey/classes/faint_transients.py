@@ -6,14 +6,21 @@ from numpy.typing import NDArray
 from training.survey import engines, hosts
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, clipped_normal, log_normal
-from training.survey.classes.transient import Episode, seen, within_reach
+from training.survey.classes.transient import Episode, Population, shown, within_reach
 from training.survey.cosmology import Redshifts, star_formation
 from training.survey.engines import Fireball, Line
 
 FloatArray = NDArray[np.float64]
 
-_CART_REDSHIFTS = Redshifts(lambda z: (1 + z) ** 1.5, z_min=0.003, z_max=0.35)
 _CART_END = 150.0
+_CART = Population(
+    Redshifts(lambda z: (1 + z) ** 1.5, z_min=0.003, z_max=0.35),
+    Episode(begin=0.0, end=_CART_END),
+    reddening=0.04,
+    headroom=0.1,
+    gone=25.0,
+    fade=20.0,
+)
 
 
 def calcium_rich(
@@ -36,14 +43,7 @@ def calcium_rich(
 
 def cart(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """CART: magnitudes and speed of Kasliwal et al. (2012) and De et al. (2020), far out of galaxies of early type."""
-    event = within_reach(
-        rng,
-        sight_line,
-        redshifts=_CART_REDSHIFTS,
-        peaks=lambda n: -15.9 + 0.6 * rng.standard_normal(n),
-        reddening=0.04,
-        headroom=0.1,
-    )
+    event = within_reach(rng, sight_line, _CART, lambda n: -15.9 + 0.6 * rng.standard_normal(n))
     law = calcium_rich(
         rng,
         peak=event.peak,
@@ -51,19 +51,13 @@ def cart(rng: np.random.Generator, sight_line: SightLine) -> Source:
         velocity=clipped_normal(rng, 9000, 1500, 6000, 12_500),
         calcium=clipped_normal(rng, 1.0, 0.4, 0.2, 2.2),
     )
-    return seen(
-        rng,
-        sight_line,
-        law=law.magnitude,
-        episode=Episode(begin=0.0, end=_CART_END),
-        redshift=event.redshift,
-        host=hosts.OUTSKIRTS,
-        host_reddening=event.reddening,
-    )
+    return shown(sight_line, event, law=law.magnitude, episode=_CART.episode, host=hosts.OUTSKIRTS)
 
 
-_ILOT_REDSHIFTS = Redshifts(star_formation, z_min=0.001, z_max=0.15)
 _ILOT_END = 250.0
+_ILOT = Population(
+    Redshifts(star_formation, z_min=0.001, z_max=0.15), Episode(begin=0.0, end=_ILOT_END), reddening=0.15, headroom=0.4
+)
 
 
 def outburst(*, peak: float, rise: float, plateau: float, decline: float, warm: float, cool: float) -> Fireball:
@@ -81,14 +75,7 @@ def ilot(rng: np.random.Generator, sight_line: SightLine) -> Source:
 
     Magnitudes flat from -11 to -16, temperatures from 8000 to 3000 K, plateaus of 30 to 100 days.
     """
-    event = within_reach(
-        rng,
-        sight_line,
-        redshifts=_ILOT_REDSHIFTS,
-        peaks=lambda n: rng.uniform(-16.0, -11.0, n),
-        reddening=0.15,
-        headroom=0.4,
-    )
+    event = within_reach(rng, sight_line, _ILOT, lambda n: rng.uniform(-16.0, -11.0, n))
     warm = rng.uniform(4500, 8000)
     law = outburst(
         peak=event.peak,
@@ -98,12 +85,4 @@ def ilot(rng: np.random.Generator, sight_line: SightLine) -> Source:
         warm=warm,
         cool=rng.uniform(3000, min(warm, 5000)),
     )
-    return seen(
-        rng,
-        sight_line,
-        law=law.magnitude,
-        episode=Episode(begin=0.0, end=_ILOT_END),
-        redshift=event.redshift,
-        host=hosts.STAR_FORMING,
-        host_reddening=event.reddening,
-    )
+    return shown(sight_line, event, law=law.magnitude, episode=_ILOT.episode, host=hosts.STAR_FORMING)

@@ -6,14 +6,20 @@ from numpy.typing import NDArray
 from training.survey import engines, hosts
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, clipped_normal, log_normal
-from training.survey.classes.transient import Episode, Law, seen, within_reach
+from training.survey.classes.transient import Episode, Law, Population, shown, within_reach
 from training.survey.cosmology import Redshifts
 from training.survey.engines import Fireball
 
 FloatArray = NDArray[np.float64]
 
-_REDSHIFTS = Redshifts(np.ones_like, z_min=0.005, z_max=0.28)
 _END = 25.0
+_KN = Population(
+    Redshifts(np.ones_like, z_min=0.005, z_max=0.28),
+    Episode(begin=0.0, end=_END),
+    reddening=0.05,
+    gone=1.5,
+    fade=1.8,
+)
 _ONCE_SPREAD = 0.005
 """Days after which anything that was heated has not cooled by expanding before it is seen."""
 
@@ -65,19 +71,11 @@ def _brightest(log_mass: FloatArray) -> FloatArray:
 
 def kilonova(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """KN: two components (Villar et al. 2017), of any mass that a merger may throw out, logarithms alike."""
-    event = within_reach(
-        rng,
+    event = within_reach(rng, sight_line, _KN, lambda n: _brightest(rng.uniform(_LEAST, _MOST, n)))
+    return shown(
         sight_line,
-        redshifts=_REDSHIFTS,
-        peaks=lambda n: _brightest(rng.uniform(_LEAST, _MOST, n)),
-        reddening=0.05,
-    )
-    return seen(
-        rng,
-        sight_line,
+        event,
         law=two_components(rng, log_mass=_LEAST - (event.peak - _brightest(np.array(_LEAST))) / 1.15),
-        episode=Episode(begin=0.0, end=_END),
-        redshift=event.redshift,
+        episode=_KN.episode,
         host=hosts.MERGERS,
-        host_reddening=event.reddening,
     )

@@ -6,7 +6,7 @@ from training.survey import engines, hosts
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, clipped_normal, log_normal
 from training.survey.classes.thermonuclear import reddening
-from training.survey.classes.transient import Episode, Law, seen, within_reach
+from training.survey.classes.transient import Episode, Law, Population, shown, within_reach
 from training.survey.cosmology import Redshifts, star_formation
 from training.survey.dust import R_V
 from training.survey.engines import Fireball, Line
@@ -49,7 +49,13 @@ _PEAK = -18.31 + (_BRIGHTNESS_OF_COLOUR - 1) * (_COLOUR - _COLOUR_OF_LAW)
 _PEAK_SCATTER = 0.36
 _PEAK_AND_COLOUR = 0.85
 
-_REDSHIFTS_91BG = Redshifts(lambda z: (1 + z) ** 1.5, z_min=0.01, z_max=0.6)
+_91BG = Population(
+    Redshifts(lambda z: (1 + z) ** 1.5, z_min=0.01, z_max=0.6),
+    Episode(begin=-18.0, end=200.0),
+    headroom=-0.2,
+    gone=20.0,
+    fade=20.0,
+)
 
 
 def law_91bg(*, stretch: float, colour: float, peak: float) -> Law:
@@ -62,13 +68,7 @@ def law_91bg(*, stretch: float, colour: float, peak: float) -> Law:
 
 def type_91bg(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """SN Ia of the kind of 1991bg: stretch and colour as ELAsTiCC draws them, the redder the fainter and the faster."""
-    event = within_reach(
-        rng,
-        sight_line,
-        redshifts=_REDSHIFTS_91BG,
-        peaks=lambda n: _PEAK + _PEAK_SCATTER * rng.standard_normal(n),
-        headroom=-0.2,
-    )
+    event = within_reach(rng, sight_line, _91BG, lambda n: _PEAK + _PEAK_SCATTER * rng.standard_normal(n))
     colour = _given((event.peak - _PEAK) / _PEAK_SCATTER, _PEAK_AND_COLOUR, rng)
     stretch = _given(colour, _STRETCH_AND_COLOUR, rng)
     law = law_91bg(
@@ -76,14 +76,7 @@ def type_91bg(rng: np.random.Generator, sight_line: SightLine) -> Source:
         colour=_COLOUR + _COLOUR_SCATTER * colour,
         peak=event.peak,
     )
-    return seen(
-        rng,
-        sight_line,
-        law=law,
-        episode=Episode(begin=-18.0, end=200.0),
-        redshift=event.redshift,
-        host=hosts.EARLY,
-    )
+    return shown(sight_line, event, law=law, episode=_91BG.episode, host=hosts.EARLY)
 
 
 def _given(known: float, correlation: float, rng: np.random.Generator) -> float:
@@ -91,9 +84,15 @@ def _given(known: float, correlation: float, rng: np.random.Generator) -> float:
     return correlation * known + float(np.sqrt(1 - correlation**2)) * rng.standard_normal()
 
 
-_REDSHIFTS_IAX = Redshifts(star_formation, z_min=0.005, z_max=0.6)
 _END_IAX = 300.0
 _A_V_IAX = 1.7
+_IAX = Population(
+    Redshifts(star_formation, z_min=0.005, z_max=0.6),
+    Episode(begin=0.0, end=_END_IAX),
+    reddening=_A_V_IAX / R_V,
+    gone=30.0,
+    fade=25.0,
+)
 
 
 def law_iax(rng: np.random.Generator, *, peak: float) -> Fireball:
@@ -117,19 +116,7 @@ def law_iax(rng: np.random.Generator, *, peak: float) -> Fireball:
 
 def type_iax(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """SN Iax: magnitudes, rises and velocities as Jha (2017) reviews them, the fainter the slower; dust as ELAsTiCC's."""
-    event = within_reach(
-        rng,
-        sight_line,
-        redshifts=_REDSHIFTS_IAX,
-        peaks=lambda n: rng.uniform(-18.6, -14.0, n),
-        reddening=_A_V_IAX / R_V,
-    )
-    return seen(
-        rng,
-        sight_line,
-        law=law_iax(rng, peak=event.peak).magnitude,
-        episode=Episode(begin=0.0, end=_END_IAX),
-        redshift=event.redshift,
-        host=hosts.STAR_FORMING,
-        host_reddening=event.reddening,
+    event = within_reach(rng, sight_line, _IAX, lambda n: rng.uniform(-18.6, -14.0, n))
+    return shown(
+        sight_line, event, law=law_iax(rng, peak=event.peak).magnitude, episode=_IAX.episode, host=hosts.STAR_FORMING
     )

@@ -28,7 +28,7 @@ class Source:
     redshift: float | None = None
     """None in the Milky Way."""
     host: Kind | None = None
-    """None in the Milky Way."""
+    """None in the Milky Way, and where no galaxy is bright enough for a catalogue."""
 
 
 Physics = Callable[[np.random.Generator, SightLine], Source]

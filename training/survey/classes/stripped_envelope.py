@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from training.survey import engines, hosts, spectra
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, clipped_normal, log_normal
-from training.survey.classes.transient import Episode, seen, within_reach
+from training.survey.classes.transient import Episode, Population, shown, within_reach
 from training.survey.cosmology import Redshifts, star_formation
 from training.survey.engines import Fireball, Line
 
@@ -54,6 +54,9 @@ _RISE = 16.5
 _WITH_HELIUM = 0.55
 
 _REDSHIFTS = Redshifts(star_formation, z_min=0.005, z_max=1.0)
+_EPISODE = Episode(begin=0.0, end=_END)
+_IBC = Population(_REDSHIFTS, _EPISODE, reddening=0.12, gone=35.0, fade=25.0)
+_IIB = Population(_REDSHIFTS, _EPISODE, reddening=0.10, headroom=0.3, gone=35.0, fade=25.0)
 
 
 def _stripped(
@@ -88,18 +91,14 @@ def type_ibc(rng: np.random.Generator, sight_line: SightLine) -> Source:
 
     Widths as Taddia et al. (2018) find, temperatures and blanketing of the spectral series, an Arnett (1982) light curve.
     """
-    event = within_reach(
-        rng, sight_line, redshifts=_REDSHIFTS, peaks=lambda n: -17.3 + 1.15 * rng.standard_normal(n), reddening=0.12
-    )
+    event = within_reach(rng, sight_line, _IBC, lambda n: -17.3 + 1.15 * rng.standard_normal(n))
     features = _IRON + _HELIUM if rng.random() < _WITH_HELIUM else _IRON
-    return seen(
-        rng,
+    return shown(
         sight_line,
+        event,
         law=_stripped(rng, peak=event.peak, hotter=np.ones(len(_PHASE)), features=features).magnitude,
-        episode=Episode(begin=0.0, end=_END),
-        redshift=event.redshift,
+        episode=_IBC.episode,
         host=hosts.STAR_FORMING,
-        host_reddening=event.reddening,
     )
 
 
@@ -109,26 +108,17 @@ def type_iib(rng: np.random.Generator, sight_line: SightLine) -> Source:
     Magnitudes of Richardson et al. (2014); the envelope's law is that of Piro (2015), its mass and radius those found for
     SN 1993J, 2011dh, 2011fu, 2013df and 2016gkg.
     """
-    event = within_reach(
-        rng,
-        sight_line,
-        redshifts=_REDSHIFTS,
-        peaks=lambda n: -17.0 + 0.92 * rng.standard_normal(n),
-        reddening=0.1,
-        headroom=0.3,
-    )
+    event = within_reach(rng, sight_line, _IIB, lambda n: -17.0 + 0.92 * rng.standard_normal(n))
     nickel = _stripped(rng, peak=event.peak, hotter=_HOTTER_IIB, features=_IRON + _HELIUM + _HYDROGEN)
     envelope = cooling_envelope(mass=log_normal(rng, 0.012, 0.7), radius=log_normal(rng, 120.0, 0.8))
-    return seen(
-        rng,
+    return shown(
         sight_line,
+        event,
         law=lambda days, wavelength: engines.together(
             nickel.magnitude(days, wavelength), envelope.magnitude(days, wavelength)
         ),
-        episode=Episode(begin=0.0, end=_END),
-        redshift=event.redshift,
+        episode=_IIB.episode,
         host=hosts.STAR_FORMING,
-        host_reddening=event.reddening,
     )
 
 

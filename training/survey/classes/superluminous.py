@@ -5,14 +5,19 @@ import numpy as np
 from training.survey import engines, hosts
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, clipped_normal, log_normal
-from training.survey.classes.transient import Episode, seen, within_reach
+from training.survey.classes.transient import Episode, Population, seen, shown, within_reach
 from training.survey.cosmology import Redshifts, star_formation
 from training.survey.engines import Fireball
 
 _SLSN_REDSHIFTS = Redshifts(star_formation, z_min=0.02, z_max=3.3)
 _HOSTS_KNOWN_TO = 2.95
 
-_PISN_REDSHIFTS = Redshifts(lambda z: star_formation(z) * (1 + z), z_min=0.02, z_max=2.2)
+_PISN = Population(
+    Redshifts(lambda z: star_formation(z) * (1 + z), z_min=0.02, z_max=2.2),
+    Episode(begin=0.0, end=700.0),
+    reddening=0.05,
+    headroom=-0.5,
+)
 
 
 def slsn(rng: np.random.Generator, sight_line: SightLine) -> Source:
@@ -53,14 +58,7 @@ def pisn(rng: np.random.Generator, sight_line: SightLine) -> Source:
 
     The heavier the helium core, the more nickel and the longer light takes to leave. They live where metals are scarce.
     """
-    event = within_reach(
-        rng,
-        sight_line,
-        redshifts=_PISN_REDSHIFTS,
-        peaks=lambda n: -20.0 + rng.standard_normal(n),
-        reddening=0.05,
-        headroom=-0.5,
-    )
+    event = within_reach(rng, sight_line, _PISN, lambda n: -20.0 + rng.standard_normal(n))
     age = engines.ages(700.0)
     heavy = np.clip((-18.0 - event.peak) / 4.0, 0, 1)
     diffusion = clipped_normal(rng, 80.0 + 70.0 * heavy, 18.0, 60.0, 180.0)
@@ -69,12 +67,4 @@ def pisn(rng: np.random.Generator, sight_line: SightLine) -> Source:
     velocity = clipped_normal(rng, 5500, 1000, 3500, 8500)
     kelvin = engines.temperature(age, light, velocity=velocity, coolest=clipped_normal(rng, 4800, 400, 4000, 6000))
     fireball = engines.black_body(age, light, kelvin, blanketing=clipped_normal(rng, 4.5, 1.2, 1.5, 8.0), edge=4500.0)
-    return seen(
-        rng,
-        sight_line,
-        law=fireball.at_peak(event.peak).magnitude,
-        episode=Episode(begin=0.0, end=700.0),
-        redshift=event.redshift,
-        host=hosts.DWARF,
-        host_reddening=event.reddening,
-    )
+    return shown(sight_line, event, law=fireball.at_peak(event.peak).magnitude, episode=_PISN.episode, host=hosts.DWARF)

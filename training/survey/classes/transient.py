@@ -20,6 +20,30 @@ Law = Callable[[FloatArray, FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
+class Episode:
+    """When a law holds, in days at home."""
+
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Population:
+    """Events of one kind: where they happen, and bounds on how well they are seen."""
+
+    redshifts: Redshifts
+    episode: Episode
+    reddening: float = 0.0
+    """Mean of E(B-V) in the host [mag], an exponential distribution."""
+    headroom: float = 0.0
+    """No band sees an event brighter than its V magnitude, by more than this."""
+    gone: float = np.inf
+    """Day of the law from which an event that is just bright enough to be found is no longer seen."""
+    fade: float = 0.0
+    """As many days later for each magnitude by which it is brighter."""
+
+
+@dataclass(frozen=True)
 class Event:
     """One event of a population."""
 
@@ -28,6 +52,8 @@ class Event:
     redshift: float
     reddening: float
     """E(B-V) in the host [mag]."""
+    zero: float
+    """Mjd of the law's zero."""
 
 
 _AT_ONCE = 64
@@ -38,37 +64,35 @@ _LEAST_EXTINCTION = 1.8
 
 
 def within_reach(
-    rng: np.random.Generator,
-    sight_line: SightLine,
-    *,
-    redshifts: Redshifts,
-    peaks: Callable[[int], FloatArray],
-    reddening: float = 0.0,
-    headroom: float = 0.0,
+    rng: np.random.Generator, sight_line: SightLine, population: Population, peaks: Callable[[int], FloatArray]
 ) -> Event:
-    """One event that the survey could find.
+    """One event that the survey could find; ``peaks`` draws so many absolute V magnitudes at maximum.
 
-    ``peaks`` draws so many absolute magnitudes, ``reddening`` is the mean of an exponential distribution, and no band
-    sees an event brighter than its V magnitude by more than ``headroom``. Events out of reach would not be found:
-    leaving them out here, before their light curves are computed, changes nothing but the time it takes.
+    Events out of reach, or while nobody looks, would not be found: leaving them out here, before their light curves are
+    computed, changes nothing but the time it takes.
     """
-    faintest = sight_line.depth - _MARGIN + headroom
+    faintest = sight_line.depth - _MARGIN + population.headroom
+    episode, mjd = population.episode, sight_line.mjd
     while True:
-        peak, redshift = peaks(_AT_ONCE), redshifts.draws(rng, _AT_ONCE)
-        dust = reddening * rng.exponential(size=_AT_ONCE)
-        dimming = distance_moduli(redshift) - 2.5 * np.log10(1 + redshift) + _LEAST_EXTINCTION * dust
-        near = peak + dimming < faintest
-        if near.any():
-            first = int(near.argmax())
-            return Event(float(peak[first]), float(redshift[first]), float(dust[first]))
+        peak, redshift = peaks(_AT_ONCE), population.redshifts.draws(rng, _AT_ONCE)
+        reddening = population.reddening * rng.exponential(size=_AT_ONCE)
+        stretch = 1 + redshift
+        apparent = peak + distance_moduli(redshift) - 2.5 * np.log10(stretch) + _LEAST_EXTINCTION * reddening
+        in_hand = np.maximum(faintest - apparent, 0)
+        zero = _zeros(rng, sight_line, episode, stretch)
+        last = np.minimum(population.gone + population.fade * in_hand, episode.end)
+        visits = np.searchsorted(mjd, zero + last * stretch) - np.searchsorted(mjd, zero + episode.begin * stretch)
+        findable = (in_hand > 0) & (visits > 1)
+        if findable.any():
+            first = int(findable.argmax())
+            return Event(float(peak[first]), float(redshift[first]), float(reddening[first]), float(zero[first]))
 
 
-@dataclass(frozen=True)
-class Episode:
-    """When a law holds, in days at home."""
-
-    begin: float
-    end: float
+def _zeros(rng: np.random.Generator, sight_line: SightLine, episode: Episode, stretch: FloatArray) -> FloatArray:
+    """Any time (n,) from shortly before the survey to its end, for episodes longer by ``stretch`` (n,)."""
+    earliest = sight_line.mjd[0] - 0.2 * episode.end * stretch
+    latest = sight_line.mjd[-1] - episode.begin * stretch
+    return np.asarray(earliest + (latest - earliest) * rng.random(len(stretch)))
 
 
 def seen(
@@ -78,12 +102,19 @@ def seen(
     law: Law,
     episode: Episode,
     redshift: float,
-    host: Kind,
+    host: Kind | None,
     host_reddening: float = 0.0,
 ) -> Source:
     """The source that shines by ``law``, its zero at any time from shortly before the survey to its end."""
+    zero = float(_zeros(rng, sight_line, episode, np.array([1 + redshift]))[0])
+    event = Event(np.nan, redshift, host_reddening, zero)
+    return shown(sight_line, event, law=law, episode=episode, host=host)
+
+
+def shown(sight_line: SightLine, event: Event, *, law: Law, episode: Episode, host: Kind | None) -> Source:
+    """The event as a source that shines by ``law``."""
+    redshift, zero = event.redshift, event.zero
     stretch = 1 + redshift
-    zero = rng.uniform(sight_line.mjd[0] - 0.2 * episode.end * stretch, sight_line.mjd[-1] - episode.begin * stretch)
     visits = sight_line.between(zero + episode.begin * stretch - LEAD_DAYS, zero + episode.end * stretch)
     flux = np.zeros(len(visits.mjd))
     days = (visits.mjd - zero) / stretch
@@ -91,6 +122,6 @@ def seen(
     wavelength = (spectra.WAVELENGTHS / stretch)[visits.band[lit]]
     # What dims a band whatever the day: distance, the redshift's squeeze of the spectrum, the host's dust.
     dimming = distance_modulus(redshift) - 2.5 * np.log10(stretch) + spectra.intergalactic(redshift)
-    dimming = dimming + host_reddening * dust.per_reddening(spectra.WAVELENGTHS / stretch)
+    dimming = dimming + event.reddening * dust.per_reddening(spectra.WAVELENGTHS / stretch)
     flux[lit] = flux_of(law(days[lit], wavelength) + dimming[visits.band[lit]])
     return Source(visits=visits, flux=flux, steady=np.zeros(6), redshift=redshift, host=host)
