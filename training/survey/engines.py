@@ -53,7 +53,7 @@ def magnetar(age: FloatArray, *, field: float, period: float) -> FloatArray:
 
 
 def diffusion_time(mass: float, velocity: float, opacity: float) -> float:
-    """Days that light takes to leave ``mass`` [solar], at ``velocity`` [km/s] and ``opacity`` [cm^2/g]; Arnett (1982)."""
+    """Days that light takes to leave ``mass`` [solar] at ``velocity`` [km/s] and ``opacity`` [cm^2/g] (Arnett 1982)."""
     return float(np.sqrt(2 * opacity * mass * SUN / (13.7 * LIGHT * 1e5 * velocity * 1e5)) / DAY)
 
 

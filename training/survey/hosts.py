@@ -41,7 +41,7 @@ ACTIVE = Kind(magnitude=-21.2, scatter=1.0, blue=0.5, nuclear=True)
 EARLY = Kind(magnitude=-21.4, scatter=1.1, blue=0.2, remoteness=1.3)
 """Old and massive, as of 91bg (Gonzalez-Gaitan et al. 2011; Barkhudaryan et al. 2019)."""
 OUTSKIRTS = Kind(magnitude=-21.2, scatter=1.2, blue=0.3, remoteness=3.0)
-"""Early types with the object far out in the halo, as of calcium-rich transients (Kasliwal 2012; Lunnan et al. 2017)."""
+"""Early types, the object far out in the halo, as of calcium-rich transients (Kasliwal 2012; Lunnan et al. 2017)."""
 MERGERS = Kind(magnitude=-20.9, scatter=1.2, blue=0.45, remoteness=1.7)
 """Of any type, the binary kicked out, as of short gamma-ray bursts (Fong et al. 2022)."""
 DWARF = Kind(magnitude=-17.6, scatter=1.5, blue=0.95, remoteness=0.8)

@@ -14,6 +14,8 @@ from training.survey.cosmology import Redshifts, star_formation
 FloatArray = NDArray[np.float64]
 
 _BLANKETED_BELOW = 4750.0
+_IRON_BELOW = 8000.0
+"""Temperature at which iron lines appear [K]."""
 _NICKEL_DECLINE = 0.0098  # mag a day: all of cobalt's gamma rays are caught
 
 _II = Population(
@@ -46,14 +48,15 @@ class Hydrogen:
     coolest: float
     """Hydrogen recombines at this [K]."""
     blanketing: float
-    """Of the coolest photosphere."""
+    """Of the coolest photosphere, at first; twice as much on day 100."""
 
     def magnitude(self, days: FloatArray, wavelength: FloatArray) -> FloatArray:
         """Absolute AB magnitude, ``days`` at home since explosion."""
         age = np.maximum(days, 0.05)
         cooling = np.minimum(self.temperature * (age / 10) ** -self.cooling, 30_000)
-        temperature = (cooling**4 + self.coolest**4) ** 0.25  # a gentle arrival at recombination
-        iron = self.blanketing * np.maximum((11_000 - temperature) / (11_000 - self.coolest), 0)
+        temperature = (cooling**8 + self.coolest**8) ** 0.125  # a gentle arrival at recombination
+        iron = np.maximum((_IRON_BELOW - temperature) / (_IRON_BELOW - self.coolest), 0)
+        iron = self.blanketing * iron * (1 + age / 100)
         colour = spectra.photosphere(wavelength, temperature, iron, _BLANKETED_BELOW)
         return np.asarray(self.visual(age) + colour)
 
@@ -98,16 +101,16 @@ def _interacting(rng: np.random.Generator, peak: float) -> Hydrogen:
         temperature=clipped_normal(rng, 14_500, 2000, 10_000, 20_000),
         cooling=clipped_normal(rng, 0.28, 0.06, 0.15, 0.45),
         coolest=6500.0,
-        blanketing=clipped_normal(rng, 3.0, 1.5, 0.5, 7.0),
+        blanketing=clipped_normal(rng, 2.0, 1.0, 0.3, 5.0),
     )
 
 
 def _cooling_envelope(rng: np.random.Generator) -> dict[str, float]:
     return {
-        "temperature": clipped_normal(rng, 12_000, 1200, 9000, 15_000),
-        "cooling": clipped_normal(rng, 0.5, 0.06, 0.35, 0.65),
-        "coolest": clipped_normal(rng, 5900, 250, 5300, 6500),
-        "blanketing": clipped_normal(rng, 7.0, 1.2, 3.5, 9.5),
+        "temperature": clipped_normal(rng, 11_000, 1200, 8500, 14_500),
+        "cooling": clipped_normal(rng, 0.4, 0.06, 0.25, 0.55),
+        "coolest": clipped_normal(rng, 5700, 250, 5100, 6300),
+        "blanketing": clipped_normal(rng, 4.3, 1.2, 1.5, 8.0),
     }
 
 

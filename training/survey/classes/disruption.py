@@ -35,7 +35,7 @@ def tde(rng: np.random.Generator, sight_line: SightLine) -> Source:
         peak=event.peak,
         rise=log_normal(rng, 11.0, 0.5),
         fall=log_normal(rng, 55.0, 0.5),
-        kelvin=float(np.clip(log_normal(rng, 21_000, 0.35), 15_000, 50_000)),
+        kelvin=float(np.clip(log_normal(rng, 24_000, 0.35), 15_000, 50_000)),
         warming=clipped_normal(rng, 25.0, 45.0, -60.0, 150.0),
     )
     return shown(sight_line, event, law=law.magnitude, episode=_TDE.episode, host=hosts.QUIET_NUCLEUS)

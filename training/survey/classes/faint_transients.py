@@ -56,12 +56,12 @@ def cart(rng: np.random.Generator, sight_line: SightLine) -> Source:
 
 _ILOT_END = 250.0
 _ILOT = Population(
-    Redshifts(star_formation, z_min=0.001, z_max=0.15), Episode(begin=0.0, end=_ILOT_END), reddening=0.15, headroom=0.4
+    Redshifts(star_formation, z_min=0.001, z_max=0.25), Episode(begin=0.0, end=_ILOT_END), reddening=0.15, headroom=0.4
 )
 
 
 def outburst(*, peak: float, rise: float, plateau: float, decline: float, warm: float, cool: float) -> Fireball:
-    """A plateau of ``plateau`` days in V, from temperature ``warm`` to ``cool`` [K], then a fall; ``decline`` [mag/d]."""
+    """A plateau of ``plateau`` days, ``decline`` [mag/d], from temperature ``warm`` to ``cool`` [K], then a fall."""
     age = engines.ages(_ILOT_END)
     visual = -2.5 * np.log10(-np.expm1(-((np.maximum(age, 0.01) / rise) ** 2)))
     visual = visual + decline * age + 4.0 / (1 + np.exp(-(age - plateau) / (0.12 * plateau)))
@@ -71,7 +71,7 @@ def outburst(*, peak: float, rise: float, plateau: float, decline: float, warm: 
 
 
 def ilot(rng: np.random.Generator, sight_line: SightLine) -> Source:
-    """ILOT: red novae, eruptions of massive stars and their like, as Kashi & Soker (2016) and Cai et al. (2022) list them.
+    """ILOT: red novae, eruptions of massive stars and their like (Kashi & Soker 2016; Cai et al. 2022).
 
     Magnitudes flat from -11 to -16, temperatures from 8000 to 3000 K, plateaus of 30 to 100 days.
     """

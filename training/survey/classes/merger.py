@@ -25,7 +25,7 @@ _ONCE_SPREAD = 0.005
 
 
 def rapid_process(age: FloatArray) -> FloatArray:
-    """Heat of a solar mass of fresh heavy elements (Korobkin et al. 2012), as much as ejecta keep (Barnes et al. 2016)."""
+    """Heat of a solar mass of heavy elements (Korobkin et al. 2012), what of it ejecta keep (Barnes et al. 2016)."""
     late = np.maximum(age, _ONCE_SPREAD)
     heat = 4e18 * engines.SUN * (0.5 - np.arctan((late * engines.DAY - 1.3) / 0.11) / np.pi) ** 1.3
     spread = 0.34 * late**0.74
@@ -64,18 +64,13 @@ _LEAST, _MOST = -2.6, -1.2
 """Logarithms of the ejected mass [solar]."""
 
 
-def _brightest(log_mass: FloatArray) -> FloatArray:
-    """The absolute magnitude that no band sees surpassed."""
-    return np.asarray(-15.0 - 1.15 * (log_mass - _LEAST))
+_FAINTEST, _BRIGHTEST = -15.0, -16.6
+"""Absolute magnitudes that no band sees surpassed, of the least and the most mass: nearly a straight line between."""
 
 
 def kilonova(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """KN: two components (Villar et al. 2017), of any mass that a merger may throw out, logarithms alike."""
-    event = within_reach(rng, sight_line, _KN, lambda n: _brightest(rng.uniform(_LEAST, _MOST, n)))
-    return shown(
-        sight_line,
-        event,
-        law=two_components(rng, log_mass=_LEAST - (event.peak - _brightest(np.array(_LEAST))) / 1.15),
-        episode=_KN.episode,
-        host=hosts.MERGERS,
-    )
+    event = within_reach(rng, sight_line, _KN, lambda n: rng.uniform(_BRIGHTEST, _FAINTEST, n))
+    log_mass = _LEAST + (_MOST - _LEAST) * (event.peak - _FAINTEST) / (_BRIGHTEST - _FAINTEST)
+    law = two_components(rng, log_mass=log_mass)
+    return shown(sight_line, event, law=law, episode=_KN.episode, host=hosts.MERGERS)

@@ -85,6 +85,7 @@ def _given(known: float, correlation: float, rng: np.random.Generator) -> float:
 
 
 _END_IAX = 300.0
+_IRON_BELOW = 4800.0
 _A_V_IAX = 1.7
 _IAX = Population(
     Redshifts(star_formation, z_min=0.005, z_max=0.6),
@@ -106,16 +107,16 @@ def law_iax(rng: np.random.Generator, *, peak: float) -> Fireball:
         trapping=log_normal(rng, 40.0, 0.3),
     )
     light *= engines.luminosity(peak) / light.max()
-    velocity = clipped_normal(rng, 4000 + 4000 * bright, 900, 2500, 9500)
-    kelvin = engines.temperature(age, light, velocity=velocity, coolest=clipped_normal(rng, 4700, 350, 3900, 5600))
-    fireball = engines.black_body(
-        age, light, kelvin, blanketing=clipped_normal(rng, 4.5, 1.3, 1.5, 8.0), edge=_BLANKETED_BELOW
-    )
-    return fireball.at_peak(peak)
+    velocity = clipped_normal(rng, 3500 + 3500 * bright, 800, 2200, 8500)
+    kelvin = engines.temperature(age, light, velocity=velocity, coolest=clipped_normal(rng, 5400, 400, 4400, 6500))
+    # Iron takes more as the ejecta thin out.
+    growing = np.interp(age / age[light.argmax()], [0.5, 1.0, 2.2], [0.45, 0.7, 1.1])
+    blanketing = clipped_normal(rng, 4.2, 1.2, 1.5, 8.0) * growing
+    return Fireball(age, engines.visual(light, kelvin), kelvin, blanketing, _IRON_BELOW).at_peak(peak)
 
 
 def type_iax(rng: np.random.Generator, sight_line: SightLine) -> Source:
-    """SN Iax: magnitudes, rises and velocities as Jha (2017) reviews them, the fainter the slower; dust as ELAsTiCC's."""
+    """SN Iax: magnitudes, rises and velocities as in Jha (2017), the fainter the slower; dust as ELAsTiCC draws."""
     event = within_reach(rng, sight_line, _IAX, lambda n: rng.uniform(-18.6, -14.0, n))
     return shown(
         sight_line, event, law=law_iax(rng, peak=event.peak).magnitude, episode=_IAX.episode, host=hosts.STAR_FORMING

@@ -42,7 +42,7 @@ _PHASE, _TEMPERATURE, _HOTTER_IIB, _BLANKETING, _CALCIUM = _LAW
 
 # What else there is stays the same: features by centre, width and depth.
 def _features(*lines: tuple[float, float, float]) -> FloatArray:
-    return np.sum([depth * spectra.feature(engines.FEATURES_AT, at, width) for at, width, depth in lines], axis=0)
+    return np.asarray(sum(depth * spectra.feature(engines.FEATURES_AT, at, width) for at, width, depth in lines))
 
 
 _IRON = _features((4900.0, 0.05, 0.10), (6300.0, 0.08, -0.10), (9900.0, 0.05, 0.25))
@@ -55,23 +55,26 @@ _WITH_HELIUM = 0.55
 
 _REDSHIFTS = Redshifts(star_formation, z_min=0.005, z_max=1.0)
 _EPISODE = Episode(begin=0.0, end=_END)
-_IBC = Population(_REDSHIFTS, _EPISODE, reddening=0.12, gone=35.0, fade=25.0)
+_IBC = Population(_REDSHIFTS, _EPISODE, reddening=0.2, headroom=0.2, gone=35.0, fade=25.0)
 _IIB = Population(_REDSHIFTS, _EPISODE, reddening=0.10, headroom=0.3, gone=35.0, fade=25.0)
 
 
-def _stripped(
+def stripped(
     rng: np.random.Generator,
     *,
     peak: float,
-    hotter: FloatArray,
-    features: FloatArray,
+    hotter: FloatArray | float = 1.0,
+    features: FloatArray = _IRON,
 ) -> Fireball:
-    """A supernova that shines by nickel; ``hotter`` (15,) by day of the law, ``features`` (F,) of the mean spectrum."""
+    """A supernova that shines by nickel, by days since explosion.
+
+    ``hotter`` than the mean series by a factor, or by factors (15,) at the days of the law; ``features`` (F,).
+    """
     age = engines.ages(_END)
     light = engines.diffused(
         age,
         engines.nickel(age),
-        diffusion=log_normal(rng, 14.5, 0.25),
+        diffusion=log_normal(rng, 13.2, 0.25),
         trapping=log_normal(rng, 52.0, 0.3),
     )
     visual = -2.5 * np.log10(light)
@@ -89,14 +92,15 @@ def _stripped(
 def type_ibc(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """SN Ib, Ic and Ic-BL: magnitudes of Richardson et al. (2014), 55 % with helium (Shivvers et al. 2017).
 
-    Widths as Taddia et al. (2018) find, temperatures and blanketing of the spectral series, an Arnett (1982) light curve.
+    An Arnett (1982) light curve as broad as Taddia et al. (2018) find, temperatures and lines of the spectral series,
+    dust as in Stritzinger et al. (2018).
     """
     event = within_reach(rng, sight_line, _IBC, lambda n: -17.3 + 1.15 * rng.standard_normal(n))
     features = _IRON + _HELIUM if rng.random() < _WITH_HELIUM else _IRON
     return shown(
         sight_line,
         event,
-        law=_stripped(rng, peak=event.peak, hotter=np.ones(len(_PHASE)), features=features).magnitude,
+        law=stripped(rng, peak=event.peak, features=features).magnitude,
         episode=_IBC.episode,
         host=hosts.STAR_FORMING,
     )
@@ -105,12 +109,12 @@ def type_ibc(rng: np.random.Generator, sight_line: SightLine) -> Source:
 def type_iib(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """SN IIb: as Ib, but hotter, with what is left of the hydrogen, and an envelope that cools in the first days.
 
-    Magnitudes of Richardson et al. (2014); the envelope's law is that of Piro (2015), its mass and radius those found for
-    SN 1993J, 2011dh, 2011fu, 2013df and 2016gkg.
+    Magnitudes of Richardson et al. (2014); masses and radii of the envelope about those of SN 2011dh and 2016gkg: most
+    first maxima are fainter than the second.
     """
     event = within_reach(rng, sight_line, _IIB, lambda n: -17.0 + 0.92 * rng.standard_normal(n))
-    nickel = _stripped(rng, peak=event.peak, hotter=_HOTTER_IIB, features=_IRON + _HELIUM + _HYDROGEN)
-    envelope = cooling_envelope(mass=log_normal(rng, 0.012, 0.7), radius=log_normal(rng, 120.0, 0.8))
+    nickel = stripped(rng, peak=event.peak, hotter=_HOTTER_IIB, features=_IRON + _HELIUM + _HYDROGEN)
+    envelope = cooling_envelope(mass=log_normal(rng, 0.015, 0.7), radius=log_normal(rng, 50.0, 0.8))
     return shown(
         sight_line,
         event,
@@ -123,7 +127,7 @@ def type_iib(rng: np.random.Generator, sight_line: SightLine) -> Source:
 
 
 def cooling_envelope(*, mass: float, radius: float) -> Fireball:
-    """A shocked envelope that cools as it expands (Piro 2015), by mass and radius [solar], for 1e51 erg and 3 in the core."""
+    """A shocked envelope, of ``mass`` and ``radius`` [solar], that cools: Piro (2015) for 1e51 erg and a core of 3."""
     age = engines.ages(30.0)
     hundredths = mass / 0.01
     energy = 4e49 * hundredths**0.7

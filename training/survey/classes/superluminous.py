@@ -26,7 +26,7 @@ def slsn(rng: np.random.Generator, sight_line: SightLine) -> Source:
     return seen(
         rng,
         sight_line,
-        law=_magnetar(rng).magnitude,
+        law=magnetar_powered(rng).magnitude,
         episode=Episode(begin=0.0, end=500.0),
         redshift=redshift,
         host=hosts.DWARF if redshift < _HOSTS_KNOWN_TO else None,
@@ -34,13 +34,14 @@ def slsn(rng: np.random.Generator, sight_line: SightLine) -> Source:
     )
 
 
-def _magnetar(rng: np.random.Generator) -> Fireball:
+def magnetar_powered(rng: np.random.Generator) -> Fireball:
+    """Ejecta with a magnetar within, by days since explosion."""
     field = log_normal(rng, 0.8, 0.6)
-    period = clipped_normal(rng, 2.4, 1.1, 0.7, 6.0)
+    period = clipped_normal(rng, 2.7, 1.1, 0.7, 6.0)
     mass = log_normal(rng, 4.8, 0.6)
     opacity = rng.uniform(0.1, 0.2)
     energy = 2.6e52 / period**2
-    # Half of what the magnetar loses before light escapes ends up in motion, on top of 1e51 erg of the explosion.
+    # A third of the magnetar's energy ends up in motion, on top of the explosion's 1e51 erg.
     velocity = float(np.clip(np.sqrt(2 * (1e51 + 0.3 * energy) * 5 / 3 / (mass * engines.SUN)) / 1e5, 5000, 22_000))
     age = engines.ages(500.0)
     light = engines.diffused(
