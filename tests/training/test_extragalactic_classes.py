@@ -70,7 +70,7 @@ def _light_curves(physics: Physics, n: int = 400, wavelength: float = V) -> list
     return [curve for curve in curves if curve is not None]
 
 
-def _at(law: transient.Law, days: float | FloatArray, wavelength: float) -> FloatArray:
+def _at(law: transient.Law, days: float | list[float] | FloatArray, wavelength: float) -> FloatArray:
     times = np.atleast_1d(np.asarray(days, dtype=np.float64))
     return law(times, np.full(len(times), wavelength))
 
@@ -99,12 +99,12 @@ def test_a_class_draws_the_same_source_from_the_same_seed(physics: Physics) -> N
     ("physics", "median", "scatter"),
     [
         (stripped_envelope.type_ibc, -17.0, (0.8, 1.5)),
-        (stripped_envelope.type_iib, -17.0, (0.5, 1.3)),
+        (stripped_envelope.type_iib, -17.3, (0.5, 1.3)),
         (peculiar_thermonuclear.type_91bg, -18.2, (0.2, 0.6)),
-        (peculiar_thermonuclear.type_iax, -15.2, (0.9, 2.2)),
+        (peculiar_thermonuclear.type_iax, -16.0, (0.9, 2.2)),
         (faint_transients.cart, -15.8, (0.4, 0.9)),
-        (faint_transients.ilot, -13.2, (1.0, 1.9)),
-        (disruption.tde, -18.6, (0.6, 1.2)),
+        (faint_transients.ilot, -12.1, (1.0, 1.9)),
+        (disruption.tde, -18.2, (0.6, 1.2)),
         (superluminous.pisn, -19.9, (0.6, 1.4)),
         (superluminous.slsn, -21.3, (0.4, 1.1)),
     ],
@@ -298,7 +298,7 @@ def test_a_magnetar_shines_for_months_with_its_ultraviolet_cut() -> None:
     assert 25 < np.median(rises) < 70
     for law in laws[:20]:
         day = float(law.age[law.visual.argmin()])
-        uncut = spectra.planck(np.array([2000.0, 3000.0]), np.interp(day, law.age, law.temperature))
+        uncut = spectra.planck(np.array([2000.0, 3000.0]), np.interp([day], law.age, law.temperature))
         lost = _at(law.magnitude, day, 2000.0) - _at(law.magnitude, day, 3000.0) - (uncut[0] - uncut[1])
         assert lost == pytest.approx([2.5 * np.log10(1.5)], abs=0.01)  # the flux falls with the wavelength
 

@@ -13,7 +13,7 @@ from training.survey.engines import Fireball
 _REDSHIFTS = Redshifts(lambda z: 10 ** (-5 * z / 6), z_min=0.02, z_max=1.5)
 
 _BEGIN, _END = -120.0, 700.0
-_TDE = Population(_REDSHIFTS, Episode(begin=_BEGIN, end=_END), reddening=0.05, headroom=0.9)
+_TDE = Population(_REDSHIFTS, Episode(begin=_BEGIN, end=_END), reddening=0.1, headroom=0.9)
 
 
 def disruption(*, peak: float, rise: float, fall: float, kelvin: float, warming: float) -> Fireball:
@@ -29,8 +29,11 @@ def disruption(*, peak: float, rise: float, fall: float, kelvin: float, warming:
 
 
 def tde(rng: np.random.Generator, sight_line: SightLine) -> Source:
-    """TDE: temperatures, rises and fades of van Velzen et al. (2021), the fainter the more (van Velzen 2018)."""
-    event = within_reach(rng, sight_line, _TDE, lambda n: -18.7 + 0.9 * rng.standard_normal(n))
+    """TDE: temperatures, rises and fades of van Velzen et al. (2021).
+
+    Faint ones are more common (van Velzen 2018): those found are of magnitude -19.3, with a scatter of 1.
+    """
+    event = within_reach(rng, sight_line, _TDE, lambda n: -18.3 + 0.9 * rng.standard_normal(n))
     law = disruption(
         peak=event.peak,
         rise=log_normal(rng, 11.0, 0.5),

@@ -70,12 +70,18 @@ def outburst(*, peak: float, rise: float, plateau: float, decline: float, warm: 
     return Fireball(age, visual, kelvin, blanketing, 4500.0).at_peak(peak)
 
 
+def _luminosity_function(rng: np.random.Generator, n: int) -> FloatArray:
+    brightest, faintest = 10 ** (-0.4 * 0.4 * np.array([16.0, 11.0]))
+    return np.asarray(2.5 / 0.4 * np.log10(rng.uniform(brightest, faintest, n)))
+
+
 def ilot(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """ILOT: red novae, eruptions of massive stars and their like (Kashi & Soker 2016; Cai et al. 2022).
 
-    Magnitudes flat from -11 to -16, temperatures from 8000 to 3000 K, plateaus of 30 to 100 days.
+    Magnitudes from -11 to -16, numbers by luminosity to the power -1.4 (Kochanek et al. 2014); temperatures from 8000 K
+    down to 3000 K, plateaus of 30 to 100 days.
     """
-    event = within_reach(rng, sight_line, _ILOT, lambda n: rng.uniform(-16.0, -11.0, n))
+    event = within_reach(rng, sight_line, _ILOT, lambda n: _luminosity_function(rng, n))
     warm = rng.uniform(4500, 8000)
     law = outburst(
         peak=event.peak,

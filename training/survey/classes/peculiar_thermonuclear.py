@@ -103,21 +103,24 @@ def law_iax(rng: np.random.Generator, *, peak: float) -> Fireball:
     light = engines.diffused(
         age,
         engines.nickel(age),
-        diffusion=clipped_normal(rng, 8.5 + 3.5 * bright, 1.3, 6.0, 15.0),
+        diffusion=clipped_normal(rng, 8.5 + 3.5 * bright, 1.0, 6.0, 15.0),
         trapping=log_normal(rng, 40.0, 0.3),
     )
     light *= engines.luminosity(peak) / light.max()
-    velocity = clipped_normal(rng, 3500 + 3500 * bright, 800, 2200, 8500)
+    velocity = clipped_normal(rng, 2900 + 3100 * bright, 600, 2000, 7500)
     kelvin = engines.temperature(age, light, velocity=velocity, coolest=clipped_normal(rng, 5400, 400, 4400, 6500))
     # Iron takes more as the ejecta thin out.
     growing = np.interp(age / age[light.argmax()], [0.5, 1.0, 2.2], [0.45, 0.7, 1.1])
-    blanketing = clipped_normal(rng, 4.2, 1.2, 1.5, 8.0) * growing
+    blanketing = clipped_normal(rng, 4.5, 0.9, 2.0, 8.0) * growing
     return Fireball(age, engines.visual(light, kelvin), kelvin, blanketing, _IRON_BELOW).at_peak(peak)
 
 
 def type_iax(rng: np.random.Generator, sight_line: SightLine) -> Source:
-    """SN Iax: magnitudes, rises and velocities as in Jha (2017), the fainter the slower; dust as ELAsTiCC draws."""
-    event = within_reach(rng, sight_line, _IAX, lambda n: rng.uniform(-18.6, -14.0, n))
+    """SN Iax: magnitudes, rises and velocities as in Jha (2017), the fainter the slower; dust as ELAsTiCC draws.
+
+    Magnitudes from -18.6 to -14, the bright ones the more common: so they are found as far away as PLAsTiCC's.
+    """
+    event = within_reach(rng, sight_line, _IAX, lambda n: rng.triangular(-18.6, -18.6, -14.0, n))
     return shown(
         sight_line, event, law=law_iax(rng, peak=event.peak).magnitude, episode=_IAX.episode, host=hosts.STAR_FORMING
     )

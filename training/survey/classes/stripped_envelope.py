@@ -74,16 +74,16 @@ def stripped(
     light = engines.diffused(
         age,
         engines.nickel(age),
-        diffusion=log_normal(rng, 13.2, 0.25),
+        diffusion=log_normal(rng, 13.2, 0.22),
         trapping=log_normal(rng, 52.0, 0.3),
     )
     visual = -2.5 * np.log10(light)
     rise = float(age[visual.argmin()])
     phase = (age - rise) * (_RISE / rise)
-    warmth = log_normal(rng, 1.0, 0.15)
+    warmth = log_normal(rng, 1.0, 0.11)
     kelvin = np.interp(phase, _PHASE, _TEMPERATURE * hotter) * warmth
-    blanketing = np.maximum(np.interp(phase, _PHASE, _BLANKETING) + 1.4 * rng.standard_normal(), 0.3)
-    calcium = np.interp(phase, _PHASE, _CALCIUM) + 0.2 * rng.standard_normal()
+    blanketing = np.maximum(np.interp(phase, _PHASE, _BLANKETING) + rng.standard_normal(), 0.3)
+    calcium = np.interp(phase, _PHASE, _CALCIUM) + 0.15 * rng.standard_normal()
     strength = clipped_normal(rng, 1.0, 0.5, 0.0, 2.5)
     lines = (Line(8600.0, 0.08, calcium),)
     return Fireball(age, visual, kelvin, blanketing, _BLANKETED_BELOW, lines, strength * features).at_peak(peak)
@@ -109,10 +109,10 @@ def type_ibc(rng: np.random.Generator, sight_line: SightLine) -> Source:
 def type_iib(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """SN IIb: as Ib, but hotter, with what is left of the hydrogen, and an envelope that cools in the first days.
 
-    Magnitudes of Richardson et al. (2014); masses and radii of the envelope about those of SN 2011dh and 2016gkg: most
-    first maxima are fainter than the second.
+    Magnitudes of Richardson et al. (2014), .4 brighter in V than in B; masses and radii of the envelope about those of
+    SN 2011dh and 2016gkg: most first maxima are fainter than the second.
     """
-    event = within_reach(rng, sight_line, _IIB, lambda n: -17.0 + 0.92 * rng.standard_normal(n))
+    event = within_reach(rng, sight_line, _IIB, lambda n: -17.4 + 0.92 * rng.standard_normal(n))
     nickel = stripped(rng, peak=event.peak, hotter=_HOTTER_IIB, features=_IRON + _HELIUM + _HYDROGEN)
     envelope = cooling_envelope(mass=log_normal(rng, 0.015, 0.7), radius=log_normal(rng, 50.0, 0.8))
     return shown(
