@@ -37,6 +37,10 @@ class Kind:
 
 ANY = Kind(magnitude=-20.9, scatter=1.4, blue=0.65)
 STAR_FORMING = Kind(magnitude=-20.2, scatter=1.5, blue=0.8)
+METAL_RICH = Kind(magnitude=-20.8, scatter=1.3, blue=0.7)
+"""Large spirals, as of most Ib and Ic (Kelly & Kirshner 2012)."""
+LATE = Kind(magnitude=-19.5, scatter=1.5, blue=0.9)
+"""Small and young, as of IIb (Arcavi et al. 2010) and Iax (Lyman et al. 2018)."""
 ACTIVE = Kind(magnitude=-21.2, scatter=1.0, blue=0.5, nuclear=True)
 EARLY = Kind(magnitude=-21.4, scatter=1.1, blue=0.2, remoteness=1.3)
 """Old and massive, as of 91bg (Gonzalez-Gaitan et al. 2011; Barkhudaryan et al. 2019)."""

@@ -121,6 +121,4 @@ def type_iax(rng: np.random.Generator, sight_line: SightLine) -> Source:
     Magnitudes from -18.6 to -14, the bright ones the more common: so they are found as far away as PLAsTiCC's.
     """
     event = within_reach(rng, sight_line, _IAX, lambda n: rng.triangular(-18.6, -18.6, -14.0, n))
-    return shown(
-        sight_line, event, law=law_iax(rng, peak=event.peak).magnitude, episode=_IAX.episode, host=hosts.STAR_FORMING
-    )
+    return shown(sight_line, event, law=law_iax(rng, peak=event.peak).magnitude, episode=_IAX.episode, host=hosts.LATE)

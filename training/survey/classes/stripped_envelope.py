@@ -17,7 +17,7 @@ _BLANKETED_BELOW = 4750.0
 
 # Fitted to 16 spectral series of Ib, Ic and Ic-BL and two of IIb (Kessler et al. 2010; Vincenzi et al. 2019), smoothed
 # to the width of a band: days from maximum in V, temperature [K], how much hotter IIb are, blanketing, and what the
-# calcium triplet takes [mag], first an absorption, later an emission. Residuals .1 mag from 3600 to 9300 Angstrom.
+# calcium triplet takes [mag], first an absorption, later an emission. Residuals .1 to .2 mag from 3600 to 9300 Angstrom.
 _LAW = np.array(
     [
         (-20.0, 12_000, 1.00, 2.20, -0.10),
@@ -84,7 +84,7 @@ def stripped(
     kelvin = np.interp(phase, _PHASE, _TEMPERATURE * hotter) * warmth
     blanketing = np.maximum(np.interp(phase, _PHASE, _BLANKETING) + rng.standard_normal(), 0.3)
     calcium = np.interp(phase, _PHASE, _CALCIUM) + 0.15 * rng.standard_normal()
-    strength = clipped_normal(rng, 1.0, 0.5, 0.0, 2.5)
+    strength = clipped_normal(rng, 1.0, 0.25, 0.0, 2.0)
     lines = (Line(8600.0, 0.08, calcium),)
     return Fireball(age, visual, kelvin, blanketing, _BLANKETED_BELOW, lines, strength * features).at_peak(peak)
 
@@ -102,7 +102,7 @@ def type_ibc(rng: np.random.Generator, sight_line: SightLine) -> Source:
         event,
         law=stripped(rng, peak=event.peak, features=features).magnitude,
         episode=_IBC.episode,
-        host=hosts.STAR_FORMING,
+        host=hosts.METAL_RICH,
     )
 
 
@@ -114,7 +114,7 @@ def type_iib(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """
     event = within_reach(rng, sight_line, _IIB, lambda n: -17.4 + 0.92 * rng.standard_normal(n))
     nickel = stripped(rng, peak=event.peak, hotter=_HOTTER_IIB, features=_IRON + _HELIUM + _HYDROGEN)
-    envelope = cooling_envelope(mass=log_normal(rng, 0.015, 0.7), radius=log_normal(rng, 50.0, 0.8))
+    envelope = cooling_envelope(mass=log_normal(rng, 0.015, 0.7), radius=log_normal(rng, 75.0, 0.7))
     return shown(
         sight_line,
         event,
@@ -122,7 +122,7 @@ def type_iib(rng: np.random.Generator, sight_line: SightLine) -> Source:
             nickel.magnitude(days, wavelength), envelope.magnitude(days, wavelength)
         ),
         episode=_IIB.episode,
-        host=hosts.STAR_FORMING,
+        host=hosts.LATE,
     )
 
 
