@@ -17,7 +17,7 @@ _BLANKETED_BELOW = 4750.0
 
 # Fitted to 16 spectral series of Ib, Ic and Ic-BL and two of IIb (Kessler et al. 2010; Vincenzi et al. 2019), smoothed
 # to the width of a band: days from maximum in V, temperature [K], how much hotter IIb are, blanketing, and what the
-# calcium triplet takes [mag], first an absorption, later an emission. Residuals .1 to .2 mag from 3600 to 9300 Angstrom.
+# calcium triplet takes [mag], absorption, later emission. Residuals .1 to .2 mag from 3600 to 9300 Angstrom.
 _LAW = np.array(
     [
         (-20.0, 12_000, 1.00, 2.20, -0.10),

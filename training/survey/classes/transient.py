@@ -68,8 +68,8 @@ def within_reach(
 ) -> Event:
     """One event that the survey could find; ``peaks`` draws so many absolute V magnitudes at maximum.
 
-    Events out of reach, or while nobody looks, would not be found: they are left out here, before their light curves are
-    computed. So a shallow sight line finds nearly as many as a deep one: an object's place tells little of its class.
+    Events out of reach, or while nobody looks, would not be found: they are left out here, before their light curves
+    are computed. A shallow sight line finds nearly as many as a deep one: a place is to tell little of the class.
     """
     faintest = sight_line.depth - _MARGIN + population.headroom
     episode, mjd = population.episode, sight_line.mjd
