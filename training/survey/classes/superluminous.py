@@ -5,11 +5,14 @@ import numpy as np
 from training.survey import engines, hosts
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, clipped_normal, log_normal
-from training.survey.classes.transient import Episode, Population, seen, shown, within_reach
+from training.survey.classes.transient import Episode, Population, shown, within_reach
 from training.survey.cosmology import Redshifts, star_formation
 from training.survey.engines import Fireball
 
-_SLSN_REDSHIFTS = Redshifts(star_formation, z_min=0.02, z_max=3.3)
+_SLSN = Population(
+    Redshifts(star_formation, z_min=0.02, z_max=3.3), Episode(begin=0.0, end=500.0), reddening=0.05, headroom=0.5
+)
+_BRIGHTEST_SLSN = -23.3
 _HOSTS_KNOWN_TO = 2.95
 
 _PISN = Population(
@@ -22,16 +25,9 @@ _PISN = Population(
 
 def slsn(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """SLSN of type I: a magnetar within ejecta, its parameters as Nicholl et al. (2017) find them for 38 events."""
-    redshift = _SLSN_REDSHIFTS.draw(rng)
-    return seen(
-        rng,
-        sight_line,
-        law=magnetar_powered(rng).magnitude,
-        episode=Episode(begin=0.0, end=500.0),
-        redshift=redshift,
-        host=hosts.DWARF if redshift < _HOSTS_KNOWN_TO else None,
-        host_reddening=0.05 * rng.exponential(),
-    )
+    event = within_reach(rng, sight_line, _SLSN, lambda n: np.full(n, _BRIGHTEST_SLSN))
+    host = hosts.DWARF if event.redshift < _HOSTS_KNOWN_TO else None
+    return shown(sight_line, event, law=magnetar_powered(rng).magnitude, episode=_SLSN.episode, host=host)
 
 
 def magnetar_powered(rng: np.random.Generator) -> Fireball:

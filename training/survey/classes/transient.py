@@ -79,36 +79,15 @@ def within_reach(
         stretch = 1 + redshift
         apparent = peak + distance_moduli(redshift) - 2.5 * np.log10(stretch) + _LEAST_EXTINCTION * reddening
         in_hand = np.maximum(faintest - apparent, 0)
-        zero = _zeros(rng, sight_line, episode, stretch)
+        # From shortly before the survey to its end.
+        earliest, latest = mjd[0] - 0.2 * episode.end * stretch, mjd[-1] - episode.begin * stretch
+        zero = rng.uniform(earliest, latest)
         last = np.minimum(population.gone + population.fade * in_hand, episode.end)
         visits = np.searchsorted(mjd, zero + last * stretch) - np.searchsorted(mjd, zero + episode.begin * stretch)
         findable = (in_hand > 0) & (visits > 1)
         if findable.any():
             first = int(findable.argmax())
             return Event(float(peak[first]), float(redshift[first]), float(reddening[first]), float(zero[first]))
-
-
-def _zeros(rng: np.random.Generator, sight_line: SightLine, episode: Episode, stretch: FloatArray) -> FloatArray:
-    """Any time (n,) from shortly before the survey to its end, for episodes longer by ``stretch`` (n,)."""
-    earliest = sight_line.mjd[0] - 0.2 * episode.end * stretch
-    latest = sight_line.mjd[-1] - episode.begin * stretch
-    return np.asarray(earliest + (latest - earliest) * rng.random(len(stretch)))
-
-
-def seen(
-    rng: np.random.Generator,
-    sight_line: SightLine,
-    *,
-    law: Law,
-    episode: Episode,
-    redshift: float,
-    host: Kind | None,
-    host_reddening: float = 0.0,
-) -> Source:
-    """The source that shines by ``law``, its zero at any time from shortly before the survey to its end."""
-    zero = float(_zeros(rng, sight_line, episode, np.array([1 + redshift]))[0])
-    event = Event(np.nan, redshift, host_reddening, zero)
-    return shown(sight_line, event, law=law, episode=episode, host=host)
 
 
 def shown(sight_line: SightLine, event: Event, *, law: Law, episode: Episode, host: Kind | None) -> Source:
