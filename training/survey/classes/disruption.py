@@ -31,7 +31,7 @@ def disruption(*, peak: float, rise: float, fall: float, kelvin: float, warming:
 def tde(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """TDE: temperatures, rises and fades of van Velzen et al. (2021).
 
-    Faint ones are more common (van Velzen 2018): those found are of magnitude -19.3, with a scatter of 1.
+    Faint ones are more common (van Velzen 2018): those found have a magnitude of -18.9 in V, with a scatter of .8.
     """
     event = within_reach(rng, sight_line, _TDE, lambda n: -18.3 + 0.9 * rng.standard_normal(n))
     law = disruption(
