@@ -99,10 +99,10 @@ class Estimator(Protocol):
 class Forest:
     """A forest as a Classifier's model: it computes its own features from what it is handed."""
 
-    kind: ClassVar[str] = "forest"
     HEAD: ClassVar[str] = "features"
 
     def __init__(self, config: ForestConfig, taxonomy: Taxonomy, *, seed: int = 0, processes: int = 1) -> None:
+        self.kind = "forest"
         self.config = config
         self.taxonomy = taxonomy
         self._estimator = _ESTIMATORS[config.algorithm](config, taxonomy, seed=seed, processes=processes)
@@ -302,6 +302,7 @@ class Boosted:
 
     def __init__(self, config: ForestConfig, taxonomy: Taxonomy, *, seed: int, processes: int) -> None:
         self._rounds = config.trees
+        self._n_classes = len(taxonomy)
         self._options = {
             "objective": "multiclass",
             "num_class": len(taxonomy),
@@ -322,7 +323,7 @@ class Boosted:
 
     def fit(self, table: FloatTable, labels: IntArray) -> None:
         """Boost for as many rounds as there are trees, one tree a class in each."""
-        sizes = np.bincount(labels, minlength=self._options["num_class"])
+        sizes = np.bincount(labels, minlength=self._n_classes)
         weights = (1 / sizes)[labels] * len(labels) / np.count_nonzero(sizes)
         self._booster = lightgbm.train(self._options, lightgbm.Dataset(table, labels, weight=weights), self._rounds)
 

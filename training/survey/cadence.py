@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.inputs import ragged
+from training.survey import photometry
 
 FloatArray = NDArray[np.float64]
 
@@ -37,6 +38,12 @@ class SightLine:
     """(V,), code in BANDS."""
     m5: FloatArray
     """(V,), AB magnitude of a point source at five times the noise of the sky."""
+
+    @functools.cached_property
+    def depth(self) -> float:
+        """The magnitude that half the visits of the deepest band see in a difference image."""
+        depths = photometry.depths(self.m5, self.band)
+        return max(float(np.median(depths[self.band == band])) for band in range(6) if (self.band == band).any())
 
     def between(self, begin: float, end: float) -> Self:
         """The visits from ``begin`` to ``end`` [mjd]."""

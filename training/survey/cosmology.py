@@ -22,6 +22,11 @@ def distance_modulus(z: float) -> float:
     return float(UNIVERSE.distance_modulus(z))
 
 
+def distance_moduli(z: FloatArray) -> FloatArray:
+    """The same for many."""
+    return UNIVERSE.distance_modulus(z)
+
+
 class Redshifts:
     """Redshifts of events with a ``rate`` (by comoving volume and time at home), between ``z_min`` and ``z_max``."""
 
@@ -38,6 +43,10 @@ class Redshifts:
     def draw(self, rng: np.random.Generator) -> float:
         """One redshift."""
         return float(np.interp(rng.random(), self._cumulative, self._z))
+
+    def draws(self, rng: np.random.Generator, n: int) -> FloatArray:
+        """Redshifts (n,)."""
+        return np.interp(rng.random(n), self._cumulative, self._z)
 
 
 def star_formation(z: FloatArray) -> FloatArray:

@@ -31,11 +31,27 @@ class Kind:
     """Mean share of a star-forming galaxy in the colours, 0 for an elliptical, 1 for a spiral of late type."""
     nuclear: bool = False
     """Whether the object sits in the nucleus."""
+    remoteness: float = 1.0
+    """How much further out than a supernova's the object lies."""
 
 
 ANY = Kind(magnitude=-20.9, scatter=1.4, blue=0.65)
 STAR_FORMING = Kind(magnitude=-20.2, scatter=1.5, blue=0.8)
+METAL_RICH = Kind(magnitude=-20.8, scatter=1.3, blue=0.7)
+"""Large spirals, as of most Ib and Ic (Kelly & Kirshner 2012)."""
+LATE = Kind(magnitude=-19.5, scatter=1.5, blue=0.9)
+"""Small and young, as of IIb (Arcavi et al. 2010) and Iax (Lyman et al. 2018)."""
 ACTIVE = Kind(magnitude=-21.2, scatter=1.0, blue=0.5, nuclear=True)
+EARLY = Kind(magnitude=-21.4, scatter=1.1, blue=0.2, remoteness=1.3)
+"""Old and massive, as of 91bg (Gonzalez-Gaitan et al. 2011; Barkhudaryan et al. 2019)."""
+OUTSKIRTS = Kind(magnitude=-21.2, scatter=1.2, blue=0.3, remoteness=3.0)
+"""Early types, the object far out in the halo, as of calcium-rich transients (Kasliwal 2012; Lunnan et al. 2017)."""
+MERGERS = Kind(magnitude=-20.9, scatter=1.2, blue=0.45, remoteness=1.7)
+"""Of any type, the binary kicked out, as of short gamma-ray bursts (Fong et al. 2022)."""
+DWARF = Kind(magnitude=-17.6, scatter=1.5, blue=0.95, remoteness=0.8)
+"""Poor in metals, as of superluminous supernovae (Lunnan et al. 2014; Perley et al. 2016)."""
+QUIET_NUCLEUS = Kind(magnitude=-19.9, scatter=1.0, blue=0.35, nuclear=True)
+"""Green and of a small black hole, as of tidal disruptions (van Velzen et al. 2021)."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,7 @@ def draw(rng: np.random.Generator, redshift: float, kind: Kind) -> Galaxy:
     magnitudes = _magnitudes(rng, redshift, kind)
     r = float(np.clip(magnitudes[2], 14, 27))
     size = 10 ** (1.025 - 0.115 * (r - 21.5) + 0.25 * rng.standard_normal())
-    away = 10 ** (-0.36 - 0.13 * (r - 21.5) + 0.45 * rng.standard_normal())
+    away = kind.remoteness * 10 ** (-0.36 - 0.13 * (r - 21.5) + 0.45 * rng.standard_normal())
     centring = 0.03 * np.hypot(*rng.standard_normal(2))
     return Galaxy(
         redshift=redshift,

@@ -36,9 +36,14 @@ def flux_of(magnitude: FloatArray) -> FloatArray:
     return np.asarray(10 ** (-0.4 * (magnitude - ZERO_POINT)))
 
 
+def depths(m5: FloatArray, band: NDArray[np.int8]) -> FloatArray:
+    """Magnitudes (V,) at five times the noise of a difference image's sky, from those ``m5`` (V,) of the exposure's."""
+    return np.asarray(m5 - _DIFFERENCING[band])
+
+
 def limits(m5: FloatArray, band: NDArray[np.int8]) -> FloatArray:
-    """Fluxes (V,) at five times the noise of a difference image's sky, from the depth ``m5`` (V,) of the exposure."""
-    return flux_of(m5 - _DIFFERENCING[band])
+    """The same as fluxes (V,)."""
+    return flux_of(depths(m5, band))
 
 
 def sky_noise(limit: FloatArray) -> FloatArray:

@@ -35,6 +35,11 @@ def photosphere(wavelength: FloatArray, temperature: FloatArray, blanketing: Flo
     return continuum + blanketing * np.maximum(np.log(edge / wavelength), 0)
 
 
+def feature(wavelength: FloatArray, centre: float, width: float) -> FloatArray:
+    """A line as a band sees it: one at ``centre`` [Angstrom], a Gaussian of ``width`` in the logarithm around it."""
+    return np.asarray(np.exp(-0.5 * (np.log(wavelength / centre) / width) ** 2))
+
+
 def power_law(wavelength: FloatArray, index: float, anchor: float) -> FloatArray:
     """AB magnitudes, less the one at ``anchor`` [Angstrom], of a flux that goes with frequency to the ``index``."""
     return np.asarray(2.5 * index * np.log10(wavelength / anchor))

@@ -28,7 +28,7 @@ class Source:
     redshift: float | None = None
     """None in the Milky Way."""
     host: Kind | None = None
-    """None in the Milky Way."""
+    """None in the Milky Way, and where no galaxy is bright enough for a catalogue."""
     period: float | None = None
     """[d], of a pulsation's main mode; None for what does not pulsate."""
 
@@ -46,3 +46,8 @@ def split_normal(rng: np.random.Generator, *, peak: float, below: float, above: 
 def clipped_normal(rng: np.random.Generator, mean: float, deviation: float, low: float, high: float) -> float:
     """A Gaussian draw, kept within bounds."""
     return min(max(mean + deviation * rng.standard_normal(), low), high)
+
+
+def log_normal(rng: np.random.Generator, median: float, deviation: float) -> float:
+    """A draw whose natural logarithm is Gaussian."""
+    return float(median * np.exp(deviation * rng.standard_normal()))

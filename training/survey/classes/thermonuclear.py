@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from training.survey import hosts, spectra
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, split_normal
-from training.survey.classes.transient import Episode, seen
+from training.survey.classes.transient import Episode, Population, shown, within_reach
 from training.survey.cosmology import Redshifts
 
 FloatArray = NDArray[np.float64]
@@ -49,7 +49,11 @@ _DIP_AT, _DIP_WIDTH = 8500.0, 0.18
 _BRIGHTNESS_OF_STRETCH, _BRIGHTNESS_OF_COLOUR = 0.14, 3.1
 _B, _V = 4302.0, 5428.0
 
-_REDSHIFTS = Redshifts(lambda z: (1 + z) ** 1.5, z_min=0.01, z_max=1.65)
+_BRIGHTEST = -19.9
+"""V magnitude at maximum of a slow and blue one."""
+_IA = Population(
+    Redshifts(lambda z: (1 + z) ** 1.5, z_min=0.01, z_max=1.65), Episode(begin=-20.0, end=400.0), gone=35.0, fade=25.0
+)
 
 
 def magnitude(days: FloatArray, wavelength: FloatArray, *, x1: float, colour: float) -> FloatArray:
@@ -58,22 +62,26 @@ def magnitude(days: FloatArray, wavelength: FloatArray, *, x1: float, colour: fl
     phase = days / (0.98 + 0.091 * x1 + 0.003 * x1**2 - 0.00075 * x1**3)
     v, temperature, blanketing, dip = (np.interp(phase, _LAW[0], column) for column in _LAW[1:])
     spectrum = spectra.photosphere(wavelength, temperature, blanketing, _BLANKETED_BELOW)
-    infrared = dip * np.exp(-0.5 * (np.log(wavelength / _DIP_AT) / _DIP_WIDTH) ** 2)
+    infrared = dip * spectra.feature(wavelength, _DIP_AT, _DIP_WIDTH)
     standard = _BRIGHTNESS_OF_COLOUR * colour - _BRIGHTNESS_OF_STRETCH * x1
-    reddening = colour * (1 / wavelength - 1 / _B) / (1 / _B - 1 / _V)
-    return np.asarray(v + spectrum + infrared + standard + reddening)
+    return np.asarray(v + spectrum + infrared + standard + colour * reddening(wavelength))
+
+
+def reddening(wavelength: FloatArray) -> FloatArray:
+    """Magnitudes, less those in B, by which a supernova redder by one in B - V is fainter."""
+    return np.asarray((1 / wavelength - 1 / _B) / (1 / _B - 1 / _V))
 
 
 def type_ia(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """SN Ia: stretch and colour as ELAsTiCC draws them, Tripp's relation for the brightness, .1 mag of scatter."""
+    event = within_reach(rng, sight_line, _IA, lambda n: np.full(n, _BRIGHTEST))
     x1 = split_normal(rng, peak=0.973, below=1.472, above=0.222)
     colour = split_normal(rng, peak=-0.054, below=0.043, above=0.101)
     offset = 0.1 * rng.standard_normal()
-    return seen(
-        rng,
+    return shown(
         sight_line,
+        event,
         law=lambda days, wavelength: magnitude(days, wavelength, x1=x1, colour=colour) + offset,
-        episode=Episode(begin=-20.0, end=400.0),
-        redshift=_REDSHIFTS.draw(rng),
+        episode=_IA.episode,
         host=hosts.ANY,
     )
