@@ -1,20 +1,23 @@
 """The HTTP API: the stream's road for objects in JSON and alerts in Avro; health, metrics and the model beside it."""
 
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
 from models.inputs import avro
 from models.inputs.alert import AlertBatch, Decoded, alert_batch, object_batch
-from models.inputs.errors import InvalidAlert
+from models.inputs.errors import InvalidAlert, NotAnAlert, TooLarge
 from models.inputs.metadata import COLUMNS
 from service import pipeline
+from service.auth import Tokens
 from service.errors import HistoryUnavailable, Overloaded
 from service.health import Health
 from service.history import Completed, History
@@ -25,6 +28,9 @@ from service.settings import Settings
 
 _STALLED_SECONDS = 60.0
 """A loop that has not turned for so long is dead: no call in it waits longer."""
+
+_UNPACKED_PER_BYTE = 4
+"""A compressed body may unpack to so many times what a plain one may have: as much as alerts compress."""
 
 _EXAMPLE: dict[str, Any] = {
     "objects": [
@@ -109,10 +115,10 @@ class Api:
     def _with_history(self, alerts: AlertBatch) -> Completed:
         if self.history is None:
             raise HTTPException(503, "there is no history: REDIS_URL is not set")
-        completed = self.history.complete(alerts, remember=False)
-        if self.history.fault is not None:
-            raise HTTPException(503, f"the history cannot be read: {self.history.fault}")
-        return completed
+        try:
+            return self.history.look_up(alerts)
+        except HistoryUnavailable as error:
+            raise HTTPException(503, f"the history cannot be read: {error}") from error
 
     def latest(self, dia_object_id: int) -> Result:
         """The latest classification that the stream committed."""
@@ -139,9 +145,7 @@ class Api:
         """A request's alerts, in Avro or JSON."""
         kind = content_type.split(";", maxsplit=1)[0].strip().lower()
         if kind == "application/avro":
-            readings = list(avro.readings(data))
-            self._check_number(len(readings))
-            return alert_batch(readings)
+            return self._alerts(data)
         if kind not in {"application/json", ""}:
             raise HTTPException(415, "application/json or application/avro")
         try:
@@ -151,13 +155,27 @@ class Api:
         self._check_number(len(objects))
         return object_batch([body.model_dump() for body in objects])
 
+    def _alerts(self, data: bytes) -> Decoded:
+        """Alerts in Avro, read no further than one too many."""
+        readings = avro.readings(data, max_bytes=_UNPACKED_PER_BYTE * self.settings.http_max_bytes)
+        read = list(itertools.islice(readings, self.settings.http_max_objects + 1))
+        self._check_number(len(read))
+        for reading in read:
+            if isinstance(reading, TooLarge):
+                raise HTTPException(413, str(reading))
+        decoded = alert_batch(read)
+        reasons = list(decoded.invalid.values())
+        if len(reasons) == decoded.count and all(isinstance(reason, NotAnAlert) for reason in reasons):
+            raise HTTPException(422, f"no alert in it: {reasons[0]}" if reasons else "no alert in it")
+        return decoded
+
     def _check_number(self, count: int) -> None:
         if count > self.settings.http_max_objects:
-            raise HTTPException(413, f"{count} objects; at most {self.settings.http_max_objects} in one request")
+            raise HTTPException(413, f"more than {self.settings.http_max_objects} objects in one request")
 
 
-def create_app(api: Api) -> FastAPI:
-    """The application. Everything it talks to is in ``api``."""
+def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
+    """The application. Everything it talks to is in ``api``; with ``tokens``, /v1/* is for their holders alone."""
     app = FastAPI(
         title="ATAT Broker",
         summary="Class probabilities of survey alerts",
@@ -166,17 +184,22 @@ def create_app(api: Api) -> FastAPI:
 
     @app.middleware("http")
     async def count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        route = request.scope.get("route")
-        path = getattr(route, "path", "other")
-        api.metrics.http_requests.labels(path, response.status_code).inc()
+        status = 500  # of whatever is raised
+        try:
+            response = await call_next(request)
+            status = response.status_code
+        finally:
+            path = getattr(request.scope.get("route"), "path", "other")
+            api.metrics.http_requests.labels(path, status).inc()
         return response
 
     @app.exception_handler(Overloaded)
     async def overloaded(_: Request, error: Overloaded) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status_code=429, headers={"Retry-After": "1"})
 
-    @app.post("/v1/classify", openapi_extra=_CLASSIFY_REQUEST, responses=_CLASSIFY_RESPONSES)
+    v1 = APIRouter(prefix="/v1", dependencies=[] if tokens is None else [Depends(_holder_of(tokens))])
+
+    @v1.post("/classify", openapi_extra=_CLASSIFY_REQUEST, responses=_CLASSIFY_RESPONSES)
     async def classify(request: Request, history: bool = False) -> dict[str, Any]:
         """Classify objects (JSON) or alerts (Avro: container, Confluent-framed or bare), in order.
 
@@ -188,12 +211,12 @@ def create_app(api: Api) -> FastAPI:
         decoded = await run_in_threadpool(api.decoded, data, request.headers.get("content-type", ""))
         return {"results": await run_in_threadpool(api.classify, decoded, with_history=history)}
 
-    @app.get("/v1/objects/{diaObjectId}", responses={404: _DETAIL, 503: _DETAIL})
+    @v1.get("/objects/{diaObjectId}", responses={404: _DETAIL, 503: _DETAIL})
     def latest(diaObjectId: Annotated[int, Path(ge=-(2**63), lt=2**63, examples=["1344072"])]) -> dict[str, Any]:  # noqa: N803
         """The latest classification of an object that the stream has published."""
         return api.latest(diaObjectId)
 
-    @app.get("/v1/model")
+    @v1.get("/model")
     def model() -> dict[str, Any]:
         """The model that answers: classes, architecture, calibration and its prior, provenance, metrics."""
         return api.inference.classifier.describe()
@@ -220,7 +243,21 @@ def create_app(api: Api) -> FastAPI:
         api.metrics.ready.set(not api.health.unready())
         return Response(generate_latest(api.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+    app.include_router(v1)
     return app
+
+
+def _holder_of(tokens: Tokens) -> Callable[..., str]:
+    """A dependency: the name of whoever asks."""
+    bearer = HTTPBearer(auto_error=False, description="a token whose hash is in HTTP_TOKENS_FILE")
+
+    def holder(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> str:
+        name = None if credentials is None else tokens.holder(credentials.credentials)
+        if name is None:
+            raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
+        return name
+
+    return holder
 
 
 def _problems(error: ValidationError) -> list[dict[str, Any]]:
@@ -245,7 +282,7 @@ _CLASSIFY_REQUEST: dict[str, Any] = {
 _CLASSIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
     413: {"description": "too many bytes or objects"},
     415: {"description": "neither JSON nor Avro"},
-    422: {"description": "JSON that is not of this form"},
+    422: {"description": "JSON that is not of this form, or nothing that is an alert"},
     429: {"description": "too many requests wait for the model: try again"},
     503: {"description": "not ready, shutting down, or no history to read"},
 }

@@ -14,12 +14,13 @@ from fastavro.repository.base import SchemaRepositoryError
 from fastavro.schema import SchemaParseException
 from fastavro.types import Schema
 
-from models.classifier import Classifier, InvalidArtifact
+from models.classifier import Classifier
 from models.inputs import avro
 from models.inputs.alert import alert_batch
 from models.inputs.avro import Reading
 from models.inputs.errors import InvalidAlert
-from service import pipeline
+from service import model, pipeline
+from service.errors import Misconfigured
 from service.settings import Settings
 
 BATCH_ALERTS = 1024
@@ -43,10 +44,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """The subcommand. Exit code 1 if an alert could not be classified, 2 if nothing could be tried."""
     try:
         schema = None if arguments.schema is None else read_schema(arguments.schema)
-        classifier = Classifier.load(arguments.model or settings.model_dir, device=arguments.device or settings.device)
-    except (InvalidSchema, InvalidArtifact) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own voice
-        return 2
+    except InvalidSchema as error:
+        raise Misconfigured(str(error)) from error
+    classifier = model.load(arguments.model or settings.model_dir, device=arguments.device or settings.device)
     try:
         failures = classify_files(arguments.files, classifier, schema=schema, output=sys.stdout, progress=sys.stderr)
         sys.stdout.flush()

@@ -29,6 +29,7 @@ from models.taxonomy import CLASS_NAMES
 from service.errors import ServiceError
 from service.kafka import InProcessCluster, Publisher, Tail
 from service.outputs import read_broker_classification
+from service.replay import positive
 from service.settings import Settings, process_environment
 
 _PATIENCE_SECONDS = 60.0
@@ -38,8 +39,8 @@ _POISON = b"this is not an alert"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
-    parser.add_argument("--objects", type=int, default=80, help="objects in the simulated survey (default 80)")
-    parser.add_argument("--rate", type=float, default=400.0, help="alerts a second (default 400)")
+    parser.add_argument("--objects", type=positive(int), default=80, help="objects of the survey (default 80)")
+    parser.add_argument("--rate", type=positive(float), default=400.0, help="alerts a second (default 400)")
 
 
 def run(arguments: argparse.Namespace, _: Settings) -> int:
@@ -148,6 +149,7 @@ def _servers(directory: Path) -> Iterator[dict[str, str]]:
             REDIS_URL=f"redis://127.0.0.1:{valkey.port}/0",
             HTTP_HOST="127.0.0.1",
             HTTP_PORT=str(_free_port()),
+            HTTP_TOKENS_FILE="",
         )
 
 

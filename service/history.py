@@ -39,6 +39,13 @@ POINT = np.dtype(
 _DETECTED = 8
 _NOT_ASKED = "not asked yet"
 _SECONDS = 2.0
+CHECK_SECONDS = 0.3
+"""The check is made every second while Redis is away: it must not take the stream's time."""
+
+_FAULT_CHARACTERS = 100
+
+_PROBE_KEY = "probe"
+_PROBE_MS = 1000
 
 _REPLACE_IF_UNCHANGED = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2])
@@ -54,10 +61,10 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[3])
 """
 
 
-def connect(url: str) -> redis.Redis:
+def connect(url: str, *, seconds: float = _SECONDS) -> redis.Redis:
     """A client that gives up quickly: a slow history must not hold the stream. Raises Misconfigured."""
     try:
-        return redis.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
+        return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
     except ValueError as error:
         raise Misconfigured("REDIS_URL is no address of the form redis://host:port/0") from error
 
@@ -72,53 +79,85 @@ class Completed:
 
 
 class History:
-    """Reads and merges in at most two pipelined round trips a batch. A fault of Redis degrades, and never raises."""
+    """Reads and merges in at most two pipelined round trips a batch. A fault of Redis degrades, and never raises.
 
-    def __init__(self, client: redis.Redis, *, ttl: timedelta, max_points: int, window_days: float) -> None:
+    A fault stays until ``check`` finds Redis fit to be used, and until then the stream does not ask: a Redis that hangs
+    would cost it a time-out each batch, and one that forgets or refuses to write must not be called a full history.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        ttl: timedelta,
+        max_points: int,
+        window_days: float,
+        prober: redis.Redis | None = None,
+    ) -> None:
+        """``prober`` is a client of the same server that ``check`` asks through: one with less patience, if given."""
         self._client = client
+        self._prober = prober or client
         self._ttl_ms = int(ttl.total_seconds() * 1000)
         self._max_points = max_points
         self._window_days = window_days
         self.fault: str | None = _NOT_ASKED
-        """Why the history cannot be used now; None if it can."""
+        """Why the history cannot be used now; None if it can. Written by the stream's thread alone."""
 
     def check(self) -> str | None:
-        """Ask Redis whether it can be used; returns and remembers the reason if not."""
+        """Ask Redis whether it can be used, and written to; returns and remembers the reason if not."""
         try:
-            policy = self._client.info("memory").get("maxmemory_policy", "noeviction")
-            evicts = policy != "noeviction"
-            self.fault = f"maxmemory-policy is {policy}: it must be noeviction, or histories vanish" if evicts else None
+            policy = self._prober.info("memory").get("maxmemory_policy", "noeviction")
+            self._prober.set(_PROBE_KEY, b"", px=_PROBE_MS)
         except (redis.RedisError, OSError) as error:
             self._failed(error)
+            return self.fault
+        evicts = policy != "noeviction"
+        self.fault = f"maxmemory-policy is {policy}: it must be noeviction, or histories vanish" if evicts else None
         return self.fault
 
-    def complete(self, alerts: AlertBatch, *, remember: bool = True) -> Completed:
-        """Each alert with what was known of its object at its epoch; remembers what these alerts tell, unless told not.
+    def complete(self, alerts: AlertBatch) -> Completed:
+        """Each alert with what was known of its object at its epoch; remembers what these alerts tell.
 
         A cached point counts for an alert if an alert of its epoch or earlier had carried it (``known_since``). The
         alert's own points come first, so where the two differ its own values stand.
         """
-        has_object = alerts.dia_object_id != NO_OBJECT
-        ids, object_of_row = np.unique(alerts.dia_object_id, return_inverse=True)
-        told = _told(alerts, object_of_row)
+        if self.fault is None:
+            try:
+                return self._completed(alerts, remember=True)
+            except (redis.RedisError, OSError) as error:
+                self._failed(error)
+        return Completed(alerts, np.zeros(len(alerts), dtype=np.bool_))
+
+    def look_up(self, alerts: AlertBatch) -> Completed:
+        """As ``complete``, for others than the stream: remembers nothing, not even a fault.
+
+        Raises HistoryUnavailable.
+        """
+        if self.fault is not None:
+            raise HistoryUnavailable(self.fault)
         try:
-            blobs = self._read(ids)
-            stored = _parsed(blobs)
-            known, fresh = _union(stored, told)
-            if remember:
-                self._write(ids, blobs, stored, known, fresh)
+            return self._completed(alerts, remember=False)
         except (redis.RedisError, OSError) as error:
-            self._failed(error)
-            return Completed(alerts, np.zeros(len(alerts), dtype=np.bool_))
-        self.fault = None
+            raise HistoryUnavailable(_in_words(error)) from error
+
+    def _completed(self, alerts: AlertBatch, *, remember: bool) -> Completed:
+        ids, object_of_row = np.unique(alerts.dia_object_id, return_inverse=True)
+        blobs = self._read(ids)
+        stored = _parsed(blobs)
+        known, fresh = _union(stored, _told(alerts, object_of_row))
+        if remember:
+            self._write(ids, blobs, stored, known, fresh)
         offsets = np.searchsorted(known.object, np.arange(len(ids) + 1))
-        return Completed(_extended(alerts, known.points, offsets, object_of_row, self._window_days), has_object)
+        extended = _extended(alerts, known.points, offsets, object_of_row, self._window_days)
+        return Completed(extended, alerts.dia_object_id != NO_OBJECT)
 
     def remember(self, results: Sequence[tuple[int, float, dict[str, Any]]]) -> None:
         """Keep the latest classification of each object: (dia_object_id, epoch, result); the greatest epoch wins.
 
         To be called when the classifications are committed. A fault loses only this convenience.
         """
+        if self.fault is not None:
+            return
         try:
             with self._client.pipeline(transaction=False) as pipeline:
                 for dia_object_id, epoch, result in results:
@@ -133,7 +172,7 @@ class History:
         try:
             result = self._client.hget(_latest_key(dia_object_id), "result")
         except (redis.RedisError, OSError) as error:
-            raise HistoryUnavailable(str(error)) from error
+            raise HistoryUnavailable(_in_words(error)) from error
         return None if result is None else dict(json.loads(result))
 
     def _read(self, ids: IntArray) -> list[bytes]:
@@ -165,9 +204,16 @@ class History:
             pipeline.execute()
 
     def _failed(self, error: Exception) -> None:
+        reason = _in_words(error)
         if self.fault is None or self.fault == _NOT_ASKED:
-            log.warning("history is not used until Redis answers again: %s", error)
-        self.fault = str(error) or type(error).__name__
+            log.warning("history is not used until Redis answers again: %s", reason)
+        self.fault = reason
+
+
+def _in_words(error: Exception) -> str:
+    """What went wrong, fit to be shown: of a pipeline's error, which quotes the command with its data, only the end."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(error).rpartition("caused error: ")[2])
+    return f"{type(error).__name__}: {' '.join(text.split())[:_FAULT_CHARACTERS]}"
 
 
 @dataclass(frozen=True)

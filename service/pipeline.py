@@ -1,6 +1,7 @@
 """Messages -> results: the road that files, HTTP and Kafka share from decoded bytes on."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -64,7 +65,12 @@ def _inferred(classifier: Classifier, alerts: AlertBatch, infer: Infer) -> list[
             return [InvalidAlert(f"the model failed on it: {type(error).__name__}")]
         half = np.array_split(np.arange(len(alerts)), 2)
         return [result for rows in half for result in _inferred(classifier, alerts.take(rows), infer)]
-    return [
-        result if result["nObservations"] else InvalidAlert("no observation within the model's window")
-        for result in classified
-    ]
+    return [_checked(result) for result in classified]
+
+
+def _checked(result: Result) -> Result | InvalidAlert:
+    if not result["nObservations"]:
+        return InvalidAlert("no observation within the model's window")
+    if not all(map(math.isfinite, result["probabilities"].values())):
+        return InvalidAlert("the model failed on it: its probabilities are not finite")
+    return result

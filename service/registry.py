@@ -2,9 +2,11 @@
 
 import base64
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from urllib.parse import urlsplit, urlunsplit
 
 from fastavro.schema import SchemaParseException, parse_schema
@@ -14,6 +16,8 @@ from models.inputs import schemas
 from service.errors import Misconfigured, RegistryUnavailable
 
 _TIMEOUT_SECONDS = 5.0
+_PAUSE_SECONDS = 3.0
+"""So long a registry that was not reached is not asked again: each partition would wait for its own time-out."""
 _SCHEMA_NOT_FOUND = 40403
 """The registry's own code for "no such id"; any other 404 may be a wrong address."""
 
@@ -28,6 +32,8 @@ class Registry:
             self._url, self._headers = _without_credentials(url)
         self._bundled = bundled
         self._known: dict[int, Schema | None] = {}
+        self._unreached = ""
+        self._ask_again = 0.0
 
     def schema(self, schema_id: int) -> Schema | None:
         """The schema with this id, parsed; None if there definitely is none.
@@ -40,24 +46,34 @@ class Registry:
         return self._known[schema_id]
 
     def _ask(self, schema_id: int) -> Schema | None:
+        if time.monotonic() < self._ask_again:
+            raise RegistryUnavailable(self._unreached)
         request = urllib.request.Request(f"{self._url}/schemas/ids/{schema_id}", headers=self._headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310 - checked below
-                answer = json.load(response)
-                return parse_schema(json.loads(answer["schema"]))
+                data = response.read()
         except urllib.error.HTTPError as error:
             with error:
                 if error.code == 404 and _code(error) == _SCHEMA_NOT_FOUND:
                     return None
             raise RegistryUnavailable(f"the schema registry answers {error.code} for id {schema_id}") from error
-        except (OSError, ValueError, KeyError, SchemaParseException) as error:
-            raise RegistryUnavailable(f"the schema registry cannot be asked for id {schema_id}: {error}") from error
+        except HTTPException as error:
+            raise RegistryUnavailable(f"the schema registry breaks off for id {schema_id}: {error!r}") from error
+        except (OSError, ValueError) as error:  # ValueError: a host that is no name
+            self._unreached = f"the schema registry cannot be reached: {error}"
+            self._ask_again = time.monotonic() + _PAUSE_SECONDS
+            raise RegistryUnavailable(self._unreached) from error
+        try:
+            return parse_schema(json.loads(json.loads(data)["schema"]))
+        except (LookupError, TypeError, ValueError, SchemaParseException) as error:
+            reason = f"the schema registry answers for id {schema_id} with no schema: {type(error).__name__}"
+            raise RegistryUnavailable(reason) from error
 
 
 def _code(error: urllib.error.HTTPError) -> int | None:
     try:
         code: int | None = json.load(error).get("error_code")
-    except (ValueError, AttributeError):
+    except (OSError, HTTPException, ValueError, AttributeError):  # cut short, or another kind of page
         return None
     return code
 

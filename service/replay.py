@@ -3,9 +3,10 @@
 import argparse
 import itertools
 import logging
+import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,8 @@ from pathlib import Path
 from models.inputs import avro
 from models.inputs.alert import NO_OBJECT, alert_batch
 from models.inputs.errors import InvalidAlert
-from service.errors import Misconfigured
-from service.kafka import Headers, Publisher, read_window
+from service.errors import Misconfigured, ServiceError
+from service.kafka import Headers, KafkaException, Publisher, read_window  # type: ignore[attr-defined]
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="begin", type=_time, metavar="TIME", help="ISO 8601, of Kafka's timestamp, UTC")
     parser.add_argument("--to", dest="end", type=_time, metavar="TIME", help="ISO 8601, not included")
     parser.add_argument("--topic", required=True, help="topic to publish to")
-    parser.add_argument("--rate", type=float, metavar="N", help="at most so many alerts a second")
+    parser.add_argument("--rate", type=positive(float), metavar="N", help="at most so many alerts a second")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -55,7 +56,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         replayed = itertools.chain.from_iterable(_of_file(Path(file)) for file in arguments.files)
     else:
         raise Misconfigured("name files, or --from-topic")
-    published, failed = publish(replayed, Publisher(settings), topic=arguments.topic, rate=arguments.rate)
+    try:
+        publisher = Publisher(settings)
+    except KafkaException as error:  # such as a KAFKA_CONFIG_* that is no option
+        raise Misconfigured(f"Kafka's client cannot be made: {error.args[0].str()}") from error
+    try:
+        published, failed = publish(replayed, publisher, topic=arguments.topic, rate=arguments.rate)
+    except KafkaException as error:
+        raise ServiceError(f"Kafka: {error.args[0].str()}") from error
     log.info("%d published, %d failed", published, failed)
     return 1 if failed else 0
 
@@ -103,6 +111,18 @@ def _keyed(messages: list[bytes | InvalidAlert], path: Path) -> Iterator[Replaye
         id_ = int(decoded.alerts.dia_object_id[row])
         key = None if id_ == NO_OBJECT else str(id_).encode()
         yield Replayed(message, key, [("original-mjd", repr(float(decoded.alerts.epoch[row])).encode())])
+
+
+def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """An argument's type: a number above zero, and not without end."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not above zero")
+        return value
+
+    return number
 
 
 def _time(text: str) -> datetime:

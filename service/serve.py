@@ -4,17 +4,18 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 
-import torch
 import uvicorn
 
-from models.classifier import Classifier, InvalidArtifact
+from models.classifier import Classifier
+from service import auth, model
 from service.api import Api, create_app
 from service.errors import Fatal, Misconfigured
 from service.health import Health
-from service.history import History, connect
+from service.history import CHECK_SECONDS, History, connect
 from service.inference import Inference
 from service.kafka import KafkaStream
 from service.metrics import Metrics
@@ -38,11 +39,11 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     metrics, health = Metrics(), Health()
     try:
-        classifier = _classifier(settings)
+        classifier = model.load(settings.model_dir, device=settings.device)
         stream = KafkaStream(settings)
         history = _history(settings, classifier)
         registry = Registry(settings.schema_registry_url)
-    except (Misconfigured, InvalidArtifact) as error:
+    except Misconfigured as error:
         log.error("%s", error)
         return 2
     metrics.model.labels(classifier.name, classifier.version).set(1)
@@ -76,18 +77,13 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _classifier(settings: Settings) -> Classifier:
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise Misconfigured("DEVICE is cuda, and PyTorch sees no GPU")
-    return Classifier.load(settings.model_dir, device=settings.device)
-
-
 def _history(settings: Settings, classifier: Classifier) -> History | None:
     if settings.redis_url is None:
         log.warning("REDIS_URL is not set: every alert is classified by itself alone")
         return None
     history = History(
         connect(settings.redis_url),
+        prober=connect(settings.redis_url, seconds=CHECK_SECONDS),
         ttl=settings.history_ttl,
         max_points=settings.history_points,
         window_days=classifier.model.window_days,
@@ -121,11 +117,24 @@ def _stop_on_signals(worker: Worker, drain_seconds: float) -> None:
 
 
 def _serve_http(settings: Settings, api: Api) -> uvicorn.Server | None:
+    """The API in a thread of its own; None where it is not wanted. Raises Misconfigured."""
     if settings.http_port is None:
         return None
-    config = uvicorn.Config(
-        create_app(api), host=settings.http_host, port=settings.http_port, log_level="warning", timeout_keep_alive=30
-    )
-    server = uvicorn.Server(config)
-    threading.Thread(target=server.run, name="http", daemon=True).start()
+    app = create_app(api, tokens=auth.tokens(settings))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_keep_alive=30))
+    sockets = _listening(settings.http_host, settings.http_port)
+    threading.Thread(target=server.run, args=(sockets,), name="http", daemon=True).start()
     return server
+
+
+def _listening(host: str, port: int) -> list[socket.socket]:
+    """A socket for each of the host's addresses. In uvicorn's thread, a port that is taken would stop nothing."""
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            sockets.append(socket.create_server(address, family=family))
+    except OSError as error:
+        for one in sockets:
+            one.close()
+        raise Misconfigured(f"HTTP cannot listen on {host}, port {port}: {error.strerror}") from error
+    return sockets

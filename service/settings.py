@@ -53,6 +53,12 @@ class Settings(BaseModel):
     drain_seconds: float = _named("DRAIN_SECONDS", 20.0, "at most this long from a stop signal to the end", gt=0)
     http_host: str = _named("HTTP_HOST", "127.0.0.1", "address that the HTTP API listens on")
     http_port: int | None = _named("HTTP_PORT", 8000, "its port; none for a worker without HTTP", ge=0, le=65_535)
+    http_tokens_file: Path | None = _named(
+        "HTTP_TOKENS_FILE", None, "who may use it: a line name:sha256-of-the-token each; none: whoever reaches it"
+    )
+    http_open: bool = _named(
+        "HTTP_OPEN", False, "listen beyond loopback without tokens: only where the network is closed"
+    )
     http_queue: int = _named("HTTP_QUEUE", 32, "HTTP requests that may wait for the model; more are told 429", ge=1)
     http_max_objects: int = _named("HTTP_MAX_OBJECTS", 1000, "objects in one HTTP request; more are told 413", ge=1)
     http_max_bytes: int = _named("HTTP_MAX_BYTES", 16 * 2**20, "bytes of one HTTP request; more are told 413", ge=1)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from service import auth
+from service.errors import Misconfigured
 from service.kafka import _HEADER_BYTES
 from service.metrics import Metrics
 from service.settings import Settings
@@ -236,7 +239,7 @@ def test_every_variable_that_the_service_is_given_is_a_setting(environment: dict
     assert environment
     known = set(Settings.variables())
     for name in environment.keys() - OF_LIBRARIES:
-        assert name.removesuffix("_FILE") in known or name.startswith("KAFKA_CONFIG_"), name
+        assert {name, name.removesuffix("_FILE")} & known or name.startswith("KAFKA_CONFIG_"), name
     assert all(isinstance(value, str) for value in environment.values()), "a number or a boolean needs quotes"
 
 
@@ -245,6 +248,20 @@ def test_the_service_accepts_what_it_is_given(environment: dict[str, str]) -> No
     settings = Settings.from_env({name: value for name, value in environment.items() if not name.endswith("_FILE")})
     assert settings.kafka_bootstrap_servers
     assert settings.kafka_config["auto.offset.reset"].get_secret_value() in {"earliest", "latest"}
+
+
+def test_nobody_reaches_the_api_by_mistake(tmp_path: Path) -> None:
+    image, compose, kubernetes = _image_environment(), _compose_environment(), _kubernetes_environment()
+    with pytest.raises(Misconfigured, match="HTTP_TOKENS_FILE"):
+        auth.tokens(Settings.from_env(image))
+    assert auth.tokens(Settings.from_env(image | compose)) is None  # published on loopback only, as a test below says
+    tokens = tmp_path / Path(kubernetes["HTTP_TOKENS_FILE"]).name
+    text = _manifest("Secret")["stringData"][tokens.name]
+    tokens.write_text(text.replace("REPLACE", sha256(b"token").hexdigest()))
+    found = auth.tokens(Settings.from_env(image | {"HTTP_TOKENS_FILE": str(tokens)}))
+    assert found is not None
+    assert found.holder("token") == "operator"
+    assert "HTTP_OPEN" not in kubernetes
 
 
 def test_the_service_is_given_time_to_drain_before_it_is_killed() -> None:

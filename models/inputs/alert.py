@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from models.inputs import metadata, ragged
 from models.inputs.avro import Reading, Record
-from models.inputs.errors import InvalidAlert
-from models.inputs.photometry import BANDS, FLUXCAL_PER_NJY
+from models.inputs.errors import InvalidAlert, NotAnAlert
+from models.inputs.photometry import BANDS, FLUX_ERR_FLOOR, FLUX_LIMIT, FLUXCAL_PER_NJY
 
 IntArray = NDArray[np.int64]
 
@@ -52,7 +52,8 @@ class Alert:
 class AlertBatch:
     """N alerts as arrays; their points (P,) lie end to end, row ``i`` at ``offsets[i]:offsets[i + 1]``.
 
-    Only usable points are here: a finite flux with a positive error in a known band, unsaturated. Every row has one.
+    Only usable points are here: a flux and an error that a telescope can measure (FLUX_LIMIT, FLUX_ERR_FLOOR), in a
+    known band, unsaturated. Every row has one.
     """
 
     alert_id: IntArray
@@ -221,9 +222,9 @@ def _batch(items: Iterable[T], row_of: Callable[[T], _Row]) -> Decoded:
         except InvalidAlert as reason:
             invalid[position] = reason
         except KeyError as missing:
-            invalid[position] = InvalidAlert(f"not an alert: no field {missing}")
+            invalid[position] = NotAnAlert(f"not an alert: no field {missing}")
         except (AttributeError, TypeError, ValueError, OverflowError) as wrong:  # a container may hold anything
-            invalid[position] = InvalidAlert(f"not an alert: {wrong}")
+            invalid[position] = NotAnAlert(f"not an alert: {wrong}")
     return _usable(_raw_columns(rows), invalid)
 
 
@@ -273,19 +274,19 @@ def _implausible(record: Record) -> bool:
 def _alert_row(record: Record) -> _Row:
     trigger = record.get("diaSource")
     if not isinstance(trigger, dict):
-        raise InvalidAlert(f"not an alert: no diaSource among {', '.join(sorted(record)) or 'no fields'}")
+        raise NotAnAlert(f"not an alert: no diaSource among {', '.join(sorted(record)) or 'no fields'}")
     spelling = _ELASTICC if _ELASTICC.mjd in trigger else _RUBIN
     sources = [trigger, *(record.get("prvDiaSources") or ())]
     forced = record.get("prvDiaForcedSources") or ()
-    points = [_point(source, spelling, detected=True, id_=source["diaSourceId"]) for source in sources]
-    points += [_point(source, spelling, detected=False, id_=source["diaForcedSourceId"]) for source in forced]
-    dia_source_id = _int64(trigger["diaSourceId"])
+    points = [_point(source, spelling, detected=True, id_=_id(source, "diaSourceId")) for source in sources]
+    points += [_point(source, spelling, detected=False, id_=_id(source, "diaForcedSourceId")) for source in forced]
+    dia_source_id = _id(trigger, "diaSourceId")
     dia_object = record.get("diaObject")
     values = _metadata_of(dia_object)
     return _Row(
-        alert_id=_int64(record.get("alertId", dia_source_id)),
+        alert_id=_id(record, "alertId") if "alertId" in record else dia_source_id,
         dia_source_id=dia_source_id,
-        dia_object_id=_int64((dia_object or trigger)["diaObjectId"] or NO_OBJECT),
+        dia_object_id=_id(dia_object or trigger, "diaObjectId", nothing=NO_OBJECT),
         epoch=points[0].mjd,
         metadata=metadata.row(values),
         has_metadata=bool(values),
@@ -331,11 +332,21 @@ def _point(source: Mapping[str, Any], spelling: _Spelling, *, detected: bool, id
         psf_flux_err=np.nan if flux_err is None else float(flux_err),
         detected=detected,
         saturated=any(source.get(flag) for flag in _SATURATED),
-        source_id=_int64(id_),
+        source_id=id_,
     )
 
 
 _NO_BAND = -1
+
+
+def _id(record: Mapping[str, Any], name: str, *, nothing: int | None = None) -> int:
+    """A survey's id; ``nothing`` where it is null, if it may be. Below zero are the ids that are made here."""
+    value = record[name]
+    if value is None and nothing is not None:
+        return nothing
+    if value < 0:
+        raise InvalidAlert(f"{name} is below zero: {value}")
+    return _int64(value)
 
 
 def _int64(value: int) -> int:
@@ -418,6 +429,9 @@ def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert]) -> Decoded:
         (np.isinf(flux), "a flux that is not finite ({0})", flux),
         (np.isinf(flux_err), "a flux error that is not finite ({0})", flux_err),
         (flux_err <= 0, "a flux error that is not positive ({0})", flux_err),
+        (np.abs(flux) > FLUX_LIMIT, "a flux that no telescope measures ({0} FLUXCAL)", flux),
+        (flux_err > FLUX_LIMIT, "a flux error that no telescope has ({0} FLUXCAL)", flux_err),
+        (flux_err < FLUX_ERR_FLOOR, "a flux error that no telescope has ({0} FLUXCAL)", flux_err),
     )
     for wrong, reason, values in absurd:
         for point in np.flatnonzero(wrong):

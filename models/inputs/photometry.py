@@ -8,6 +8,12 @@ BANDS = ("u", "g", "r", "i", "z", "y")
 FLUXCAL_ZERO_POINT = 27.5
 """AB zero point of SNANA's FLUXCAL, the unit of every flux inside ``models`` and of the data layout."""
 
+FLUX_LIMIT = 1e12
+"""No flux and no error is larger [FLUXCAL]: a source of magnitude -2.5 saturates every survey."""
+
+FLUX_ERR_FLOOR = 1e-6
+"""No error is smaller [FLUXCAL]: magnitude 42.5. No signal-to-noise is then above 1e18: float32 holds its square."""
+
 FLUXCAL_PER_NJY = 10 ** (0.4 * (FLUXCAL_ZERO_POINT - 31.4))
 """SNANA's FLUXCAL has AB zero point 27.5, nanojansky has 31.4: 1 nJy = 0.02754 FLUXCAL."""
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.inputs import metadata
-from models.inputs.alert import NO_OBJECT, alert_batch, by_object
+from models.inputs.alert import NO_ALERT, NO_OBJECT, alert_batch, by_object
 from tests import alerts
 from tests.alerts import FIRST_MJD, batch, elasticc, forced, rubin, rubin_point, source
 
@@ -99,7 +99,14 @@ def test_a_saturated_visit_is_dropped_with_its_forced_photometry(flag: str) -> N
         (elasticc(source(1, math.nan)), "time that no survey has"),
         (elasticc(source(1, FIRST_MJD, flux=math.nan)), "no usable observation: 0 saturated, 1 without"),
         (rubin(rubin_point(1, FIRST_MJD, pixelFlags_saturated=True)), "no usable observation: 1 saturated"),
+        (elasticc(source(1, FIRST_MJD, flux=1e30, flux_err=1e-30)), "flux that no telescope measures"),
+        (elasticc(source(1, FIRST_MJD, flux_err=1e-30)), "flux error that no telescope has"),
+        (elasticc(source(1, FIRST_MJD, flux_err=1e30)), "flux error that no telescope has"),
         (elasticc(source(2**70, FIRST_MJD)), "more than 64 bits"),
+        (elasticc(source(NO_ALERT, FIRST_MJD)), "diaSourceId is below zero"),
+        (elasticc(alert_id=NO_ALERT), "alertId is below zero"),
+        (elasticc(object_=alerts.dia_object(-7)), "diaObjectId is below zero"),
+        (elasticc(forced=[forced(-1, FIRST_MJD)]), "diaForcedSourceId is below zero"),
         ({"alertId": 1}, "no diaSource"),
         ({"diaSource": {"diaSourceId": 1}}, "no field 'psfFlux'"),
         (elasticc(source(1, FIRST_MJD) | {"psFlux": "bright"}), "could not convert"),

@@ -1,16 +1,18 @@
 """Framings and schema versions: what the bytes are does not change what they say."""
 
 import gzip
+import io
 import json
 from pathlib import Path
 
+import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.inputs import avro, schemas
 from models.inputs.alert import alert_batch
-from models.inputs.errors import InvalidAlert
+from models.inputs.errors import InvalidAlert, TooLarge
 from tests import alerts
 
 BARE = alerts.datum(alerts.elasticc(previous=[alerts.source(99, alerts.FIRST_MJD - 3)]))
@@ -95,10 +97,45 @@ def test_a_container_that_breaks_off_gives_what_came_before() -> None:
     assert ids
 
 
-def test_a_gzip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(avro, "MAX_UNCOMPRESSED_BYTES", 1000)
-    (reading,) = avro.readings(gzip.compress(bytes(2000)))
+def test_a_gzip_bomb_is_refused() -> None:
+    (reading,) = avro.readings(gzip.compress(bytes(2000)), max_bytes=1000)
+    assert isinstance(reading, TooLarge)
     assert "more than 1000 bytes" in str(reading)
+
+
+@pytest.mark.parametrize("codec", ["deflate", "bzip2", "xz"])
+def test_blocks_that_unpack_to_too_much_are_refused_after_what_came_before(codec: str) -> None:
+    bomb = io.BytesIO()
+    schema = {"type": "record", "name": "bomb", "fields": [{"name": "padding", "type": "bytes"}]}
+    records = [{"padding": bytes(600)} for _ in range(5)]
+    fastavro.writer(bomb, schema, records, codec=codec, sync_interval=1)
+    assert len(list(avro.readings(bomb.getvalue(), max_bytes=10_000))) == 5
+    *before, last = avro.readings(bomb.getvalue(), max_bytes=1500)
+    assert len(before) == 2
+    assert isinstance(last, TooLarge)
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate", "bzip2", "xz"])
+def test_a_containers_records_are_the_same_by_any_codec_and_as_messages(codec: str) -> None:
+    records = [alerts.elasticc(alert_id=number) for number in range(300)]
+    stream = io.BytesIO()
+    fastavro.writer(stream, schemas.elasticc()["v0_9_1"], records, codec=codec)
+    decoded = alert_batch(list(avro.readings(stream.getvalue())))
+    assert decoded.alerts.alert_id.tolist() == list(range(300))
+    assert list(avro.messages(stream.getvalue())) == [alerts.datum(record) for record in records]
+
+
+def test_a_codec_that_is_not_read_is_named() -> None:
+    broken = alerts.container([alerts.elasticc()]).replace(b"deflate", b"unheard")
+    (reading,) = avro.readings(broken)
+    assert "codec unheard is not read here" in str(reading)
+
+
+def test_a_block_that_claims_records_of_no_bytes_ends_the_reading() -> None:
+    stream = io.BytesIO()
+    fastavro.writer(stream, {"type": "record", "name": "nothing", "fields": []}, [{}] * 1000)
+    (reading,) = avro.readings(stream.getvalue())
+    assert "a record of no bytes" in str(reading)
 
 
 @given(st.binary(max_size=200))

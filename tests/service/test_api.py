@@ -1,10 +1,16 @@
 """The HTTP API, through a real server where that matters: what it answers, and how it refuses."""
 
 import contextlib
+import gzip
+import io
 import threading
 from collections.abc import Iterator
-from typing import ClassVar
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar
 
+import fastavro
 import numpy as np
 import pytest
 import torch
@@ -13,15 +19,21 @@ from fastapi.testclient import TestClient
 from models.atat import ATAT, ATATConfig
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifications, Classifier
+from models.inputs import avro
 from models.inputs.alert import AlertBatch
 from models.network import Network
 from models.taxonomy import Taxonomy
+from service import auth
 from service.api import Api, create_app
+from service.auth import Tokens
+from service.errors import Misconfigured
 from service.health import Health
+from service.history import History, connect
 from service.inference import Inference, Priority
 from service.metrics import Metrics
 from service.settings import Settings
 from tests import alerts
+from tests.servers.valkey import ValkeyServer
 
 
 class _Slow(Classifier):
@@ -42,12 +54,19 @@ def _classifier(kind: type[Classifier] = Classifier) -> Classifier:
 
 
 @contextlib.contextmanager
-def _client(health: Health, classifier: Classifier, **values: str) -> Iterator[TestClient]:
+def _client(
+    health: Health,
+    classifier: Classifier,
+    *,
+    tokens: Tokens | None = None,
+    history: History | None = None,
+    **values: str,
+) -> Iterator[TestClient]:
     settings = Settings.from_env(values)
     metrics = Metrics()
     inference = Inference(classifier, metrics, max_waiting=settings.http_queue)
-    api = Api(settings, inference=inference, history=None, metrics=metrics, health=health)
-    with TestClient(create_app(api)) as client:
+    api = Api(settings, inference=inference, history=history, metrics=metrics, health=health)
+    with TestClient(create_app(api, tokens=tokens), raise_server_exceptions=False) as client:
         yield client
     inference.close()
 
@@ -145,11 +164,198 @@ def test_broken_json_and_other_content_are_refused(client: TestClient) -> None:
 
 
 def test_too_much_is_told_413() -> None:
-    limits = {"HTTP_MAX_OBJECTS": "2", "HTTP_MAX_BYTES": "5000"}
+    limits: dict[str, Any] = {"HTTP_MAX_OBJECTS": "2", "HTTP_MAX_BYTES": "5000"}
     with _client(Health(warm=True, joined=True), _classifier(), **limits) as client:
         assert client.post("/v1/classify", json={"objects": [_object(1)] * 3}).status_code == 413
         assert client.post("/v1/classify", json={"objects": [_object(200)]}).status_code == 413
         assert client.post("/v1/classify", json={"objects": [_object(1)] * 2}).status_code == 200
+
+
+_NO_ALERT = {"type": "record", "name": "note", "fields": [{"name": "time", "type": "long"}]}
+AVRO = {"content-type": "application/avro"}
+
+
+def _answer(client: TestClient, body: bytes) -> tuple[int, Any]:
+    answer = client.post("/v1/classify", content=body, headers=AVRO)
+    return answer.status_code, answer.json()
+
+
+def test_no_more_alerts_are_read_than_may_be_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = 0
+
+    def counted(data: bytes, **options: Any) -> Iterator[Any]:
+        nonlocal read
+        for reading in readings(data, **options):
+            read += 1
+            yield reading
+
+    readings = avro.readings
+    monkeypatch.setattr("service.api.avro.readings", counted)
+    body = gzip.compress(alerts.container([alerts.elasticc()] * 5000))
+    with _client(Health(warm=True, joined=True), _classifier(), HTTP_MAX_OBJECTS="20") as client:
+        assert _answer(client, body) == (413, {"detail": "more than 20 objects in one request"})
+    assert read == 21
+
+
+def test_a_body_may_not_unpack_to_many_times_what_a_plain_one_may_have() -> None:
+    schema = {"type": "record", "name": "bomb", "fields": [{"name": "padding", "type": "bytes"}]}
+    bomb = io.BytesIO()
+    fastavro.writer(bomb, schema, [{"padding": bytes(400_000)}], codec="deflate")
+    records = [alerts.random_elasticc(np.random.default_rng(0), 60, alert_id=number) for number in range(20)]
+    with _client(Health(warm=True, joined=True), _classifier(), HTTP_MAX_BYTES="80000") as client:
+        assert _answer(client, gzip.compress(bytes(400_000)))[0] == 413
+        assert _answer(client, bomb.getvalue())[0] == 413
+        assert _answer(client, gzip.compress(bomb.getvalue()))[0] == 413
+        assert _answer(client, alerts.container(records))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "empty message"),
+        (b"mjd,flux", "no ELAsTiCC schema reads"),
+        (alerts.container([]), "no alert in it"),
+        (alerts.container([{"time": 1}], _NO_ALERT), "not an alert: no diaSource"),
+        (gzip.compress(alerts.datum(alerts.elasticc()))[:-20], "broken gzip"),
+    ],
+)
+def test_a_body_without_any_alert_is_told_422_and_why(client: TestClient, body: bytes, reason: str) -> None:
+    status, answer = _answer(client, body)
+    assert status == 422
+    assert reason in answer["detail"]
+
+
+def test_a_body_with_good_and_bad_alerts_is_answered_row_by_row(client: TestClient) -> None:
+    records = [alerts.elasticc(alert_id=number) for number in range(2000)]
+    whole = alerts.container(records)
+    with _client(Health(warm=True, joined=True), _classifier(), HTTP_MAX_OBJECTS="3000") as roomy:
+        status, answer = _answer(roomy, whole[: len(whole) * 3 // 4])
+    *good, last = answer["results"]
+    assert status == 200
+    assert [one["alertId"] for one in good] == [str(number) for number in range(len(good))]
+    assert "breaks off" in last["error"]
+    unusable = alerts.elasticc(alerts.source(1, alerts.FIRST_MJD, flux_err=0.0))
+    status, answer = _answer(client, alerts.datum(unusable))
+    assert status == 200
+    assert "not positive" in answer["results"][0]["error"]
+
+
+def test_what_no_telescope_measures_is_an_error_and_never_a_probability(client: TestClient) -> None:
+    absurd = _object(psfFlux=[1e30] * 3, psfFluxErr=[1e-30] * 3)
+    first, second = client.post("/v1/classify", json={"objects": [absurd, _object()]}).json()["results"]
+    assert "no telescope" in first["error"]
+    assert second["predicted"]
+
+
+def test_a_fault_of_the_service_is_500_and_counted() -> None:
+    class Broken(Classifier):
+        def describe(self) -> dict[str, Any]:
+            raise RuntimeError("as if by a bug")
+
+    with _client(Health(warm=True, joined=True), _classifier(Broken)) as client:
+        assert client.get("/v1/model").status_code == 500
+        assert 'classifier_http_requests_total{path="/v1/model",status="500"} 1.0' in client.get("/metrics").text
+
+
+def test_history_is_read_for_http_and_a_fault_of_it_is_503(valkey: ValkeyServer) -> None:
+    with contextlib.closing(connect(valkey.url)) as connection:
+        history = History(connection, ttl=timedelta(days=1), max_points=100, window_days=395)
+        history.check()
+        history.complete(alerts.batch(alerts.elasticc(alerts.source(1, alerts.FIRST_MJD - 3))))
+        with _client(Health(warm=True, joined=True), _classifier(), history=history) as client:
+            body = alerts.datum(alerts.elasticc())
+            asked = client.post("/v1/classify?history=true", content=body, headers=AVRO)
+            assert asked.json()["results"][0]["nObservations"] == 2
+            valkey.kill()
+            asked = client.post("/v1/classify?history=true", content=body, headers=AVRO)
+            assert asked.status_code == 503
+            assert "history cannot be read" in asked.json()["detail"]
+        assert history.fault is None
+
+
+# --- tokens -------------------------------------------------------------------------------------------------------
+
+
+TOKENS = Tokens({"alerce": sha256(b"first token").hexdigest(), "fink": sha256(b"second token").hexdigest()})
+
+
+@pytest.fixture
+def guarded() -> Iterator[TestClient]:
+    """The API of a ready service that asks for a token."""
+    with _client(Health(warm=True, joined=True), _classifier(), tokens=TOKENS) as client:
+        yield client
+
+
+def test_every_endpoint_of_the_api_asks_for_a_token_and_the_others_do_not(guarded: TestClient) -> None:
+    paths = guarded.get("/openapi.json").json()["paths"]
+    api = [path for path in paths if path.startswith("/v1/")]
+    assert {"/v1/classify", "/v1/model"} < set(api)
+    for path in api:
+        for method in paths[path]:
+            answer = guarded.request(method, path.replace("{diaObjectId}", "7"))
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), path
+    for path in ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"):
+        assert guarded.get(path).status_code == 200, path
+
+
+@pytest.mark.parametrize("token", ["first token", "second token"])
+def test_a_known_token_opens_the_api(guarded: TestClient, token: str) -> None:
+    headers = {"authorization": f"Bearer {token}"}
+    assert guarded.get("/v1/model", headers=headers).status_code == 200
+    assert guarded.post("/v1/classify", json={"objects": [_object()]}, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Bearer third token", "Bearer ", "Basic first token", f"Bearer {sha256(b'first token').hexdigest()}", "Bearer é"],
+)
+def test_anything_else_does_not(guarded: TestClient, header: str) -> None:
+    answer = guarded.get("/v1/model", headers={b"authorization": header.encode()})
+    assert answer.status_code == 401
+
+
+def test_a_file_of_tokens_has_names_hashes_and_comments(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(f"# who, and the hash\n\nalerce:{sha256(b'secret').hexdigest().upper()}\n  \n")
+    tokens = Tokens.read(path)
+    assert tokens.holder("secret") == "alerce"
+    assert tokens.holder("Secret") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "has no token"),
+        ("# nobody\n", "has no token"),
+        ("\nalerce:secret\n", "line 2 of .* is not name:sha256"),
+        (f"{sha256(b'secret').hexdigest()}\n", "line 1 of .* is not name:sha256"),
+        (f"a:{'0' * 64}\na:{'1' * 64}\n", "line 2 of .* names a again"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_without_quoting_it(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "tokens").write_text(text)
+    with pytest.raises(Misconfigured, match=reason) as error:
+        Tokens.read(tmp_path / "tokens")
+    assert "secret" not in str(error.value)
+    with pytest.raises(Misconfigured, match="cannot be read"):
+        Tokens.read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "broker.example.org"])  # noqa: S104 - not bound
+def test_listening_beyond_this_machine_wants_tokens_or_a_word_that_the_network_is_closed(
+    tmp_path: Path, host: str
+) -> None:
+    (tmp_path / "tokens").write_text(f"alerce:{'0' * 64}\n")
+    with pytest.raises(Misconfigured, match="HTTP_TOKENS_FILE"):
+        auth.tokens(Settings.from_env({"HTTP_HOST": host}))
+    assert auth.tokens(Settings.from_env({"HTTP_HOST": host, "HTTP_OPEN": "true"})) is None
+    file = str(tmp_path / "tokens")
+    assert auth.tokens(Settings.from_env({"HTTP_HOST": host, "HTTP_OPEN": "true", "HTTP_TOKENS_FILE": file}))
+    for loopback in ("127.0.0.1", "::1", "localhost"):
+        assert auth.tokens(Settings.from_env({"HTTP_HOST": loopback})) is None
+
+
+# --- limits -------------------------------------------------------------------------------------------------------
 
 
 def test_more_requests_than_may_wait_are_told_429() -> None:

@@ -93,6 +93,27 @@ def test_a_schema_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (code, line["alertId"]) == (0, "1")
 
 
+def test_what_no_telescope_measures_is_an_error_and_never_a_nan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absurd = alerts.elasticc(alerts.source(1, alerts.FIRST_MJD, flux=1e30, flux_err=1e-30))
+    (tmp_path / "a.avro").write_bytes(alerts.container([absurd, alerts.elasticc(alert_id=5)]))
+    code, (first, second), _ = _classify(capsys, tmp_path / "a.avro")
+    assert code == 1
+    assert "a flux that no telescope measures" in first["error"]
+    assert second["alertId"] == "5"
+
+
+def test_a_gpu_that_is_not_there_is_said_before_the_model_is_read(
+    files: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["classify", str(files[0]), "--device", "cuda"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "error: the model is to run on cuda, and PyTorch sees no GPU\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["classify"], ["classify", "x", "--schema", "nowhere.avsc"], ["classify", "x", "--model", "nowhere"]],

@@ -2,6 +2,9 @@
 
 import contextlib
 import itertools
+import os
+import signal
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,7 +16,8 @@ import redis
 
 from models.inputs.alert import AlertBatch
 from models.inputs.light_curve import merged
-from service.history import POINT, History
+from service.errors import HistoryUnavailable
+from service.history import POINT, History, connect
 from tests import alerts
 from tests.alerts import FIRST_MJD, batch, elasticc, forced, source
 from tests.servers.valkey import ValkeyServer
@@ -29,7 +33,14 @@ def client(valkey: ValkeyServer) -> Iterator[redis.Redis]:
 
 
 def _history(client: redis.Redis, *, max_points: int = 1000, window_days: float = 395) -> History:
-    return History(client, ttl=DAY, max_points=max_points, window_days=window_days)
+    history = History(client, ttl=DAY, max_points=max_points, window_days=window_days)
+    assert history.check() is None
+    return history
+
+
+def _keys(client: redis.Redis) -> set[bytes | str]:
+    """The keys that last: a check leaves one for a second."""
+    return set(client.keys("*")) - {b"probe"}
 
 
 def _times(history: History, alert: AlertBatch) -> list[float]:
@@ -139,13 +150,15 @@ def test_an_alert_without_object_has_no_history_and_is_no_key(client: redis.Redi
     trigger = source(1, FIRST_MJD) | {"diaObjectId": 0}
     completed = _history(client).complete(batch(elasticc(trigger, object_=None)))
     assert not completed.full.any()
-    assert client.keys("*") == []
+    assert _keys(client) == set()
 
 
 def test_reading_alone_leaves_no_trace(client: redis.Redis) -> None:
-    completed = _history(client).complete(_object(day=0, id_=1), remember=False)
-    assert completed.full.all()
-    assert client.keys("*") == []
+    history = _history(client)
+    assert history.look_up(_object(day=0, id_=1)).full.all()
+    assert _keys(client) == set()
+    history.complete(_object(day=0, id_=1))
+    assert set(history.look_up(_object(day=4, id_=2)).alerts.source_id.tolist()) == {2, 1}
 
 
 def test_redis_away_degrades_and_heals_by_itself(valkey: ValkeyServer, client: redis.Redis) -> None:
@@ -168,15 +181,71 @@ def _fill(connection: redis.Redis) -> None:
                 connection.set(f"ballast:{size}:{number}", bytes(size))
 
 
-def test_a_full_redis_degrades(tmp_path: Path) -> None:
+def test_a_full_redis_degrades_until_it_has_room_again(tmp_path: Path) -> None:
     with (
         ValkeyServer(tmp_path / "small", maxmemory="3mb") as server,
         redis.Redis.from_url(server.url) as connection,
     ):
-        _fill(connection)
         history = _history(connection)
+        _fill(connection)
         assert not history.complete(_object(day=0, id_=1)).full.any()
         assert "maxmemory" in str(history.fault)
+        assert "maxmemory" in str(history.check())
+        connection.flushall()
+        assert history.check() is None
+        assert history.complete(_object(day=0, id_=1)).full.all()
+
+
+def test_a_fault_is_told_in_words_without_the_data_that_was_sent(client: redis.Redis) -> None:
+    history = _history(client)
+    client.sadd("points:7", "not a string")
+    assert not history.complete(_object(day=0, id_=1)).full.any()
+    assert history.fault is not None
+    assert history.fault.isprintable()
+    assert "WRONGTYPE" in history.fault
+    assert "points:7" not in history.fault
+    client.delete("points:7")
+    client.config_set("maxmemory", "1")
+    assert history.check() is not None
+    with pytest.raises(HistoryUnavailable, match="maxmemory"):
+        history.look_up(_object(day=0, id_=1))
+
+
+def test_while_there_is_a_fault_only_the_check_asks_redis(valkey: ValkeyServer) -> None:
+    with redis.Redis.from_url(valkey.url, socket_timeout=0.2) as connection:
+        history = _history(connection)
+        os.kill(valkey.pid, signal.SIGSTOP)
+        try:
+            assert not history.complete(_object(day=0, id_=1)).full.any()
+            assert "Timeout" in str(history.check())
+        finally:
+            os.kill(valkey.pid, signal.SIGCONT)
+        assert not history.complete(_object(day=1, id_=2)).full.any()  # it answers, and was not asked
+        with pytest.raises(HistoryUnavailable):
+            history.look_up(_object(day=1, id_=2))
+        while history.check() is not None:
+            pass
+        assert history.complete(_object(day=2, id_=3)).full.all()
+
+
+def test_a_redis_that_accepts_and_never_answers_is_not_asked_again_by_the_stream() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        patient, impatient = (connect(url, seconds=seconds) for seconds in (30, 0.1))
+        with patient, impatient:
+            history = History(patient, prober=impatient, ttl=DAY, max_points=10, window_days=395)
+            assert "Timeout" in str(history.check())
+            assert not history.complete(_object(day=0, id_=1)).full.any()
+            history.remember([(7, 60_000.0, {"predicted": "Ia"})])
+            assert "Timeout" in str(history.fault)
+
+
+def test_a_reader_outside_of_the_stream_leaves_no_fault(valkey: ValkeyServer, client: redis.Redis) -> None:
+    history = _history(client)
+    valkey.kill()
+    with pytest.raises(HistoryUnavailable):
+        history.look_up(_object(day=0, id_=1))
+    assert history.fault is None
 
 
 def test_a_redis_that_evicts_is_misconfigured(tmp_path: Path) -> None:
@@ -184,8 +253,13 @@ def test_a_redis_that_evicts_is_misconfigured(tmp_path: Path) -> None:
         ValkeyServer(tmp_path / "lru", maxmemory="10mb", maxmemory_policy="allkeys-lru") as server,
         redis.Redis.from_url(server.url) as connection,
     ):
-        history = _history(connection)
+        history = History(connection, ttl=DAY, max_points=1000, window_days=395)
         assert "maxmemory-policy is allkeys-lru" in str(history.check())
+        assert not history.complete(_object(day=0, id_=1)).full.any()
+        assert "maxmemory-policy is allkeys-lru" in str(history.fault)
+        connection.config_set("maxmemory-policy", "noeviction")
+        assert history.check() is None
+        assert history.complete(_object(day=0, id_=1)).full.all()
 
 
 def test_a_point_costs_at_most_45_bytes(client: redis.Redis) -> None:

@@ -1,5 +1,8 @@
 """Replay: alerts from files and from a topic's past, published again as they were."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -69,6 +72,35 @@ def test_wrong_usage_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert main(["replay", "--topic", "x"]) == 2
     assert main(["replay", "--topic", "x", "--from-topic", "y"]) == 2
     assert "name files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", ["0", "-3", "nan", "inf", "fast"])
+def test_a_rate_is_a_number_above_zero(rate: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["replay", "x", "--topic", "y", "--rate", rate])
+    assert exit_.value.code == 2
+    assert "argument --rate: " in capsys.readouterr().err
+
+
+def test_an_option_that_kafkas_client_does_not_have_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("KAFKA_CONFIG_FOO", "1")
+    assert main(["replay", "x", "--topic", "y"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == 'error: Kafka\'s client cannot be made: No such configuration property: "foo"'
+
+
+def test_kafka_away_is_one_line(tmp_path: Path) -> None:
+    window = ["--from-topic", "x", "--from", "2020-01-01", "--to", "2020-01-02", "--topic", "y"]
+    command = [sys.executable, "-m", "service", "replay", *window]
+    environment = os.environ | {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    told = [line for line in done.stderr.splitlines() if not line.startswith("%")]  # librdkafka's own
+    assert told == ["error: Kafka: Failed to get metadata: Local: Broker transport failure"]
 
 
 def test_a_rate_is_kept(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ def test_every_setting_is_documented() -> None:
 def test_the_interface_has_the_variables_that_others_script_against() -> None:
     promised = (
         "KAFKA_BOOTSTRAP_SERVERS KAFKA_INPUT_TOPICS KAFKA_OUTPUT_TOPIC KAFKA_DEAD_LETTER_TOPIC KAFKA_GROUP_ID "
-        "KAFKA_TRANSACTIONAL_ID REDIS_URL SCHEMA_REGISTRY_URL MODEL_DIR HTTP_HOST HTTP_PORT DEVICE"
+        "KAFKA_TRANSACTIONAL_ID REDIS_URL SCHEMA_REGISTRY_URL MODEL_DIR HTTP_HOST HTTP_PORT "
+        "HTTP_TOKENS_FILE DEVICE"
     )
     assert set(promised.split()) <= set(Settings.variables())
 

@@ -1,0 +1,144 @@
+"""The schema registry over real HTTP: what it definitely says is kept, and what it fails to say is asked for again."""
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from models.inputs import schemas
+from service.errors import Misconfigured, RegistryUnavailable
+from service.registry import Registry
+
+SCHEMA = {"type": "record", "name": "alert", "fields": [{"name": "alertId", "type": "long"}]}
+GOOD = json.dumps({"schema": json.dumps(SCHEMA)}).encode()
+NO_SUCH_ID = b'{"error_code": 40403, "message": "Schema not found"}'
+
+
+class _Confluent(ThreadingHTTPServer):
+    """Answers every id in the way it was told to, and notes what it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status, self.body = 200, GOOD
+        self.cut = 0
+        self.silent = threading.Event()
+        self.asked: list[tuple[str, str | None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Confluent
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers["Authorization"]))
+        self.server.silent.wait(10)
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body[: len(self.server.body) - self.server.cut])
+
+    def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@pytest.fixture
+def confluent() -> Iterator[_Confluent]:
+    """A registry on loopback."""
+    with _Confluent() as server:
+        server.silent.set()
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.silent.set()
+        server.shutdown()
+        thread.join()
+
+
+def test_an_id_is_asked_for_once_and_remembered(confluent: _Confluent) -> None:
+    registry = Registry(confluent.url)
+    first = registry.schema(4711)
+    assert isinstance(first, dict)
+    assert first["name"] == "alert"
+    assert registry.schema(4711) is first
+    assert confluent.asked == [("/schemas/ids/4711", None)]
+
+
+def test_a_definite_no_is_remembered_too(confluent: _Confluent) -> None:
+    confluent.status, confluent.body = 404, NO_SUCH_ID
+    registry = Registry(confluent.url)
+    assert registry.schema(4711) is None
+    assert registry.schema(4711) is None
+    assert len(confluent.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "cut", "reason"),
+    [
+        (404, b"<html>no such page</html>", 0, "answers 404"),
+        (404, b'["no"]', 0, "answers 404"),
+        (404, NO_SUCH_ID, 9, "answers 404"),
+        (500, b"", 0, "answers 500"),
+        (200, GOOD, 9, "breaks off"),
+        (200, b"<html>log in first</html>", 0, "no schema"),
+        (200, b"[1, 2]", 0, "no schema"),
+        (200, b'{"subject": "alerts"}', 0, "no schema"),
+        (200, b'{"schema": 5}', 0, "no schema"),
+        (200, b'{"schema": "{}"}', 0, "no schema"),
+    ],
+)
+def test_any_other_answer_is_none_and_the_id_is_asked_for_again(
+    confluent: _Confluent, status: int, body: bytes, cut: int, reason: str
+) -> None:
+    registry = Registry(confluent.url)
+    confluent.status, confluent.body, confluent.cut = status, body, cut
+    with pytest.raises(RegistryUnavailable, match=reason):
+        registry.schema(4711)
+    confluent.status, confluent.body, confluent.cut = 200, GOOD, 0
+    assert registry.schema(4711) is not None
+
+
+def test_after_a_time_out_other_ids_are_not_asked_for_until_a_while_later(
+    confluent: _Confluent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.registry._TIMEOUT_SECONDS", 0.2)
+    registry = Registry(confluent.url)
+    confluent.silent.clear()
+    for schema_id in range(5000, 5020):
+        with pytest.raises(RegistryUnavailable, match="cannot be reached: timed out"):
+            registry.schema(schema_id)
+    assert [path for path, _ in confluent.asked] == ["/schemas/ids/5000"]
+    assert registry.schema(1100) == schemas.rubin(1100)  # bundled: nobody need be asked
+    confluent.silent.set()
+    monkeypatch.setattr("service.registry.time.monotonic", lambda: float("inf"))
+    assert registry.schema(5001) is not None
+
+
+def test_a_registry_that_is_away_is_unavailable() -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as gone:
+        port = gone.getsockname()[1]
+    with pytest.raises(RegistryUnavailable, match="refused"):
+        Registry(f"http://127.0.0.1:{port}").schema(4711)
+
+
+def test_a_password_in_the_address_is_sent_and_not_shown(confluent: _Confluent) -> None:
+    registry = Registry(confluent.url.replace("http://", "http://me:hunter2@"))
+    confluent.status = 500
+    with pytest.raises(RegistryUnavailable) as error:
+        registry.schema(4711)
+    assert confluent.asked == [("/schemas/ids/4711", "Basic bWU6aHVudGVyMg==")]
+    assert "hunter2" not in str(error.value)
+
+
+def test_without_an_address_only_bundled_schemas_are_known() -> None:
+    assert Registry(None).schema(4711) is None
+    with pytest.raises(Misconfigured, match="no http"):
+        Registry("registry:8081")

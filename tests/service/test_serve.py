@@ -1,0 +1,55 @@
+"""``serve`` as a process, where Kafka is not needed: how it refuses to start."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from service.__main__ import main
+
+
+def _refused(**values: str) -> str:
+    """Why ``serve`` does not start, which must be one line."""
+    environment = os.environ | {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "HTTP_PORT": "0", **values}
+    command = [sys.executable, "-m", "service", "serve"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+    return line
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        reason = _refused(HTTP_HOST="localhost", HTTP_PORT=str(port))
+    assert f"HTTP cannot listen on localhost, port {port}: Address already in use" in reason
+
+
+def test_an_address_of_another_machine_is_one_line() -> None:
+    assert "HTTP cannot listen on 192.0.2.1" in _refused(HTTP_HOST="192.0.2.1", HTTP_OPEN="true")
+
+
+def test_an_api_that_anyone_could_reach_is_not_opened_by_mistake() -> None:
+    reason = _refused(HTTP_HOST="0.0.0.0")  # noqa: S104 - refused
+    assert "set HTTP_TOKENS_FILE, or HTTP_OPEN=true" in reason
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"DEVICE": "cuda"}, "the model is to run on cuda, and PyTorch sees no GPU"),
+        ({"MODEL_DIR": "nowhere"}, "nowhere is not a model"),
+    ],
+)
+def test_without_its_model_it_does_not_start(
+    values: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    assert main(["serve"]) == 2
+    (record,) = caplog.records
+    assert reason in record.getMessage()
