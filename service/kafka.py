@@ -91,8 +91,8 @@ class Output:
 class Assignment:
     """The partitions that this worker has, and what stands in the way of some."""
 
-    start: dict[Partition, int] = field(default_factory=dict)
-    """Where each partition was begun at."""
+    next: dict[Partition, int] = field(default_factory=dict)
+    """The offset behind the last message of each partition that was answered."""
     stopped: dict[Partition, str] = field(default_factory=dict)
     """Partitions that cannot go on without an operator, and why."""
     joined: bool = False
@@ -247,7 +247,7 @@ class KafkaStream:
             self._attempt(lambda: consumer.commit(offsets=[first], asynchronous=False))
         elif offset < low:
             self._stop(name, f"offsets {offset} to {low - 1} were removed by retention before they were read")
-        self.assignment.start[name] = offset
+        self.assignment.next[name] = offset
         return TopicPartition(*name, offset)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -259,7 +259,7 @@ class KafkaStream:
         for partition in partitions:
             name = (partition.topic, partition.partition)
             self._revoked.add(name)
-            self.assignment.start.pop(name, None)
+            self.assignment.next.pop(name, None)
             self.assignment.stopped.pop(name, None)
         consumer.incremental_unassign(partitions)
 
@@ -328,22 +328,13 @@ class KafkaStream:
         self._consumer.resume([TopicPartition(*partition) for partition in set(partitions) & mine])
 
     def lags(self, *, held: Collection[Partition] = ()) -> dict[Partition, int]:
-        """Messages between the position and the end of each partition, as the last fetch told.
+        """Messages not answered yet, by partition, as the last fetch told.
 
-        Of a partition that is held or stands still nothing is fetched: its end is asked for. Raises KafkaUnavailable.
+        Of a partition that is held or stands still nothing is fetched: its end is asked for.
         """
-        try:
-            positions = self._consumer.position(self._consumer.assignment())
-        except KafkaException as error:
-            raise _of_consumer(error) from error
-        lags = {}
-        for partition in positions:
-            name = (partition.topic, partition.partition)
-            position = partition.offset if partition.offset >= 0 else self.assignment.start.get(name, -1)
-            high = self._end(partition, asked=name in self.assignment.stopped or name in held)
-            if position >= 0 and high >= 0:
-                lags[name] = max(high - position, 0)
-        return lags
+        asked = {*held, *self.assignment.stopped}
+        ends = {name: self._end(TopicPartition(*name), asked=name in asked) for name in self.assignment.next}
+        return {name: max(end - self.assignment.next[name], 0) for name, end in ends.items() if end >= 0}
 
     def _end(self, partition: TopicPartition, *, asked: bool) -> int:
         """The offset behind a partition's last message; negative if it is not known."""
@@ -382,6 +373,7 @@ class KafkaStream:
             offsets = _next_offsets(messages)
             self._transact(lambda: self._producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS))
             self._transact(lambda: self._producer.commit_transaction(_CALL_SECONDS))
+            self.assignment.next |= {(one.topic, one.partition): one.offset for one in offsets}
         except (Fatal, KafkaUnavailable):
             raise
         except BaseException:
@@ -416,7 +408,7 @@ class KafkaStream:
             for partition in committed:
                 name = (partition.topic, partition.partition)
                 if name not in self.assignment.stopped:
-                    offset = partition.offset if partition.offset >= 0 else self.assignment.start[name]
+                    offset = partition.offset if partition.offset >= 0 else self.assignment.next[name]
                     self._consumer.seek(TopicPartition(*name, offset))
         except (KafkaException, TransactionAborted) as error:
             raise KafkaUnavailable(f"the consumer cannot go back: {error}") from error

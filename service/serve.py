@@ -25,8 +25,6 @@ from service.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_SIGNALS = {signal.SIGTERM, signal.SIGINT}
-
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
     """It has none: everything is a setting."""
@@ -35,8 +33,7 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace, settings: Settings) -> int:
     """The subcommand. Exit code 0 after a drain, 1 after a fatal fault, 2 if it cannot start like this."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    # Before any thread is started, so that none takes a signal but the one that waits for them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signals = _signals()  # early: one that comes while the model loads is remembered
     metrics, health = Metrics(), Health()
     try:
         classifier = model.load(settings.model_dir, device=settings.device)
@@ -59,7 +56,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
         metrics=metrics,
         health=health,
     )
-    _stop_on_signals(worker, settings.drain_seconds)
+    _stop_on_signals(signals, worker, settings.drain_seconds)
     server = _serve_http(settings, Api(settings, inference=inference, history=history, metrics=metrics, health=health))
     try:
         worker.run()
@@ -93,11 +90,21 @@ def _history(settings: Settings, classifier: Classifier) -> History | None:
     return history
 
 
-def _stop_on_signals(worker: Worker, drain_seconds: float) -> None:
+def _signals() -> socket.socket:
+    """A byte can be read from it for each SIGTERM and SIGINT."""
+    received, sent = socket.socketpair()
+    sent.setblocking(False)
+    signal.set_wakeup_fd(sent.detach())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # what is to be done is not for the main thread
+    return received
+
+
+def _stop_on_signals(signals: socket.socket, worker: Worker, drain_seconds: float) -> None:
     """The first SIGTERM or SIGINT drains, within a bound; the second ends at once. Transactions make both safe.
 
-    A thread waits for them: Python would run a handler in the main thread only, and not before a call into Kafka's
-    client comes back.
+    A thread waits for them: Python runs handlers in the main thread only, and not before a call into Kafka's client
+    comes back.
     """
 
     def end() -> None:
@@ -105,12 +112,12 @@ def _stop_on_signals(worker: Worker, drain_seconds: float) -> None:
         os._exit(1)
 
     def wait() -> None:
-        signal.sigwait(_SIGNALS)
+        signals.recv(1)
         worker.stop()
         timer = threading.Timer(drain_seconds, end)
         timer.daemon = True
         timer.start()
-        signal.sigwait(_SIGNALS)
+        signals.recv(1)
         end()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()

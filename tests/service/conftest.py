@@ -4,7 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from models.atat import ATAT, ATATConfig
+from models.calibration import UNCALIBRATED
+from models.classifier import Classifier
+from models.network import Network
+from models.taxonomy import Taxonomy
 from tests.servers.valkey import ValkeyServer, skip_without_valkey
 
 
@@ -14,3 +20,12 @@ def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
     skip_without_valkey()
     with ValkeyServer(tmp_path / "valkey") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    """A small model with random weights: what it says does not matter here, that it is said once does."""
+    torch.manual_seed(5)
+    config = ATATConfig.from_dict({"n_classes": 3, "d_lc": 16, "d_tab": 16, "harmonics": 4, "flux_encoding": "asinh"})
+    taxonomy = Taxonomy((2222, 2224, 2332))
+    return Classifier(Network(ATAT(config)), taxonomy=taxonomy, calibration=UNCALIBRATED, name="toy", version="1")

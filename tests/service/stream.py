@@ -2,14 +2,19 @@
 
 import contextlib
 import io
+import os
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import fastavro
+import numpy as np
 import redis
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
@@ -24,6 +29,8 @@ from service.outputs import SCHEMAS
 from service.registry import Registry
 from service.settings import Settings
 from service.worker import Worker
+from tests import alerts
+from tests.alerts import FIRST_MJD, elasticc, source
 
 CLASSIFICATION = fastavro.schema.load_schema(str(SCHEMAS / "elasticc.v0_9_1.brokerClassification.avsc"))
 
@@ -221,3 +228,34 @@ def running(
 def decoded(seen: Iterable[Seen]) -> list[dict[str, Any]]:
     """Classifications as records."""
     return [fastavro.schemaless_reader(io.BytesIO(one.value), CLASSIFICATION) for one in seen]  # type: ignore[misc]
+
+
+def toy_alerts(n: int, *, objects: int = 10) -> tuple[list[bytes], list[str]]:
+    """Bare datums of ``n`` alerts in time order, and their keys."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(n):
+        object_id = 1 + number % objects
+        trigger = source(10_000 + number, FIRST_MJD + number / 10, flux=float(rng.normal(900, 300)))
+        made.append(elasticc(trigger, alert_id=number, object_=alerts.dia_object(object_id)))
+    return [alerts.datum(record) for record in made], [str(1 + number % objects) for number in range(n)]
+
+
+@contextlib.contextmanager
+def served(
+    topics: Topics, classifier: Classifier, directory: Path, **values: str
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """The service as a process of its own, killed in the end if it is still there; it writes ``service.log``."""
+    classifier.save(directory / "toy")
+    environment = os.environ | topics.environment(MODEL_DIR=str(directory / "toy"), **values)
+    command = [sys.executable, "-m", "service", "serve"]
+    with (
+        (directory / "service.log").open("w") as log,
+        subprocess.Popen(command, env=environment, stderr=log) as process,
+    ):
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            print((directory / "service.log").read_text(), file=sys.stderr)  # which pytest shows for what failed

@@ -11,51 +11,26 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from models.atat import ATAT, ATATConfig
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
-from models.network import Network
-from models.taxonomy import Taxonomy
 from service.errors import Misconfigured, RegistryUnavailable, TransactionAborted
 from service.kafka import KafkaStream, Message, Output
 from service.registry import Registry
 from tests import alerts
-from tests.alerts import FIRST_MJD, elasticc, source
 from tests.servers.valkey import ValkeyServer
-from tests.service.stream import Topics, decoded, running
+from tests.service.stream import Topics, decoded, running, served, toy_alerts
 
 POISON = b"not an alert"
 
 
-@pytest.fixture(scope="session")
-def classifier() -> Classifier:
-    """A small model with random weights: what it says does not matter here, that it is said once does."""
-    torch.manual_seed(5)
-    config = ATATConfig.from_dict({"n_classes": 3, "d_lc": 16, "d_tab": 16, "harmonics": 4, "flux_encoding": "asinh"})
-    taxonomy = Taxonomy((2222, 2224, 2332))
-    return Classifier(Network(ATAT(config)), taxonomy=taxonomy, calibration=UNCALIBRATED, name="toy", version="1")
-
-
-def _alerts(n: int, *, objects: int = 10) -> tuple[list[bytes], list[str]]:
-    """Bare datums of ``n`` alerts in time order, and their keys."""
-    rng = np.random.default_rng(0)
-    made = []
-    for number in range(n):
-        object_id = 1 + number % objects
-        trigger = source(10_000 + number, FIRST_MJD + number / 10, flux=float(rng.normal(900, 300)))
-        made.append(elasticc(trigger, alert_id=number, object_=alerts.dia_object(object_id)))
-    return [alerts.datum(record) for record in made], [str(1 + number % objects) for number in range(n)]
-
-
 def test_every_message_has_one_answer_and_a_bad_one_is_a_dead_letter(kafka: str, classifier: Classifier) -> None:
     topics = Topics(kafka)
-    values, keys = _alerts(200)
+    values, keys = toy_alerts(200)
     for place in (3, 77, 150):
         values[place] = POISON
     topics.send(values, keys=keys)
@@ -85,7 +60,7 @@ def test_every_message_has_one_answer_and_a_bad_one_is_a_dead_letter(kafka: str,
 
 def test_the_order_of_an_object_is_kept(kafka: str, classifier: Classifier) -> None:
     topics = Topics(kafka)
-    values, keys = _alerts(300)
+    values, keys = toy_alerts(300)
     topics.send(values, keys=keys)
     with running(topics, classifier, BATCH_ALERTS="37"):
         seen = topics.wait_for(300)
@@ -117,7 +92,7 @@ class _FailsOnceWithoutRewind(_FailsOnce):
 def _after_an_abort(kafka: str, classifier: Classifier, stream: type[KafkaStream]) -> tuple[int, Counter[object]]:
     """How many aborts there were, and how often each input was answered, when nothing more comes."""
     topics = Topics(kafka, partitions=1)
-    topics.send(_alerts(200)[0])
+    topics.send(toy_alerts(200)[0])
     with running(topics, classifier, stream=stream, BATCH_ALERTS="40") as up:
         until = time.monotonic() + 20
         while topics.committed() < 200 and time.monotonic() < until:
@@ -150,17 +125,17 @@ def test_a_message_that_the_model_fails_on_is_found_and_the_others_answered(kafk
         classifier.model, taxonomy=classifier.taxonomy, calibration=UNCALIBRATED, name="failing", version="1"
     )
     topics = Topics(kafka)
-    topics.send(_alerts(40)[0])
+    topics.send(toy_alerts(40)[0])
     with running(topics, failing):
         seen = topics.wait_for(40)
     (dead,) = [one for one in seen if one.topic == topics.dead_letters]
     assert dead.headers["reason"] == "the model failed on it: RuntimeError"
-    assert dead.value == _alerts(40)[0][13]
+    assert dead.value == toy_alerts(40)[0][13]
 
 
 def test_history_completes_later_alerts_and_says_so(kafka: str, classifier: Classifier, valkey: ValkeyServer) -> None:
     topics = Topics(kafka, partitions=1)
-    values, keys = _alerts(30, objects=3)
+    values, keys = toy_alerts(30, objects=3)
     topics.send(values, keys=keys)
     with running(topics, classifier, redis_url=valkey.url, BATCH_ALERTS="7") as up:
         seen = topics.wait_for(30)
@@ -176,7 +151,7 @@ def test_history_completes_later_alerts_and_says_so(kafka: str, classifier: Clas
 def test_without_redis_the_stream_goes_on_alone(kafka: str, classifier: Classifier, valkey: ValkeyServer) -> None:
     topics = Topics(kafka, partitions=1)
     valkey.kill()
-    topics.send(_alerts(30)[0])
+    topics.send(toy_alerts(30)[0])
     with running(topics, classifier, redis_url=valkey.url) as up:
         seen = topics.wait_for(30)
         assert up.health.unready() == []
@@ -201,7 +176,7 @@ def test_an_unknown_schema_id_holds_its_partition_until_the_registry_answers(
 ) -> None:
     monkeypatch.setattr("service.worker._RETRY_SECONDS", 1.0)
     topics = Topics(kafka, partitions=2)
-    values, _ = _alerts(20, objects=10)
+    values, _ = toy_alerts(20, objects=10)
     framed = alerts.confluent(values[0], 4711)
     keys = [str(number) for number in range(20)]
     registry = _Unreachable(None)
@@ -239,13 +214,13 @@ def test_a_first_start_wants_to_know_where_to_begin(kafka: str) -> None:
 
 def test_latest_begins_at_the_end(kafka: str, classifier: Classifier) -> None:
     topics = Topics(kafka, partitions=1)
-    topics.send(_alerts(10)[0])
+    topics.send(toy_alerts(10)[0])
     with running(topics, classifier, KAFKA_CONFIG_AUTO_OFFSET_RESET="latest") as up:
         until = time.monotonic() + 30
         while not up.health.joined and time.monotonic() < until:
             time.sleep(0.1)
         time.sleep(1)
-        topics.send(_alerts(3)[0])
+        topics.send(toy_alerts(3)[0])
         seen = topics.wait_for(3)
         time.sleep(1)
     assert [one.origin[2] for one in seen] == [10, 11, 12]
@@ -267,10 +242,10 @@ def test_topics_that_would_lose_messages_are_refused(
 
 def test_offsets_that_retention_removed_stop_the_partition_and_are_named(kafka: str, classifier: Classifier) -> None:
     topics = Topics(kafka, partitions=1)
-    topics.send(_alerts(10)[0])
+    topics.send(toy_alerts(10)[0])
     with running(topics, classifier):
         topics.wait_for(10)
-    topics.send(_alerts(10)[0])
+    topics.send(toy_alerts(10)[0])
     admin = AdminClient({"bootstrap.servers": kafka})
     for future in admin.delete_records([TopicPartition(topics.alerts, 0, 15)]).values():
         future.result(20)
@@ -285,26 +260,18 @@ def test_offsets_that_retention_removed_stop_the_partition_and_are_named(kafka: 
     assert len(topics.read()) == 10
 
 
-def _serve(topics: Topics, tmp_path: Path, classifier: Classifier) -> "subprocess.Popen[str]":
-    classifier.save(tmp_path / "toy")
-    environment = os.environ | topics.environment(MODEL_DIR=str(tmp_path / "toy"))
-    command = [sys.executable, "-m", "service", "serve"]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_and_the_next_worker_goes_on_behind_it(
     kafka: str, classifier: Classifier, tmp_path: Path, number: signal.Signals
 ) -> None:
     topics = Topics(kafka)
-    topics.send(_alerts(100)[0])
-    with _serve(topics, tmp_path, classifier) as process:
+    topics.send(toy_alerts(100)[0])
+    with served(topics, classifier, tmp_path) as process:
         topics.wait_for(100)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
-        assert process.returncode == 0, errors
-        assert "drained" in errors
-    topics.send(_alerts(50)[0])
+        assert process.wait(30) == 0
+        assert "drained" in (tmp_path / "service.log").read_text()
+    topics.send(toy_alerts(50)[0])
     with running(topics, classifier):
         seen = topics.wait_for(150)
     assert len({one.origin for one in seen}) == len(seen) == 150

@@ -1,0 +1,293 @@
+"""What must not cost an alert: frozen workers, killed servers, lost partitions, models and messages that break."""
+
+import json
+import os
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from models.calibration import UNCALIBRATED
+from models.classifier import Classifier
+from service.errors import Fatal, RegistryUnavailable, TransactionAborted
+from service.kafka import KafkaStream
+from service.registry import Registry
+from tests import alerts
+from tests.servers import free_ports
+from tests.servers.kafka import KafkaServer, skip_without_kafka
+from tests.service.stream import Seen, Topics, running, served, toy_alerts
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
+    """A Kafka server that may be killed and frozen."""
+    skip_without_kafka()
+    with KafkaServer(tmp_path / "kafka") as server:
+        yield server
+
+
+def _until(true: Callable[[], bool], *, seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+def _readyz(port: int) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+    except OSError:
+        return 0, {}
+
+
+def _each_once(seen: list[Seen], count: int) -> None:
+    assert len({one.origin for one in seen}) == len(seen) == count
+
+
+# --- the group ----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_frozen_past_its_session_loses_nothing(kafka: str, classifier: Classifier, tmp_path: Path) -> None:
+    topics = Topics(kafka)
+    topics.send(toy_alerts(40)[0])
+    sent = 40
+    with served(topics, classifier, tmp_path) as process:
+        topics.wait_for(sent)
+        for _ in range(2):
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(8)  # the group's session is 6 s
+            topics.send(toy_alerts(300)[0])
+            sent += 300
+            process.send_signal(signal.SIGCONT)
+            topics.wait_for(sent)
+    _each_once(topics.read(), sent)
+
+
+def test_workers_that_join_and_leave_take_over_from_each_other(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka, partitions=4)
+    stop, sent = threading.Event(), 0
+    values, keys = toy_alerts(40, objects=16)
+
+    def send() -> None:
+        nonlocal sent
+        while not stop.is_set():
+            topics.send(values, keys=keys)
+            sent += len(values)
+            time.sleep(0.1)
+
+    sender = threading.Thread(target=send)
+    with running(topics, classifier) as first:
+        sender.start()
+        with running(topics, classifier, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-2") as second:
+            _until(lambda: second.metric("classifier_batch_alerts_count") > 2, seconds=40, what="the second works")
+            assert first.metric("classifier_batch_alerts_count") > 0
+        with running(topics, classifier, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-3") as third:
+            _until(lambda: third.metric("classifier_batch_alerts_count") > 2, seconds=40, what="the third works")
+            stop.set()
+            sender.join()
+            topics.wait_for(sent)
+    _each_once(topics.read(), sent)
+
+
+def test_a_second_worker_of_the_same_name_ends_the_first(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka)
+    topics.send(toy_alerts(20)[0])
+    with running(topics, classifier) as first:
+        topics.wait_for(20)
+        with running(topics, classifier):
+            # The first finds out with its next transaction, when its partitions have messages again.
+            for _ in range(20):
+                topics.send(toy_alerts(20)[0])
+                first.thread.join(1)
+                if not first.thread.is_alive():
+                    break
+            assert isinstance(first.failure[0], Fatal)
+    seen = topics.read()
+    assert len({one.origin for one in seen}) == len(seen)
+
+
+def test_outside_its_group_a_worker_commits_nothing(kafka: str) -> None:
+    topics = Topics(kafka)
+    stream = KafkaStream(topics.settings())
+    stream.open()
+    with pytest.raises(TransactionAborted, match="not a member"), stream.transaction([]):
+        pass
+    stream.close()
+
+
+@pytest.mark.parametrize("where", ["earliest", "latest"])
+def test_where_a_group_begins_is_kept_over_a_restart_that_comes_before_any_answer(
+    kafka: str, classifier: Classifier, where: str
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send(toy_alerts(5)[0])
+    old = 5 if where == "earliest" else 0
+    with running(topics, classifier, KAFKA_CONFIG_AUTO_OFFSET_RESET=where) as first:
+        _until(lambda: first.stream.assignment.next != {}, seconds=30, what="the partition is assigned")
+        topics.wait_for(old)
+    topics.send(toy_alerts(4)[0])
+    with running(topics, classifier, KAFKA_CONFIG_AUTO_OFFSET_RESET=where) as second:
+        _until(lambda: second.stream.assignment.next != {}, seconds=30, what="the partition is assigned")
+        topics.send(toy_alerts(2)[0])
+        _each_once(topics.wait_for(old + 6), old + 6)
+
+
+# --- Kafka --------------------------------------------------------------------------------------------------------
+
+
+def test_a_kafka_that_is_killed_costs_nothing_and_the_worker_says_so_meanwhile(
+    own_kafka: KafkaServer, classifier: Classifier, tmp_path: Path
+) -> None:
+    topics = Topics(own_kafka.bootstrap_servers)
+    topics.send(toy_alerts(100)[0])
+    (port,) = free_ports(1)
+    with served(topics, classifier, tmp_path, HTTP_PORT=str(port)) as process:
+        topics.wait_for(100)
+        _until(lambda: _readyz(port)[0] == 200, seconds=20, what="ready")
+        own_kafka.kill()
+        _until(lambda: _readyz(port)[0] == 503, seconds=20, what="unready without Kafka")
+        assert "Kafka" in " ".join(_readyz(port)[1]["reasons"])
+        own_kafka.start()
+        topics.send(toy_alerts(50)[0])
+        topics.wait_for(150, seconds=90)
+        _until(lambda: _readyz(port)[0] == 200, seconds=60, what="ready again")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    _each_once(topics.read(), 150)
+
+
+def test_a_kafka_that_restarts_under_load_costs_nothing(
+    own_kafka: KafkaServer, classifier: Classifier, tmp_path: Path
+) -> None:
+    topics = Topics(own_kafka.bootstrap_servers)
+    values = toy_alerts(400)[0]
+    with served(topics, classifier, tmp_path, BATCH_ALERTS="20"):
+        topics.send(values)
+        topics.wait_for(50)
+        own_kafka.kill()
+        own_kafka.start()
+        topics.send(values)
+        topics.wait_for(800, seconds=120)
+    _each_once(topics.read(), 800)
+
+
+def test_a_worker_waits_for_a_kafka_that_is_not_there_yet(
+    own_kafka: KafkaServer, classifier: Classifier, tmp_path: Path
+) -> None:
+    topics = Topics(own_kafka.bootstrap_servers)
+    topics.send(toy_alerts(10)[0])
+    own_kafka.stop()
+    with served(topics, classifier, tmp_path) as process:
+        time.sleep(12)
+        assert process.poll() is None
+        own_kafka.start()
+        _each_once(topics.wait_for(10, seconds=90), 10)
+
+
+@pytest.mark.parametrize(("drain", "signals"), [("3", 1), ("300", 2)])
+def test_a_drain_ends_in_time_or_at_the_second_signal_even_if_kafka_answers_no_more(
+    own_kafka: KafkaServer, classifier: Classifier, tmp_path: Path, drain: str, signals: int
+) -> None:
+    topics = Topics(own_kafka.bootstrap_servers)
+    topics.send(toy_alerts(50)[0])
+    with served(topics, classifier, tmp_path, DRAIN_SECONDS=drain) as process:
+        topics.wait_for(50)
+        os.kill(own_kafka.pid, signal.SIGSTOP)
+        try:
+            for _ in range(signals):
+                process.send_signal(signal.SIGTERM)
+                time.sleep(1)
+            process.wait(10)
+        finally:
+            os.kill(own_kafka.pid, signal.SIGCONT)
+    topics.send(toy_alerts(50)[0])
+    with running(topics, classifier):
+        _each_once(topics.wait_for(100), 100)
+
+
+# --- messages and models ------------------------------------------------------------------------------------------
+
+
+def test_the_longest_message_that_a_topic_takes_becomes_a_dead_letter(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send(toy_alerts(3)[0])
+    longest = b"x" * 1_048_000  # Kafka's own limit, less what a message is wrapped in
+    producer = Producer({"bootstrap.servers": kafka, "message.max.bytes": 2_000_000})
+    producer.produce(topics.alerts, longest)
+    producer.flush(20)
+    topics.send(toy_alerts(3)[0])
+    with running(topics, classifier):
+        seen = topics.wait_for(7)
+    (dead,) = (one for one in seen if one.topic == topics.dead_letters)
+    assert dead.value == longest
+
+
+def test_a_reason_that_quotes_a_long_message_is_cut(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send([alerts.datum(alerts.elasticc(alerts.source(1, alerts.FIRST_MJD, band="ü" * 300_000)))])
+    with running(topics, classifier):
+        (dead,) = topics.wait_for(1)
+    assert dead.headers["reason"].startswith("unknown band 'ü")
+    assert len(dead.headers["reason"].encode()) <= 500
+
+
+def test_a_model_that_fails_on_everything_ends_the_worker_and_no_alert_is_given_up(
+    kafka: str, classifier: Classifier
+) -> None:
+    class Broken(Classifier):
+        def classify(self, _: object) -> Any:
+            raise RuntimeError("no such device")
+
+    broken = Broken(
+        classifier.model, taxonomy=classifier.taxonomy, calibration=UNCALIBRATED, name="broken", version="1"
+    )
+    topics = Topics(kafka, partitions=1)
+    topics.send(toy_alerts(10)[0])
+    with running(topics, broken) as up:
+        up.thread.join(30)
+        assert isinstance(up.failure[0], Fatal)
+        assert "the model fails on everything: RuntimeError: no such device" in str(up.failure[0])
+    with running(topics, classifier):
+        seen = topics.wait_for(10)
+    assert {one.topic for one in seen} == {topics.classifications}
+
+
+# --- what is shown ------------------------------------------------------------------------------------------------
+
+
+class _Away(Registry):
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def schema(self, schema_id: int) -> Any:
+        raise RegistryUnavailable(f"no answer for {schema_id}")
+
+
+def test_lag_grows_while_a_partition_is_held_and_goes_when_another_worker_has_it(
+    kafka: str, classifier: Classifier
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    values = toy_alerts(8)[0][1:]  # the first begins with a zero, which might be Confluent's
+    topics.send(values[:5])
+    where = {"topic": topics.alerts, "partition": "0"}
+    with running(topics, classifier, registry=_Away()) as up:
+        topics.wait_for(5)
+        topics.send([alerts.confluent(b"unreadable", 99_999), *values])
+        _until(lambda: up.metric("classifier_lag_messages", **where) == 8, seconds=20, what="all behind is counted")
+        before = up.metric("classifier_lag_seconds", **where)
+        assert up.health.registry == "no answer for 99999"
+        _until(lambda: up.metric("classifier_lag_seconds", **where) > before + 1, seconds=20, what="lag grows")
+        _until(lambda: up.metric("classifier_partitions_held") == 1, seconds=20, what="it is held")
+        up.worker._report_lag({})
+        assert up.metrics.registry.get_sample_value("classifier_lag_messages", where) is None
