@@ -33,7 +33,7 @@ class Metrics:
         )
         self.lag_messages = self._gauge("classifier_lag_messages", "messages not classified yet", "topic", "partition")
         self.lag_seconds = self._gauge(
-            "classifier_lag_seconds", "age of the last message classified", "topic", "partition"
+            "classifier_lag_seconds", "how long ago everything published was classified", "topic", "partition"
         )
         self.stopped = self._gauge("classifier_partitions_stopped", "partitions that wait for an operator")
         self.held = self._gauge("classifier_partitions_held", "partitions that wait for the schema registry")

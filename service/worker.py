@@ -77,8 +77,8 @@ class Worker:
         self._held: set[Partition] = set()
         self._shown: set[Partition] = set()
         """Partitions that the lag metrics show."""
-        self._answered_ms: dict[Partition, int] = {}
-        """Kafka's timestamp of the last message answered, by partition."""
+        self._current_at: dict[Partition, float] = {}
+        """Up to when the messages of each partition are answered: the last one's Kafka timestamp, or no lag seen."""
         self._ask_again = 0.0
         self._report_again = 0.0
         self._probe_again = 0.0
@@ -225,15 +225,16 @@ class Worker:
             self._report_lag(self._stream.lags(held=self._held))
 
     def _report_lag(self, lags: Mapping[Partition, int]) -> None:
-        """Messages behind, and for how long they have been: since the last one answered was published."""
+        now = time.time()
         for partition, lag in lags.items():
+            current_at = self._current_at.setdefault(partition, now) if lag else now
+            self._current_at[partition] = current_at
             self._metrics.lag_messages.labels(*partition).set(lag)
-            since = time.time() - self._answered_ms.get(partition, time.time() * 1000) / 1000
-            self._metrics.lag_seconds.labels(*partition).set(max(since, 0.0) if lag else 0.0)
+            self._metrics.lag_seconds.labels(*partition).set(max(now - current_at, 0.0))
         for gone in self._shown - lags.keys():  # another worker shows it now
             self._metrics.lag_messages.remove(*map(str, gone))
             self._metrics.lag_seconds.remove(*map(str, gone))
-            self._answered_ms.pop(gone, None)
+            self._current_at.pop(gone, None)
         self._shown = set(lags)
 
     # --- answering ------------------------------------------------------------------------------------------------
@@ -324,7 +325,7 @@ class Worker:
         rows = zip(gathered.messages, gathered.schemas, answers.results, answers.full_history.tolist(), strict=True)
         for message, schema, result, full in rows:
             age = now - message.timestamp_ms / 1000
-            self._answered_ms[message.topic, message.partition] = message.timestamp_ms
+            self._current_at[message.topic, message.partition] = message.timestamp_ms / 1000
             if age < 0:
                 self._metrics.clock_skew.inc()
             self._metrics.latency.observe(max(age, 0.0))
