@@ -15,7 +15,6 @@ import skops.io
 import torch
 from imblearn.ensemble import BalancedRandomForestClassifier
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier
 
 from models.inputs import features
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
@@ -218,28 +217,21 @@ class Hierarchical:
             is_transient = name == "transient"
             trees = self._config.transient_trees if is_transient else self._config.trees
             impurity = self._config.transient_impurity if is_transient else 0.0
-            self._forests[name] = self._grown(table[rows], labels[rows], trees, impurity)
+            if len(members) > 1:
+                self._forests[name] = self._grown(table[rows], labels[rows], trees, impurity)
 
     def _grown(self, table: FloatTable, labels: IntArray, trees: int, impurity: float) -> Any:
-        forest = BalancedRandomForestClassifier(
-            trees,
-            sampling_strategy="all",
-            replacement=True,
-            bootstrap=False,
-            min_impurity_decrease=impurity,
-            min_samples_leaf=self._config.leaf,
-            random_state=self._seed,
-            n_jobs=self._processes,
-        )
-        return forest.fit(table, labels)
+        forest = _balanced_forest(trees, self._config.leaf, seed=self._seed, processes=self._processes)
+        return forest.set_params(min_impurity_decrease=impurity).fit(table, labels)
 
     def probabilities(self, table: FloatTable) -> Probabilities:
         """P(class) = P(group) P(class | group)."""
         found = np.zeros((len(table), self._n_classes))
         groups = self._forests["top"].predict_proba(table)
-        for number, name in enumerate(self._groups):
-            within = self._forests[name]
-            found[:, within.classes_] = groups[:, [number]] * within.predict_proba(table)
+        for number, (name, members) in enumerate(self._groups.items()):
+            within = self._forests.get(name)  # none for a group of one class
+            shares = 1.0 if within is None else within.predict_proba(table)
+            found[:, members if within is None else within.classes_] = groups[:, [number]] * shares
         return found
 
     def save(self, directory: Path) -> None:
@@ -260,18 +252,25 @@ def _per_class(rng: np.random.Generator, labels: IntArray, n: int) -> IntArray:
     return np.concatenate(drawn)
 
 
+def _balanced_forest(trees: int, leaf: int, *, seed: int, processes: int) -> BalancedRandomForestClassifier:
+    """A forest whose every tree is grown on as many rows of each class, as many as the scarcest has, drawn anew."""
+    return BalancedRandomForestClassifier(
+        trees,
+        sampling_strategy="all",
+        replacement=True,
+        bootstrap=False,
+        min_samples_leaf=leaf,
+        random_state=seed,
+        n_jobs=processes,
+    )
+
+
 class Flat:
-    """One forest over all classes, each class weighing the same."""
+    """One balanced forest over all classes."""
 
     def __init__(self, config: ForestConfig, taxonomy: Taxonomy, *, seed: int, processes: int) -> None:
         self._n_classes = len(taxonomy)
-        self._forest: Any = RandomForestClassifier(
-            config.trees,
-            class_weight="balanced",
-            min_samples_leaf=config.leaf,
-            random_state=seed,
-            n_jobs=processes,
-        )
+        self._forest: Any = _balanced_forest(config.trees, config.leaf, seed=seed, processes=processes)
 
     def fit(self, table: FloatTable, labels: IntArray) -> None:
         """Grow the trees."""
@@ -309,7 +308,7 @@ class Boosted:
             "learning_rate": config.learning_rate,
             "num_leaves": config.leaves,
             "min_data_in_leaf": config.leaf,
-            "feature_fraction": 0.3,
+            "feature_fraction": max(0.3, min(1.0, 20 / len(config.columns))),
             "bagging_fraction": 0.7,
             "bagging_freq": 1,
             "max_bin": 127,

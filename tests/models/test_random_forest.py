@@ -1,0 +1,127 @@
+"""The forests: three kinds of trees behind one Classifier, stored so that loading cannot execute anything."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skops.io
+from numpy.typing import NDArray
+
+from models.calibration import UNCALIBRATED
+from models.classifier import Classifier, InvalidArtifact
+from models.inputs import features
+from models.inputs.light_curve import merged
+from models.inputs.metadata import COLUMNS
+from models.random_forest import ALL_COLUMNS, GROUPS, Forest, ForestConfig, Hierarchical
+from models.taxonomy import CLASS_NAMES, Taxonomy
+from tests import alerts
+
+CLASSES = (2222, 2224, 2232, 2323, 2325, 2332)
+"""Of all three groups; KN will be scarce."""
+
+KINDS = ("hierarchical", "flat", "lightgbm")
+COLUMNS_SEEN = ("amplitude_r", "weighted_mean_r", "mwebv", "hostgal_zphot")
+
+
+def _table(rng: np.random.Generator, sizes: dict[int, int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Rows whose first columns tell their classes apart, some values missing."""
+    labels = np.concatenate([np.full(size, CLASSES.index(class_id)) for class_id, size in sizes.items()])
+    table = rng.normal(size=(len(labels), len(COLUMNS_SEEN))).astype(np.float32)
+    table[:, 0] += 5 * (labels % 3)
+    table[:, 1] += 5 * (labels // 3)
+    table[rng.random(table.shape) < 0.05] = np.nan
+    return table, labels
+
+
+def _forest(algorithm: str, **options: object) -> Forest:
+    columns = tuple(name for name in COLUMNS_SEEN if name in ALL_COLUMNS)
+    trees = 200 if algorithm == "lightgbm" else 30  # which boosts: one tree alone says little
+    small = {"trees": trees, "transient_trees": 30, "per_class": dict.fromkeys(("top", *GROUPS), 60), "leaf": 2}
+    config = ForestConfig.from_dict({"algorithm": algorithm, "columns": columns, **small, **options})
+    return Forest(config, Taxonomy(CLASSES))
+
+
+def _grown(algorithm: str) -> Forest:
+    forest = _forest(algorithm)
+    forest.fit(*_table(np.random.default_rng(0), dict.fromkeys(CLASSES, 80) | {2232: 12}))
+    return forest
+
+
+def test_the_columns_of_these_tests_exist() -> None:
+    assert set(COLUMNS_SEEN) <= set(ALL_COLUMNS)
+    assert (*features.NAMES, *COLUMNS) == ALL_COLUMNS
+
+
+@pytest.mark.parametrize("algorithm", KINDS)
+def test_it_tells_classes_apart_and_its_probabilities_add_up(algorithm: str) -> None:
+    table, labels = _table(np.random.default_rng(1), dict.fromkeys(CLASSES, 40))
+    probabilities = _grown(algorithm).scores_of(table).exp().numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-4)
+    found = probabilities.argmax(axis=1)
+    assert np.mean(found == labels) > 0.8
+    assert np.mean(found[labels == CLASSES.index(2232)] == CLASSES.index(2232)) > 0.5  # scarce, and not forgotten
+
+
+@pytest.mark.parametrize("algorithm", KINDS)
+def test_a_saved_forest_answers_as_before(algorithm: str, tmp_path: Path) -> None:
+    forest = _grown(algorithm)
+    batch = alerts.batch(
+        *(alerts.random_elasticc(np.random.default_rng(n), 4 * n + 1, alert_id=n + 1) for n in range(4))
+    )
+    saved = Classifier(forest, taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name=algorithm, version="1")
+    saved.save(tmp_path / "forest")
+    assert not list(tmp_path.rglob("*.pkl"))
+    loaded = Classifier.load(tmp_path / "forest")
+    one, two = (model.classify(batch).predictions for model in (saved, loaded))
+    np.testing.assert_array_equal(one.probabilities, two.probabilities)
+    np.testing.assert_allclose(one.probabilities.sum(axis=1), 1, atol=1e-9)
+    assert one.n_observations.tolist() == merged(batch).lengths.tolist()
+    assert set(one.branches.tolist()) == {"features+md"}
+
+
+def test_a_hierarchy_multiplies_the_groups_with_what_is_within_them() -> None:
+    forest = _grown("hierarchical")
+    table, _ = _table(np.random.default_rng(2), dict.fromkeys(CLASSES, 10))
+    estimator = forest._estimator
+    assert isinstance(estimator, Hierarchical)
+    top = estimator._forests["top"].predict_proba(table)
+    probabilities = estimator.probabilities(table)
+    for number, members in enumerate(estimator._groups.values()):
+        np.testing.assert_allclose(probabilities[:, members].sum(axis=1), top[:, number], atol=1e-12)
+
+
+def test_every_class_of_the_taxonomy_but_none_twice_has_a_group() -> None:
+    grouped = [class_id for members in GROUPS.values() for class_id in members]
+    assert sorted(grouped) == sorted(CLASS_NAMES)
+
+
+def test_features_are_those_of_what_was_known_at_the_alert() -> None:
+    forest = _grown("flat")
+    record = alerts.random_elasticc(np.random.default_rng(0), 20)
+    later = record | {"prvDiaForcedSources": [*record["prvDiaForcedSources"], alerts.forced(1, alerts.FIRST_MJD + 90)]}
+    classifier = Classifier(forest, taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name="flat", version="1")
+    probabilities = classifier.classify(alerts.batch(record, later)).predictions.probabilities
+    np.testing.assert_array_equal(probabilities[0], probabilities[1])
+
+
+def test_trees_of_foreign_types_are_refused(tmp_path: Path) -> None:
+    forest = _grown("flat")
+    classifier = Classifier(forest, taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name="flat", version="1")
+    classifier.save(tmp_path / "forest")
+    skops.io.dump({"trees": Path}, tmp_path / "forest" / "trees.skops")
+    with pytest.raises(InvalidArtifact, match="types that no forest has: pathlib"):
+        Classifier.load(tmp_path / "forest")
+
+
+def test_a_column_that_this_version_does_not_compute_is_named(tmp_path: Path) -> None:
+    classifier = Classifier(
+        _grown("flat"), taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name="flat", version="1"
+    )
+    classifier.save(tmp_path / "forest")
+    path = tmp_path / "forest" / "model.json"
+    description = json.loads(path.read_text())
+    description["architecture"]["columns"][0] = "horoscope"
+    path.write_text(json.dumps(description))
+    with pytest.raises(InvalidArtifact, match="no such feature or metadata column: horoscope"):
+        Classifier.load(tmp_path / "forest")

@@ -1,0 +1,110 @@
+"""From data to a forest by command: features once, then trees, then figures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.classifier import Classifier
+from models.random_forest import ALL_COLUMNS
+from service.__main__ import main as service
+from tests import alerts
+from tests.training import objects
+from training import features
+from training.__main__ import main
+from training.data import layout
+
+_CONFIG = """
+name = "toy"
+version = "1"
+days = [8, 2048]
+[forest]
+algorithm = "flat"
+trees = 20
+"""
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of 80 objects."""
+    return objects.write(tmp_path_factory.mktemp("data") / "set", 80)
+
+
+@pytest.fixture(scope="module")
+def table(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their features at two lengths."""
+    directory = tmp_path_factory.mktemp("features") / "table"
+    days = ["--days", "8", "2048", "--processes", "1"]
+    assert main(["features", "--data", str(data_set), "--output", str(directory), *days]) == 0
+    return directory
+
+
+def test_a_table_has_a_row_an_object_and_length_with_what_was_known_then(data_set: Path, table: Path) -> None:
+    read, data = features.read(table), layout.read(data_set)
+    assert len(read) == 2 * len(data)
+    assert set(read.days.tolist()) == {8.0, 2048.0}
+    early, late = (read.where(read.days == days) for days in (8.0, 2048.0))
+    np.testing.assert_array_equal(early.object_id, data.object_id)
+    np.testing.assert_array_equal(early.class_id, data.class_id)
+    points = [ALL_COLUMNS.index(f"n_points_{band}") for band in "ugrizy"]
+    known = np.nansum(early.columns[:, points], axis=1)
+    curves = data.light_curves
+    expected = [
+        np.sum(curves[row].mjd <= min(curves.first_alert_mjd[row] + 8, curves.last_detection_mjd()[row]))
+        for row in range(len(data))
+    ]
+    np.testing.assert_array_equal(known, expected)
+    assert (np.nansum(late.columns[:, points], axis=1) >= known).all()
+    np.testing.assert_array_equal(late.columns[:, -64:], data.metadata)
+
+
+def test_a_forest_is_grown_evaluated_and_classifies(table: Path, tmp_path: Path) -> None:
+    config = tmp_path / "toy.toml"
+    config.write_text(_CONFIG)
+    assert main(["train", str(config), "--data", str(table), "--output", str(tmp_path / "run")]) == 0
+    artifact = tmp_path / "run" / "toy"
+    report = tmp_path / "report"
+    assert main(["evaluate", "--model", str(artifact), "--data", str(table), "--output", str(report)]) == 0
+    views = json.loads((report / "metrics.json").read_text())["views"]
+    assert set(views) == {"8 days", "2048 days"}
+    assert views["2048 days"]["macro_f1"] > 0.8
+    assert (report / "confusion.png").exists()
+    classifier = Classifier.load(artifact)
+    assert classifier.provenance["days"] == [8, 2048]
+    assert set(classifier.metrics) == {"validation, 8 days", "validation, 2048 days"}
+    assert classifier.calibration.prior == "uniform over the classes"
+
+
+def test_wrong_data_is_told_apart(
+    data_set: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "toy.toml"
+    config.write_text(_CONFIG)
+    for arguments, reason in (
+        (["train", str(config), "--data", str(data_set), "--output", str(tmp_path)], "holds no table of features"),
+        (["train", str(config), "--data", str(table), "--output", str(tmp_path), "--resume"], "grown in one go"),
+        (["features", "--data", str(data_set), "--output", str(table)], "already holds a table"),
+    ):
+        assert main(arguments) == 1
+        assert reason in capsys.readouterr().err
+    config.write_text(_CONFIG.replace("trees", "bushes"))
+    assert main(["train", str(config), "--data", str(table), "--output", str(tmp_path)]) == 1
+    assert "'bushes'" in capsys.readouterr().err
+
+
+def test_the_command_line_classifies_with_a_forest(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    config = tmp_path / "toy.toml"
+    config.write_text(_CONFIG)
+    assert main(["train", str(config), "--data", str(table), "--output", str(tmp_path / "run")]) == 0
+    (tmp_path / "one.avro").write_bytes(alerts.container([alerts.random_elasticc(np.random.default_rng(0), 9)]))
+    capsys.readouterr()
+    assert service(["classify", "--model", str(tmp_path / "run" / "toy"), str(tmp_path / "one.avro")]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    answer = json.loads(line)
+    assert answer["classifier"] == "toy/1"
+    assert answer["branches"] == "features+md"
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-6)
