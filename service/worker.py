@@ -120,6 +120,9 @@ class Worker:
         try:
             self._classify_and_publish(gathered, joined(gathered.parts))
             self._health.kafka = None
+        except KafkaUnavailable:
+            self._metrics.transactions.labels("aborted").inc()
+            raise
         except TransactionAborted as aborted:
             self._metrics.transactions.labels("aborted").inc()
             self._health.kafka = str(aborted)

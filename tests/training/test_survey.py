@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.integrate import quad
 
-from models.inputs import avro
+from models.inputs import avro, ragged
 from models.inputs.alert import AlertBatch, alert_batch, by_object, concatenated
 from models.inputs.light_curve import merged
 from models.inputs.metadata import COLUMNS
@@ -297,6 +297,36 @@ def test_supernova_alerts_are_as_short_as_real_ones(data: Path) -> None:
     made = np.concatenate(numbers)
     assert np.mean(made == 1) == pytest.approx(np.mean(real == 1), abs=0.08)
     assert np.median(made) == pytest.approx(np.median(real), rel=0.4)
+
+
+_AGES = (0.0, 1e-9, 0.5, 5.0, 20.0, 60.0, 150.0)
+"""Days since the first detection that part alerts by age: the first one alone, the same night, and so on."""
+
+
+def _shares_by_age(alerts_: AlertBatch) -> dict[float, tuple[float, float]]:
+    """By age, the share of alerts that hold one point, and of those without forced photometry."""
+    first = ragged.first_per_row(alerts_.offsets, alerts_.mjd, alerts_.detected)
+    age = np.digitize(alerts_.epoch - first, _AGES) - 1
+    is_one = np.diff(alerts_.offsets) == 1
+    row = ragged.row_of_each(alerts_.offsets)
+    forced_free = np.bincount(row, weights=~alerts_.detected, minlength=len(alerts_)) == 0
+    return {
+        _AGES[bin_]: (float(is_one[age == bin_].mean()), float(forced_free[age == bin_].mean()))
+        for bin_ in np.unique(age)
+    }
+
+
+def test_by_age_as_many_alerts_hold_one_point_or_no_forced_photometry_as_of_the_real_ones(data: Path) -> None:
+    paths = sorted((data / "elasticc" / "alerts").glob("finktut*.avro"))
+    real = concatenated([alert_batch(list(avro.readings(path.read_bytes()))).alerts for path in paths])
+    (simulated,) = survey.simulate(300, seed=4)
+    rows = np.isin(simulated.objects.class_id, (2221, 2222, 2224))
+    supernovae = Simulated(simulated.objects.where(rows), simulated.ra[rows], simulated.dec[rows])
+    made = alert_batch([{"v0_9_1": sent.record} for sent in alerts.stream([supernovae])]).alerts
+    ours, theirs = _shares_by_age(made), _shares_by_age(real)
+    assert ours.keys() >= {0.0, 1e-9, 0.5, 5.0, 20.0, 60.0}
+    for age in ours.keys() & theirs.keys():
+        assert ours[age] == pytest.approx(theirs[age], abs=0.02), age
 
 
 # --- the command -----------------------------------------------------------------------------------------------
