@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cores = os.cpu_count() or 1
     parser.add_argument("--data", type=Path, required=True, help="a directory in the data layout")
     parser.add_argument("--output", type=Path, required=True, help="new directory for the table")
+    parser.add_argument("--objects", type=int, help="of about so many objects, the first ones (default: all)")
     parser.add_argument(
         "--days", type=float, nargs="+", default=list(views.MTA_DAYS), help="lengths: days after the first alert"
     )
@@ -70,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
     console = Console(stderr=True)
-    pieces = Dataset.open(arguments.data).pieces()
+    most = float("inf") if arguments.objects is None else arguments.objects
+    pieces = [piece for piece in Dataset.open(arguments.data).pieces() if piece.start < most]
     if any(arguments.output.glob("*.parquet")):
         raise InvalidData(f"{arguments.output} already holds a table; name a new directory")
     arguments.output.mkdir(parents=True, exist_ok=True)
