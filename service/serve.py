@@ -33,7 +33,6 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace, settings: Settings) -> int:
     """The subcommand. Exit code 0 after a drain, 1 after a fatal fault, 2 if it cannot start like this."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    signals = _signals()  # early: one that comes while the model loads is remembered
     metrics, health = Metrics(), Health()
     try:
         classifier = model.load(settings.model_dir, device=settings.device)
@@ -56,7 +55,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
         metrics=metrics,
         health=health,
     )
-    _stop_on_signals(signals, worker, settings.drain_seconds)
+    _stop_on_signals(worker, settings.drain_seconds)
     server = _serve_http(settings, Api(settings, inference=inference, history=history, metrics=metrics, health=health))
     try:
         worker.run()
@@ -100,12 +99,14 @@ def _signals() -> socket.socket:
     return received
 
 
-def _stop_on_signals(signals: socket.socket, worker: Worker, drain_seconds: float) -> None:
+def _stop_on_signals(worker: Worker, drain_seconds: float) -> None:
     """The first SIGTERM or SIGINT drains, within a bound; the second ends at once. Transactions make both safe.
 
     A thread waits for them: Python runs handlers in the main thread only, and not before a call into Kafka's client
     comes back.
     """
+
+    signals = _signals()
 
     def end() -> None:
         log.warning("not drained in time, or told twice: ending at once; the open batch will be done again")
