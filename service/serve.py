@@ -105,7 +105,6 @@ def _stop_on_signals(worker: Worker, drain_seconds: float) -> None:
     A thread waits for them: Python runs handlers in the main thread only, and not before a call into Kafka's client
     comes back.
     """
-
     signals = _signals()
 
     def end() -> None:
