@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from models.inputs.batch import Batch, pack
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
-from models.inputs.metadata import COLUMNS
+from models.inputs.metadata import COLUMNS, must_be_known
 from models.inputs.photometry import BANDS
 from models.layers.quantile_tokenizer import QuantileTokenizer
-from models.layers.time_modulation import TimeModulation
+from models.layers.time_modulation import TimeModulation, must_not_repeat
 from models.layers.transformer import Transformer
 
 FLUX_SCALE = 10.0
@@ -55,13 +55,8 @@ class ATATConfig:
     def __post_init__(self) -> None:
         if not self.light_curve and not self.metadata_columns:
             raise ValueError("a model needs a light-curve branch, metadata columns, or both")
-        if self.window_days > self.t_max:
-            raise ValueError(
-                f"window_days {self.window_days} is beyond t_max {self.t_max}: time modulation would repeat"
-            )
-        unknown = set(self.metadata_columns) - set(COLUMNS)
-        if unknown:
-            raise ValueError(f"no such metadata column: {', '.join(sorted(unknown))}")
+        must_not_repeat(self.window_days, self.t_max)
+        must_be_known(self.metadata_columns)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -4,7 +4,7 @@ These are the fields of ELAsTiCC's diaObject, in its own spelling and order, les
 (thesis 4.4.1: positions were not simulated realistically, so they are not used).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,14 +41,19 @@ def clean(values: ArrayLike) -> FloatArray:
     return np.where(missing, np.float32(np.nan), narrow)
 
 
+def must_be_known(names: Iterable[str]) -> None:
+    """Raises ValueError for a name that is no metadata column."""
+    unknown = set(names) - set(COLUMNS)
+    if unknown:
+        raise ValueError(f"no such metadata column: {', '.join(sorted(unknown))}")
+
+
 def row(values: Mapping[str, float | None]) -> list[float]:
     """One object's metadata by column name -> the 64 raw values in order, NaN where it has none.
 
     Raises ValueError for a name that is no metadata column.
     """
-    unknown = values.keys() - set(COLUMNS)
-    if unknown:
-        raise ValueError(f"no such metadata column: {', '.join(sorted(unknown))}")
+    must_be_known(values)
     return [np.nan if (value := values.get(name)) is None else float(value) for name in COLUMNS]
 
 

@@ -6,6 +6,12 @@ import torch
 from torch import Tensor, nn
 
 
+def must_not_repeat(window_days: float, t_max: float) -> None:
+    """Raises ValueError for a window longer than the period of time modulation."""
+    if window_days > t_max:
+        raise ValueError(f"window_days {window_days} is beyond t_max {t_max}: time modulation would repeat")
+
+
 class TimeModulation(nn.Module):
     """Thesis 4.3.2, eq. 4.1-4.2: TM(x, t) = LL(x) * gamma1_b(t) + gamma2_b(t), the gammas Fourier series a band.
 
