@@ -27,30 +27,34 @@ class Kind:
     """Mean absolute magnitude in the r band today."""
     scatter: float
     """Its standard deviation."""
-    blue: float
-    """Mean share of a star-forming galaxy in the colours, 0 for an elliptical, 1 for a spiral of late type."""
+    quiescent: float = 0.0
+    """Share of those that form no more stars: their colours are an elliptical's."""
+    blue: float = 0.8
+    """Of the others' colours: 0 for an elliptical's, 1 for those of a spiral of late type, beyond for a starburst's."""
     nuclear: bool = False
     """Whether the object sits in the nucleus."""
     remoteness: float = 1.0
     """How much further out than a supernova's the object lies."""
 
 
-ANY = Kind(magnitude=-19.6, scatter=1.5, blue=0.7)
-STAR_FORMING = Kind(magnitude=-19.2, scatter=1.5, blue=0.75)
-METAL_RICH = Kind(magnitude=-20.0, scatter=1.2, blue=0.7)
+ANY = Kind(magnitude=-19.6, scatter=1.5, quiescent=0.3)
+STAR_FORMING = Kind(magnitude=-19.2, scatter=1.5, quiescent=0.04)
+METAL_RICH = Kind(magnitude=-20.0, scatter=1.2, quiescent=0.03, blue=0.75)
 """Large spirals, as of most Ib and Ic (Kelly & Kirshner 2012)."""
-LATE = Kind(magnitude=-18.8, scatter=1.5, blue=0.85)
-"""Small and young, as of IIb (Arcavi et al. 2010) and Iax (Lyman et al. 2018)."""
-ACTIVE = Kind(magnitude=-20.8, scatter=1.0, blue=0.5, nuclear=True)
-EARLY = Kind(magnitude=-20.8, scatter=1.0, blue=0.15, remoteness=1.3)
+LATE = Kind(magnitude=-19.5, scatter=1.2, quiescent=0.03, blue=0.9)
+"""Spirals of late type, as of Iax (Foley et al. 2013; Lyman et al. 2018)."""
+SMALL = Kind(magnitude=-18.8, scatter=1.5, quiescent=0.02, blue=0.9)
+"""Small and young, as of IIb (Arcavi et al. 2010; Schulze et al. 2021)."""
+ACTIVE = Kind(magnitude=-20.8, scatter=1.0, quiescent=0.5, blue=0.8, nuclear=True)
+EARLY = Kind(magnitude=-20.8, scatter=1.0, quiescent=0.8, blue=0.5, remoteness=1.3)
 """Old and massive, as of 91bg (Gonzalez-Gaitan et al. 2011; Barkhudaryan et al. 2019)."""
-OUTSKIRTS = Kind(magnitude=-20.5, scatter=1.1, blue=0.3, remoteness=3.0)
+OUTSKIRTS = Kind(magnitude=-20.5, scatter=1.1, quiescent=0.65, remoteness=3.0)
 """Early types, the object far out in the halo, as of calcium-rich transients (Kasliwal 2012; Lunnan et al. 2017)."""
-MERGERS = Kind(magnitude=-20.2, scatter=1.2, blue=0.45, remoteness=1.7)
+MERGERS = Kind(magnitude=-20.2, scatter=1.2, quiescent=0.35, remoteness=1.7)
 """Of any type, the binary kicked out, as of short gamma-ray bursts (Fong et al. 2022)."""
-DWARF = Kind(magnitude=-17.4, scatter=1.4, blue=0.95, remoteness=0.8)
-"""Poor in metals, as of superluminous supernovae (Lunnan et al. 2014; Perley et al. 2016)."""
-QUIET_NUCLEUS = Kind(magnitude=-19.6, scatter=1.0, blue=0.35, nuclear=True)
+DWARF = Kind(magnitude=-17.8, scatter=1.3, blue=1.2, remoteness=0.8)
+"""Starbursts poor in metals, as of superluminous supernovae (Lunnan et al. 2014; Perley et al. 2016)."""
+QUIET_NUCLEUS = Kind(magnitude=-19.6, scatter=1.0, quiescent=0.25, blue=0.5, nuclear=True)
 """Green and of a small black hole, as of tidal disruptions (van Velzen et al. 2021)."""
 
 
@@ -83,9 +87,13 @@ _REST = np.array([1500.0, 2300, 3000, 3600, 4200, 4800, 6200, 7500, 8700, 10_500
 _ELLIPTICAL = np.array([6.5, 5.2, 3.7, 2.5, 1.55, 0.8, 0.0, -0.35, -0.6, -0.85])
 _SPIRAL = np.array([2.3, 2.1, 1.75, 1.35, 0.65, 0.4, 0.0, -0.15, -0.25, -0.35])
 
+_BLUEST = 1.35
+"""A starburst: a third of the way again from an elliptical to a spiral, and all but flat in the ultraviolet."""
 _EVOLUTION, _EVOLVES_TO = 1.3, 2.0
 """Magnitudes a redshift by which galaxies were brighter, their stars younger (Faber et al. 2007), and until when."""
 
+_CENTRING = 0.045
+"""How well a galaxy and an object of ten times the noise are centred, each way [arcsec]."""
 _HOSTLESS = 0.015
 _SECOND_HOST = 0.12
 _SAME_GROUP = 0.3
@@ -99,7 +107,7 @@ def draw(rng: np.random.Generator, redshift: float, kind: Kind) -> Galaxy:
     r = float(np.clip(magnitudes[2], 14, 27))
     size = 10 ** (1.025 - 0.115 * (r - 21.5) + 0.25 * rng.standard_normal())
     away = kind.remoteness * 10 ** (-0.36 - 0.13 * (r - 21.5) + 0.45 * rng.standard_normal())
-    centring = 0.03 * np.hypot(*rng.standard_normal(2))
+    centring = _CENTRING * np.hypot(*rng.standard_normal(2))
     return Galaxy(
         redshift=redshift,
         magnitudes=magnitudes,
@@ -120,7 +128,8 @@ def neighbour(rng: np.random.Generator, host: Galaxy) -> Galaxy | None:
 
 
 def _magnitudes(rng: np.random.Generator, redshift: float, kind: Kind) -> FloatArray:
-    blue = np.clip(kind.blue + 0.3 * rng.standard_normal(), 0, 1)
+    sequence, width = (0.0, 0.12) if rng.random() < kind.quiescent else (kind.blue, 0.22)
+    blue = np.clip(sequence + width * rng.standard_normal(), 0, _BLUEST)
     rest = np.log(WAVELENGTHS / (1 + redshift))
     colours = np.interp(rest, np.log(_REST), blue * _SPIRAL + (1 - blue) * _ELLIPTICAL)
     absolute = kind.magnitude + kind.scatter * rng.standard_normal() - _EVOLUTION * min(redshift, _EVOLVES_TO)
@@ -155,6 +164,8 @@ def metadata(
 
 _DEPTH = np.array([23.9, 25.3, 25.8, 25.2, 24.3, 23.3])
 """(6,), magnitudes at which the catalogue's error is 0.2."""
+_SHALLOW, _SHALLOW_SHARE = 3.1, 0.09
+"""Errors of some galaxies are larger by this factor."""
 _FAINTEST_ERROR = 0.6
 """Magnitudes of a galaxy that is not seen in a band are forced: no further off than this."""
 _QUANTILE_NAMES = tuple(f"zphot_q{percent:03d}" for percent in range(0, 101, 10))
@@ -175,6 +186,7 @@ _QUOTED_WIDTH = 0.055
 """What the quantiles claim (by 1 + z), bright or faint, within a factor of 1.8: they are sure of wrong ones, too."""
 _FARTHEST = 3.0
 _NORMAL = np.concatenate([[-2.2], ndtri(np.arange(0.1, 0.91, 0.1)), [2.2]])
+"""(11,), where the quantiles lie in a standard Gaussian, but for the ends."""
 
 
 def _catalogued(rng: np.random.Generator, galaxy: Galaxy, dust: FloatArray) -> Mapping[str, float]:
@@ -182,7 +194,10 @@ def _catalogued(rng: np.random.Generator, galaxy: Galaxy, dust: FloatArray) -> M
     magnitudes = galaxy.magnitudes + dust
     if magnitudes[2] > _CATALOGUE_LIMIT:
         return {}
-    errors = np.minimum(np.hypot(0.0155, 0.2 * 10 ** (0.4 * (magnitudes - _DEPTH))), 9.0)
+    quality = (_SHALLOW if rng.random() < _SHALLOW_SHARE else 1.0) * np.exp(0.1 * abs(rng.standard_normal()))
+    wobble = np.exp(0.25 * rng.standard_normal(len(WAVELENGTHS)))
+    errors = np.hypot(0.0155 * quality, 0.2 * quality * wobble * 10 ** (0.4 * (magnitudes - _DEPTH)))
+    errors = np.minimum(errors, 9.0)
     seen = magnitudes + np.minimum(errors, _FAINTEST_ERROR) * rng.standard_normal(len(errors))
     columns = dict(zip((f"mag_{band}" for band in "ugrizY"), seen.tolist(), strict=True))
     columns |= dict(zip((f"magerr_{band}" for band in "ugrizY"), errors.tolist(), strict=True))
@@ -207,13 +222,12 @@ def _photo_z(rng: np.random.Generator, redshift: float, r: float) -> Mapping[str
         centre = rng.gamma(3.0, usual / 2.7)
     else:
         centre = redshift + (bias + widened * core * rng.standard_normal()) * (1 + redshift)
-    # Nothing lies nearer than here, or where no template does.
-    centre = _FARTHEST - abs(_FARTHEST - max(abs(centre), 0.01))
-    centre = max(centre, 0.01)
-    width = min(_QUOTED_WIDTH * np.exp(0.6 * rng.standard_normal()), 0.3) * (1 + centre)
-    quantiles = np.clip(centre + width * _NORMAL, 0.005, _FARTHEST)
-    # Ends of the distribution, where what is thought of all other redshifts shows.
-    quantiles[0] = min(quantiles[0], 0.15 * usual * rng.uniform(0.5, 1.5))
-    quantiles[-1] = max(quantiles[-1], min(centre + usual * rng.uniform(0.1, 1.2), _FARTHEST))
+    centre = min(max(abs(centre), 0.01), 2.98)
+    width = _QUOTED_WIDTH * (1 + centre) * np.exp(0.45 * rng.standard_normal())
+    below, above = np.minimum(width * np.exp(0.4 * rng.standard_normal(2)), 0.4)
+    quantiles = np.clip(centre + np.where(_NORMAL < 0, below, above) * _NORMAL, 0.005, _FARTHEST)
+    # The ends of the distribution are further out than a Gaussian's.
+    quantiles[0] = min(quantiles[0], 0.2 * centre * np.exp(0.45 * rng.standard_normal()))
+    quantiles[-1] = max(quantiles[-1], min(centre + 0.37 * np.exp(0.5 * rng.standard_normal()), _FARTHEST))
     error = error * np.exp(0.4 * rng.standard_normal())
     return {"zphot": centre, "zphot_err": float(error), **dict(zip(_QUANTILE_NAMES, quantiles.tolist(), strict=True))}
