@@ -268,9 +268,9 @@ def plot_distributions(title: str, simulated: Objects, real: Objects) -> Figure:
         if not np.isfinite(both).any():
             continue
         low, high = np.nanquantile(both, [0.005, 0.995])
-        bins = np.linspace(low, max(high, low + 1e-6), 25)
+        bins = np.linspace(low, max(high, low + 0.1), 25)
         for side, label in ((ours, "simulated"), (theirs, "real")):
-            values = side[name][np.isfinite(side[name])]
+            values = side[name][(side[name] >= bins[0]) & (side[name] <= bins[-1])]
             if len(values):
                 panel.hist(values, bins=bins, density=True, histtype="step", label=label)
         panel.set_title(name, fontsize=9)

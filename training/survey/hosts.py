@@ -184,7 +184,9 @@ _BIAS = np.array([0.0, 0.01, -0.03, -0.03, 0.0, 0.02, 0.01, 0.0, 0.0, 0.0, 0.0])
 _WIDENED = np.array([0.7, 0.75, 1.0, 1.15, 1.0, 0.8, 0.6, 0.5, 1.0, 1.0, 0.6])
 _QUOTED_WIDTH = 0.055
 """What the quantiles claim (by 1 + z), bright or faint, within a factor of 1.8: they are sure of wrong ones, too."""
-_FARTHEST = 3.0
+_FARTHEST = 2.95
+_SECOND_PEAK = 0.06
+"""Share of distributions that do not exclude the far end."""
 _NORMAL = np.concatenate([[-2.2], ndtri(np.arange(0.1, 0.91, 0.1)), [2.2]])
 """(11,), where the quantiles lie in a standard Gaussian, but for the ends."""
 
@@ -222,12 +224,13 @@ def _photo_z(rng: np.random.Generator, redshift: float, r: float) -> Mapping[str
         centre = rng.gamma(3.0, usual / 2.7)
     else:
         centre = redshift + (bias + widened * core * rng.standard_normal()) * (1 + redshift)
-    centre = min(max(abs(centre), 0.01), 2.98)
+    centre = min(max(abs(centre), 0.01), _FARTHEST)
     width = _QUOTED_WIDTH * (1 + centre) * np.exp(0.45 * rng.standard_normal())
     below, above = np.minimum(width * np.exp(0.4 * rng.standard_normal(2)), 0.4)
     quantiles = np.clip(centre + np.where(_NORMAL < 0, below, above) * _NORMAL, 0.005, _FARTHEST)
-    # The ends of the distribution are further out than a Gaussian's.
+    # The ends of the distribution are further out than a Gaussian's, the far one at nearly the same place for most.
     quantiles[0] = min(quantiles[0], 0.2 * centre * np.exp(0.45 * rng.standard_normal()))
-    quantiles[-1] = max(quantiles[-1], min(centre + 0.37 * np.exp(0.5 * rng.standard_normal()), _FARTHEST))
+    end = rng.uniform(2.5, 2.95) if rng.random() < _SECOND_PEAK else 0.83 * np.exp(0.16 * rng.standard_normal())
+    quantiles[-1] = max(quantiles[-2] + 0.02, end)
     error = error * np.exp(0.4 * rng.standard_normal())
     return {"zphot": centre, "zphot_err": float(error), **dict(zip(_QUANTILE_NAMES, quantiles.tolist(), strict=True))}
