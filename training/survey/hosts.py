@@ -43,6 +43,8 @@ METAL_RICH = Kind(magnitude=-20.0, scatter=1.2, quiescent=0.03, blue=0.75)
 """Large spirals, as of most Ib and Ic (Kelly & Kirshner 2012)."""
 LATE = Kind(magnitude=-19.5, scatter=1.2, quiescent=0.03, blue=0.9)
 """Spirals of late type, as of Iax (Foley et al. 2013; Lyman et al. 2018)."""
+LARGE = Kind(magnitude=-20.3, scatter=1.0, quiescent=0.02)
+"""Spirals that make many stars, as M 31, M 99 and M 101, of red novae and their like (Cai et al. 2022)."""
 SMALL = Kind(magnitude=-18.8, scatter=1.5, quiescent=0.02, blue=0.9)
 """Small and young, as of IIb (Arcavi et al. 2010; Schulze et al. 2021)."""
 ACTIVE = Kind(magnitude=-20.8, scatter=1.0, quiescent=0.5, blue=0.8, nuclear=True)
