@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from models.inputs import ragged
-from models.inputs.light_curve import LightCurves
+from models.inputs.light_curve import FORCED_DELAY_DAYS, LightCurves
 from models.inputs.metadata import COLUMNS
 from models.inputs.photometry import BANDS
 from models.taxonomy import CLASS_NAMES
@@ -160,7 +160,8 @@ def is_compared(object_ids: Sequence[int]) -> NDArray[np.bool_]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
     parser.add_argument("--simulated", type=Path, required=True, help="simulated objects, in the data layout")
-    parser.add_argument("--real", type=Path, required=True, nargs="+", help="real ones: one directory a survey")
+    parser.add_argument("--real", type=Path, nargs="+", default=[], help="real ones: one directory a survey")
+    parser.add_argument("--alerts", type=Path, nargs="+", default=[], help="real ones known by some of their alerts")
     parser.add_argument("--output", type=Path, required=True, help="directory for figures and pictures")
     parser.add_argument("--rest", type=Path, help="new directory for the real objects that are not compared")
 
@@ -170,13 +171,15 @@ def run(arguments: argparse.Namespace) -> int:
     simulated = _whole(layout.read(arguments.simulated))
     arguments.output.mkdir(parents=True, exist_ok=True)
     rows, rest = [], []
-    for directory in arguments.real:
+    for directory in (*arguments.real, *arguments.alerts):
         everything = layout.read(directory)
         compared = is_compared(everything.object_id.tolist())
         rest.append(everything.where(~compared))
         real = _whole(everything.where(compared))
         for class_id in sorted(set(real.class_id.tolist()) - {UNKNOWN_CLASS}):
             theirs, ours = _of_class(real, class_id), _of_class(simulated, class_id)
+            if directory in arguments.alerts:
+                ours, theirs = as_alerts(ours, theirs)
             if min(len(theirs), len(ours)) < LEAST_OBJECTS:
                 continue
             name = f"{directory.name}, {CLASS_NAMES[class_id]}"
@@ -199,6 +202,27 @@ def _whole(objects: Objects) -> Objects:
     known = objects.where(views.detections(objects.light_curves) > 0)
     curves = known.light_curves
     return replace(known, light_curves=curves.until(curves.last_detection_mjd(), window_days=np.inf))
+
+
+def as_alerts(simulated: Objects, real: Objects) -> tuple[Objects, Objects]:
+    """Simulated objects, each cut at the alert with as many detections as a real one has, and those real ones.
+
+    Real alerts are of any age, and nobody knows by what rule some were published: only at the same number of detections
+    do they say how good the simulation is. Left out are real ones that were published without their forced photometry,
+    and those with more detections than any simulated one.
+    """
+    curves, numbers = simulated.light_curves, views.detections(real.light_curves)
+    most = views.detections(curves)
+    span = real.light_curves.last_detection_mjd() - real.light_curves.first_detection_mjd()
+    whole = (real.light_curves.lengths > numbers) | (span < FORCED_DELAY_DAYS)
+    real = real.where(whole & (numbers <= most.max(initial=0)))
+    numbers = views.detections(real.light_curves)
+    rng = np.random.default_rng(0)
+    # Any of those that send such an alert is as likely to be the one.
+    rows = np.array([rng.choice(np.flatnonzero(most >= number)) for number in numbers], dtype=np.int64)
+    found = simulated.take(rows)
+    epoch = views.epoch_of_detection(found.light_curves, numbers)
+    return replace(found, light_curves=found.light_curves.as_sent(epoch, window_days=np.inf)), real
 
 
 def _of_class(objects: Objects, class_id: int) -> Objects:
@@ -244,9 +268,9 @@ def plot_distributions(title: str, simulated: Objects, real: Objects) -> Figure:
         if not np.isfinite(both).any():
             continue
         low, high = np.nanquantile(both, [0.005, 0.995])
-        bins = np.linspace(low, max(high, low + 1e-6), 25)
+        bins = np.linspace(low, max(high, low + 0.1), 25)
         for side, label in ((ours, "simulated"), (theirs, "real")):
-            values = side[name][np.isfinite(side[name])]
+            values = side[name][(side[name] >= bins[0]) & (side[name] <= bins[-1])]
             if len(values):
                 panel.hist(values, bins=bins, density=True, histtype="step", label=label)
         panel.set_title(name, fontsize=9)

@@ -5,15 +5,15 @@ Sizes, separations, magnitudes with their errors, and how often there is a spect
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtri
 
 from models.inputs.metadata import COLUMNS
 from training.survey.cosmology import distance_modulus
-from training.survey.photometry import flux_of
+from training.survey.photometry import ZERO_POINT, flux_of
 from training.survey.spectra import WAVELENGTHS
 
 FloatArray = NDArray[np.float64]
@@ -24,33 +24,39 @@ class Kind:
     """The galaxies that a class lives in."""
 
     magnitude: float
-    """Mean absolute magnitude in the r band."""
+    """Mean absolute magnitude in the r band today."""
     scatter: float
     """Its standard deviation."""
-    blue: float
-    """Mean share of a star-forming galaxy in the colours, 0 for an elliptical, 1 for a spiral of late type."""
+    quiescent: float = 0.0
+    """Share of those that form no more stars: their colours are an elliptical's."""
+    blue: float = 0.8
+    """Of the others' colours: 0 for an elliptical's, 1 for those of a spiral of late type, beyond for a starburst's."""
     nuclear: bool = False
     """Whether the object sits in the nucleus."""
     remoteness: float = 1.0
     """How much further out than a supernova's the object lies."""
 
 
-ANY = Kind(magnitude=-20.9, scatter=1.4, blue=0.65)
-STAR_FORMING = Kind(magnitude=-20.2, scatter=1.5, blue=0.8)
-METAL_RICH = Kind(magnitude=-20.8, scatter=1.3, blue=0.7)
+ANY = Kind(magnitude=-19.6, scatter=1.5, quiescent=0.3)
+STAR_FORMING = Kind(magnitude=-19.2, scatter=1.5, quiescent=0.04)
+METAL_RICH = Kind(magnitude=-20.0, scatter=1.2, quiescent=0.03, blue=0.75)
 """Large spirals, as of most Ib and Ic (Kelly & Kirshner 2012)."""
-LATE = Kind(magnitude=-19.5, scatter=1.5, blue=0.9)
-"""Small and young, as of IIb (Arcavi et al. 2010) and Iax (Lyman et al. 2018)."""
-ACTIVE = Kind(magnitude=-21.2, scatter=1.0, blue=0.5, nuclear=True)
-EARLY = Kind(magnitude=-21.4, scatter=1.1, blue=0.2, remoteness=1.3)
+LATE = Kind(magnitude=-19.5, scatter=1.2, quiescent=0.03, blue=0.9)
+"""Spirals of late type, as of Iax (Foley et al. 2013; Lyman et al. 2018)."""
+LARGE = Kind(magnitude=-20.3, scatter=1.0, quiescent=0.02)
+"""Spirals that make many stars, as M 31, M 99 and M 101, of red novae and their like (Cai et al. 2022)."""
+SMALL = Kind(magnitude=-18.8, scatter=1.5, quiescent=0.02, blue=0.9)
+"""Small and young, as of IIb (Arcavi et al. 2010; Schulze et al. 2021)."""
+ACTIVE = Kind(magnitude=-20.8, scatter=1.0, quiescent=0.5, blue=0.8, nuclear=True)
+EARLY = Kind(magnitude=-20.8, scatter=1.0, quiescent=0.8, blue=0.5, remoteness=1.3)
 """Old and massive, as of 91bg (Gonzalez-Gaitan et al. 2011; Barkhudaryan et al. 2019)."""
-OUTSKIRTS = Kind(magnitude=-21.2, scatter=1.2, blue=0.3, remoteness=3.0)
+OUTSKIRTS = Kind(magnitude=-20.5, scatter=1.1, quiescent=0.65, remoteness=3.0)
 """Early types, the object far out in the halo, as of calcium-rich transients (Kasliwal 2012; Lunnan et al. 2017)."""
-MERGERS = Kind(magnitude=-20.9, scatter=1.2, blue=0.45, remoteness=1.7)
+MERGERS = Kind(magnitude=-20.2, scatter=1.2, quiescent=0.35, remoteness=1.7)
 """Of any type, the binary kicked out, as of short gamma-ray bursts (Fong et al. 2022)."""
-DWARF = Kind(magnitude=-17.6, scatter=1.5, blue=0.95, remoteness=0.8)
-"""Poor in metals, as of superluminous supernovae (Lunnan et al. 2014; Perley et al. 2016)."""
-QUIET_NUCLEUS = Kind(magnitude=-19.9, scatter=1.0, blue=0.35, nuclear=True)
+DWARF = Kind(magnitude=-17.8, scatter=1.3, blue=1.2, remoteness=0.8)
+"""Starbursts poor in metals, as of superluminous supernovae (Lunnan et al. 2014; Perley et al. 2016)."""
+QUIET_NUCLEUS = Kind(magnitude=-19.6, scatter=1.0, quiescent=0.25, blue=0.5, nuclear=True)
 """Green and of a small black hole, as of tidal disruptions (van Velzen et al. 2021)."""
 
 
@@ -73,12 +79,23 @@ class Galaxy:
         central = np.exp(-(self.separation**2) / max(self.square_radius, 0.1))
         return np.asarray(flux_of(self.magnitudes) * central / (1 + self.square_radius))
 
+    def with_nucleus(self, light: FloatArray) -> "Galaxy":
+        """The same, with a nucleus of its own that always shines (6,) [FLUXCAL]: no catalogue tells the two apart."""
+        return replace(self, magnitudes=ZERO_POINT - 2.5 * np.log10(flux_of(self.magnitudes) + light))
+
 
 # Rest-frame AB magnitudes less the one at 6200 Angstrom, roughly the E and Scd spectra of Coleman, Wu & Weedman (1980).
 _REST = np.array([1500.0, 2300, 3000, 3600, 4200, 4800, 6200, 7500, 8700, 10_500])
 _ELLIPTICAL = np.array([6.5, 5.2, 3.7, 2.5, 1.55, 0.8, 0.0, -0.35, -0.6, -0.85])
 _SPIRAL = np.array([2.3, 2.1, 1.75, 1.35, 0.65, 0.4, 0.0, -0.15, -0.25, -0.35])
 
+_BLUEST = 1.35
+"""A starburst: a third of the way again from an elliptical to a spiral, and all but flat in the ultraviolet."""
+_EVOLUTION, _EVOLVES_TO = 1.3, 2.0
+"""Magnitudes a redshift by which galaxies were brighter, their stars younger (Faber et al. 2007), and until when."""
+
+_CENTRING = 0.045
+"""How well a galaxy and an object of ten times the noise are centred, each way [arcsec]."""
 _HOSTLESS = 0.015
 _SECOND_HOST = 0.12
 _SAME_GROUP = 0.3
@@ -92,7 +109,7 @@ def draw(rng: np.random.Generator, redshift: float, kind: Kind) -> Galaxy:
     r = float(np.clip(magnitudes[2], 14, 27))
     size = 10 ** (1.025 - 0.115 * (r - 21.5) + 0.25 * rng.standard_normal())
     away = kind.remoteness * 10 ** (-0.36 - 0.13 * (r - 21.5) + 0.45 * rng.standard_normal())
-    centring = 0.03 * np.hypot(*rng.standard_normal(2))
+    centring = _CENTRING * np.hypot(*rng.standard_normal(2))
     return Galaxy(
         redshift=redshift,
         magnitudes=magnitudes,
@@ -109,14 +126,15 @@ def neighbour(rng: np.random.Generator, host: Galaxy) -> Galaxy | None:
     redshift = host.redshift if rng.random() < _SAME_GROUP else min(rng.gamma(2.5, 0.25) + 0.02, 3.0)
     found = draw(rng, redshift, ANY)
     separation = 3.5 * np.exp(0.45 * rng.standard_normal())
-    return Galaxy(found.redshift, found.magnitudes, found.square_radius, found.ellipticity, separation)
+    return replace(found, separation=separation)
 
 
 def _magnitudes(rng: np.random.Generator, redshift: float, kind: Kind) -> FloatArray:
-    blue = np.clip(kind.blue + 0.3 * rng.standard_normal(), 0, 1)
+    sequence, width = (0.0, 0.12) if rng.random() < kind.quiescent else (kind.blue, 0.22)
+    blue = np.clip(sequence + width * rng.standard_normal(), 0, _BLUEST)
     rest = np.log(WAVELENGTHS / (1 + redshift))
     colours = np.interp(rest, np.log(_REST), blue * _SPIRAL + (1 - blue) * _ELLIPTICAL)
-    absolute = kind.magnitude + kind.scatter * rng.standard_normal()
+    absolute = kind.magnitude + kind.scatter * rng.standard_normal() - _EVOLUTION * min(redshift, _EVOLVES_TO)
     wiggle = 0.05 * rng.standard_normal(len(WAVELENGTHS))
     faintness = distance_modulus(redshift) - 2.5 * np.log10(1 + redshift)
     return np.asarray(absolute + colours + wiggle + faintness)
@@ -148,9 +166,31 @@ def metadata(
 
 _DEPTH = np.array([23.9, 25.3, 25.8, 25.2, 24.3, 23.3])
 """(6,), magnitudes at which the catalogue's error is 0.2."""
-_QUANTILES = np.concatenate([[0.002], np.arange(0.1, 0.91, 0.1), [0.998]])
+_SHALLOW, _SHALLOW_SHARE = 3.1, 0.09
+"""Errors of some galaxies are larger by this factor."""
+_FAINTEST_ERROR = 0.6
+"""Magnitudes of a galaxy that is not seen in a band are forced: no further off than this."""
 _QUANTILE_NAMES = tuple(f"zphot_q{percent:03d}" for percent in range(0, 101, 10))
-_PHOTO_Z = np.linspace(0.0, 3.0, 151)
+
+# What the photometric redshifts of the real alerts' hosts are, by r magnitude and true redshift: the scatter of those
+# that are about right (by 1 + z), a bias and how wide the scatter is by redshift, the share that is all wrong, and the
+# redshift that a galaxy of this magnitude usually has: the wrong ones are drawn about that (as in Benitez 2000).
+# Real are true redshifts to 1.1; further out the Balmer break leaves the y band, and Lyman's enters u.
+_PHOTO_Z_R = np.array([17.0, 18.5, 19.5, 20.5, 21.5, 22.5, 23.5, 24.5, 25.5, 26.5])
+_CORE = np.array([0.038, 0.042, 0.048, 0.058, 0.075, 0.085, 0.1, 0.12, 0.15, 0.18])
+_ASTRAY = np.array([0.01, 0.01, 0.015, 0.03, 0.07, 0.14, 0.24, 0.42, 0.6, 0.7])
+_USUAL = np.array([0.12, 0.2, 0.35, 0.5, 0.65, 0.75, 0.9, 1.1, 1.4, 1.6])
+_QUOTED_ERROR = np.array([0.07, 0.12, 0.18, 0.28, 0.40, 0.50, 0.55, 0.68, 0.95, 1.5])
+_PHOTO_Z_AT = np.array([0.05, 0.1, 0.25, 0.35, 0.45, 0.55, 0.7, 1.2, 1.6, 2.3, 2.8])
+_BIAS = np.array([0.0, 0.01, -0.03, -0.03, 0.0, 0.02, 0.01, 0.0, 0.0, 0.0, 0.0])
+_WIDENED = np.array([0.7, 0.75, 1.0, 1.15, 1.0, 0.8, 0.6, 0.5, 1.0, 1.0, 0.6])
+_QUOTED_WIDTH = 0.055
+"""What the quantiles claim (by 1 + z), bright or faint, within a factor of 1.8: they are sure of wrong ones, too."""
+_FARTHEST = 2.95
+_SECOND_PEAK = 0.06
+"""Share of distributions that do not exclude the far end."""
+_NORMAL = np.concatenate([[-2.2], ndtri(np.arange(0.1, 0.91, 0.1)), [2.2]])
+"""(11,), where the quantiles lie in a standard Gaussian, but for the ends."""
 
 
 def _catalogued(rng: np.random.Generator, galaxy: Galaxy, dust: FloatArray) -> Mapping[str, float]:
@@ -158,8 +198,12 @@ def _catalogued(rng: np.random.Generator, galaxy: Galaxy, dust: FloatArray) -> M
     magnitudes = galaxy.magnitudes + dust
     if magnitudes[2] > _CATALOGUE_LIMIT:
         return {}
-    errors = np.minimum(np.hypot(0.0155, 0.2 * 10 ** (0.4 * (magnitudes - _DEPTH))), 9.0)
-    columns = dict(zip((f"mag_{band}" for band in "ugrizY"), magnitudes.tolist(), strict=True))
+    quality = (_SHALLOW if rng.random() < _SHALLOW_SHARE else 1.0) * np.exp(0.1 * abs(rng.standard_normal()))
+    wobble = np.exp(0.25 * rng.standard_normal(len(WAVELENGTHS)))
+    errors = np.hypot(0.0155 * quality, 0.2 * quality * wobble * 10 ** (0.4 * (magnitudes - _DEPTH)))
+    errors = np.minimum(errors, 9.0)
+    seen = magnitudes + np.minimum(errors, _FAINTEST_ERROR) * rng.standard_normal(len(errors))
+    columns = dict(zip((f"mag_{band}" for band in "ugrizY"), seen.tolist(), strict=True))
     columns |= dict(zip((f"magerr_{band}" for band in "ugrizY"), errors.tolist(), strict=True))
     columns |= {
         "ellipticity": galaxy.ellipticity,
@@ -173,17 +217,22 @@ def _catalogued(rng: np.random.Generator, galaxy: Galaxy, dust: FloatArray) -> M
 
 
 def _photo_z(rng: np.random.Generator, redshift: float, r: float) -> Mapping[str, float]:
-    """A photometric redshift, its error and its quantiles: right to a few per cent, or anywhere, more so if faint."""
-    core = np.interp(r, [18, 25], [0.03, 0.09]) * (1 + redshift)
-    outliers = np.interp(r, [18, 20, 22, 23, 24, 26], [0.03, 0.05, 0.18, 0.25, 0.35, 0.5])
-    astray = rng.random() < outliers
-    centre = rng.uniform(0.05, 2.95) if astray else redshift + core * rng.standard_normal()
-    centre = float(np.clip(centre, 0.01, 2.99))
-    inside = ndtr((_PHOTO_Z - centre) / core)
-    inside = (inside - inside[0]) / (inside[-1] - inside[0])
-    # The catalogue half knows that it may be wrong.
-    cumulative = (1 - outliers / 2) * inside + outliers / 2 * _PHOTO_Z / _PHOTO_Z[-1]
-    quantiles = np.interp(_QUANTILES, cumulative, _PHOTO_Z)
-    middle = float(quantiles[len(quantiles) // 2])
-    error = np.sqrt((1 - outliers) * core**2 + outliers * (0.75 + (1.5 - middle) ** 2))
-    return {"zphot": middle, "zphot_err": float(error), **dict(zip(_QUANTILE_NAMES, quantiles.tolist(), strict=True))}
+    """A photometric redshift, its error and its quantiles: right to a few per cent, or all wrong, more so if faint."""
+    core, astray, usual, error = (
+        float(np.interp(r, _PHOTO_Z_R, law)) for law in (_CORE, _ASTRAY, _USUAL, _QUOTED_ERROR)
+    )
+    bias, widened = (float(np.interp(redshift, _PHOTO_Z_AT, law)) for law in (_BIAS, _WIDENED))
+    if rng.random() < astray:
+        centre = rng.gamma(3.0, usual / 2.7)
+    else:
+        centre = redshift + (bias + widened * core * rng.standard_normal()) * (1 + redshift)
+    centre = min(max(abs(centre), 0.01), _FARTHEST)
+    width = _QUOTED_WIDTH * (1 + centre) * np.exp(0.45 * rng.standard_normal())
+    below, above = np.minimum(width * np.exp(0.4 * rng.standard_normal(2)), 0.4)
+    quantiles = np.clip(centre + np.where(_NORMAL < 0, below, above) * _NORMAL, 0.005, _FARTHEST)
+    # The ends of the distribution are further out than a Gaussian's, the far one at nearly the same place for most.
+    quantiles[0] = min(quantiles[0], 0.2 * centre * np.exp(0.45 * rng.standard_normal()))
+    end = rng.uniform(2.5, 2.95) if rng.random() < _SECOND_PEAK else 0.83 * np.exp(0.16 * rng.standard_normal())
+    quantiles[-1] = max(quantiles[-2] + 0.02, end)
+    error = error * np.exp(0.4 * rng.standard_normal())
+    return {"zphot": centre, "zphot_err": float(error), **dict(zip(_QUANTILE_NAMES, quantiles.tolist(), strict=True))}

@@ -129,6 +129,7 @@ def observe(
     if source.host is not None and source.redshift is not None:
         host = hosts.draw(rng, source.redshift, source.host)
     beneath = source.steady if host is None else source.steady + host.beneath
+    catalogued = None if host is None else host.with_nucleus(source.steady)
     flux_err = photometry.flux_errors(flux, limit, (beneath * transmission)[visits.band])
     detected = rng.random(len(flux)) < photometry.detection_probability(flux / flux_err)
     detections = visits.mjd[detected]
@@ -143,7 +144,7 @@ def observe(
         source=named,
         ra=ra,
         dec=dec,
-        metadata=hosts.metadata(rng, reddening=reddening, host=host, dust=extinction),
+        metadata=hosts.metadata(rng, reddening=reddening, host=catalogued, dust=extinction),
         mjd=visits.mjd[kept],
         band=visits.band[kept],
         flux=measured[kept],

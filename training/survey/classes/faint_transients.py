@@ -91,4 +91,4 @@ def ilot(rng: np.random.Generator, sight_line: SightLine) -> Source:
         warm=warm,
         cool=rng.uniform(3000, min(warm, 5000)),
     )
-    return shown(sight_line, event, law=law.magnitude, episode=_ILOT.episode, host=hosts.STAR_FORMING)
+    return shown(sight_line, event, law=law.magnitude, episode=_ILOT.episode, host=hosts.LARGE)

@@ -103,16 +103,18 @@ def law_iax(rng: np.random.Generator, *, peak: float) -> Fireball:
     light = engines.diffused(
         age,
         engines.nickel(age),
-        diffusion=clipped_normal(rng, 8.5 + 3.5 * bright, 1.0, 6.0, 15.0),
+        diffusion=clipped_normal(rng, 8.2 + 2.3 * bright, 0.8, 6.0, 11.5),
         trapping=log_normal(rng, 40.0, 0.3),
     )
     light *= engines.luminosity(peak) / light.max()
-    velocity = clipped_normal(rng, 2900 + 3100 * bright, 600, 2000, 7500)
+    velocity = clipped_normal(rng, 2700 + 2800 * bright, 500, 2000, 7000)
     kelvin = engines.temperature(age, light, velocity=velocity, coolest=clipped_normal(rng, 5400, 400, 4400, 6500))
-    # Iron takes more as the ejecta thin out.
-    growing = np.interp(age / age[light.argmax()], [0.5, 1.0, 2.2], [0.45, 0.7, 1.1])
+    # Hot at first (B - V of 0 to .3 at maximum, as SN 2002cx, 2005hk, 2008ha and 2012Z); iron covers the blue later.
+    growing = np.interp(age / age[light.argmax()], [0.5, 1.0, 1.5, 2.2], [0.1, 0.3, 0.8, 1.15])
     blanketing = clipped_normal(rng, 4.5, 0.9, 2.0, 8.0) * growing
-    return Fireball(age, engines.visual(light, kelvin), kelvin, blanketing, _IRON_BELOW).at_peak(peak)
+    # What nickel and cobalt take of the near ultraviolet all along: about what PLAsTiCC's lack in u.
+    ultraviolet = (Line(3050.0, 0.1, np.full(len(age), clipped_normal(rng, 0.9, 0.2, 0.3, 1.5))),)
+    return Fireball(age, engines.visual(light, kelvin), kelvin, blanketing, _IRON_BELOW, ultraviolet).at_peak(peak)
 
 
 def type_iax(rng: np.random.Generator, sight_line: SightLine) -> Source:

@@ -122,7 +122,7 @@ def type_iib(rng: np.random.Generator, sight_line: SightLine) -> Source:
             nickel.magnitude(days, wavelength), envelope.magnitude(days, wavelength)
         ),
         episode=_IIB.episode,
-        host=hosts.LATE,
+        host=hosts.SMALL,
     )
 
 
