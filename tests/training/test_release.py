@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.stored.make import OBJECTS, STORED, first_objects
+from training.data import layout
 from training.data.layout import InvalidData
 from training.survey import cadence, survey
 from training.survey.classes import CLASSES
@@ -88,3 +90,26 @@ def test_scarce_classes_are_scarce_in_training_only() -> None:
 def test_a_release_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match="no release nonsense; there are: "):
         Release.read("nonsense")
+
+
+def test_stored_objects_come_out_again_to_a_ten_thousandth_of_their_errors() -> None:
+    (shard,) = layout.Dataset.open(STORED.parent).shards
+    stored, made = layout.Dataset.open(STORED.parent).read(), first_objects()
+    assert shard.path == STORED
+    assert len(stored) == OBJECTS
+    np.testing.assert_array_equal(stored.object_id, made.object_id)
+    np.testing.assert_array_equal(stored.class_id, made.class_id)
+    for name in ("offsets", "mjd", "band", "detected"):
+        np.testing.assert_array_equal(getattr(stored.light_curves, name), getattr(made.light_curves, name))
+    difference = np.abs(stored.light_curves.flux - made.light_curves.flux) / stored.light_curves.flux_err
+    assert difference.max() <= 1e-4
+    np.testing.assert_allclose(stored.light_curves.flux_err, made.light_curves.flux_err, rtol=1e-5)
+    np.testing.assert_allclose(stored.metadata, made.metadata, rtol=1e-5)
+
+
+def test_the_release_is_frozen_with_its_sizes_and_hashes() -> None:
+    release = Release.read("elasticc-like-v1")
+    assert release.training_objects == 100_000
+    assert release.test_per_class == 1000
+    assert set(release.hashes) == {"train", "test"}
+    assert all(len(digest) == 64 for digest in release.hashes.values())
