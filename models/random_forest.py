@@ -55,6 +55,8 @@ class ForestConfig:
     none for the top level."""
     leaf: int = 1
     """Least number of rows in a leaf."""
+    max_features: float | Literal["sqrt"] = "sqrt"
+    """Columns that a split may choose from: their square root, or a share."""
     learning_rate: float = 0.05
     """Of LightGBM."""
     leaves: int = 31
@@ -221,7 +223,7 @@ class Hierarchical:
                 self._forests[name] = self._grown(table[rows], labels[rows], trees, impurity)
 
     def _grown(self, table: FloatTable, labels: IntArray, trees: int, impurity: float) -> Any:
-        forest = _balanced_forest(trees, self._config.leaf, seed=self._seed, processes=self._processes)
+        forest = _balanced_forest(self._config, trees, seed=self._seed, processes=self._processes)
         return forest.set_params(min_impurity_decrease=impurity).fit(table, labels)
 
     def probabilities(self, table: FloatTable) -> Probabilities:
@@ -252,14 +254,15 @@ def _per_class(rng: np.random.Generator, labels: IntArray, n: int) -> IntArray:
     return np.concatenate(drawn)
 
 
-def _balanced_forest(trees: int, leaf: int, *, seed: int, processes: int) -> BalancedRandomForestClassifier:
+def _balanced_forest(config: ForestConfig, trees: int, *, seed: int, processes: int) -> BalancedRandomForestClassifier:
     """A forest whose every tree is grown on as many rows of each class, as many as the scarcest has, drawn anew."""
     return BalancedRandomForestClassifier(
         trees,
         sampling_strategy="all",
         replacement=True,
         bootstrap=False,
-        min_samples_leaf=leaf,
+        min_samples_leaf=config.leaf,
+        max_features=config.max_features,
         random_state=seed,
         n_jobs=processes,
     )
@@ -270,7 +273,7 @@ class Flat:
 
     def __init__(self, config: ForestConfig, taxonomy: Taxonomy, *, seed: int, processes: int) -> None:
         self._n_classes = len(taxonomy)
-        self._forest: Any = _balanced_forest(config.trees, config.leaf, seed=seed, processes=processes)
+        self._forest: Any = _balanced_forest(config, config.trees, seed=seed, processes=processes)
 
     def fit(self, table: FloatTable, labels: IntArray) -> None:
         """Grow the trees."""
