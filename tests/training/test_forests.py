@@ -59,15 +59,17 @@ def test_a_table_has_a_row_an_object_and_length_with_what_was_known_then(data_se
     np.testing.assert_array_equal(late.columns[:, -64:], data.metadata)
 
 
-def test_a_forest_is_grown_evaluated_and_classifies(table: Path, tmp_path: Path) -> None:
+def test_a_forest_is_grown_evaluated_and_classifies(data_set: Path, table: Path, tmp_path: Path) -> None:
     config = tmp_path / "toy.toml"
     config.write_text(_CONFIG)
     assert main(["train", str(config), "--data", str(table), "--output", str(tmp_path / "run")]) == 0
     artifact = tmp_path / "run" / "toy"
     report = tmp_path / "report"
-    assert main(["evaluate", "--model", str(artifact), "--data", str(table), "--output", str(report)]) == 0
+    command = ["evaluate", "--model", str(artifact), "--data", str(table), "--output", str(report)]
+    assert main([*command, "--sources", str(data_set)]) == 0
     views = json.loads((report / "metrics.json").read_text())["views"]
-    assert set(views) == {"8 days", "2048 days"}
+    assert set(views) == {"8 days", "2048 days", "8 days, test", "2048 days, test"}
+    assert views["8 days, test"] == views["8 days"]
     assert views["2048 days"]["macro_f1"] > 0.8
     assert (report / "confusion.png").exists()
     classifier = Classifier.load(artifact)
