@@ -1,5 +1,6 @@
 """What must not cost an alert: frozen workers, killed servers, lost partitions, models and messages that break."""
 
+import contextlib
 import json
 import os
 import signal
@@ -55,6 +56,38 @@ def _each_once(seen: list[Seen], count: int) -> None:
     assert len({one.origin for one in seen}) == len(seen) == count
 
 
+class _Sending:
+    """Sends the same alerts again and again, in a thread."""
+
+    def __init__(self, topics: Topics, values: list[bytes], keys: list[str]) -> None:
+        self._topics, self._values, self._keys = topics, values, keys
+        self._stopping = threading.Event()
+        self._sent = 0
+        self._thread = threading.Thread(target=self._send)
+        self._thread.start()
+
+    def _send(self) -> None:
+        while not self._stopping.is_set():
+            self._topics.send(self._values, keys=self._keys)
+            self._sent += len(self._values)
+            self._stopping.wait(0.1)
+
+    def stop(self) -> int:
+        """End; returns how many were sent."""
+        self._stopping.set()
+        self._thread.join()
+        return self._sent
+
+
+@contextlib.contextmanager
+def _sending(topics: Topics, values: list[bytes], keys: list[str]) -> Iterator[_Sending]:
+    sending = _Sending(topics, values, keys)
+    try:
+        yield sending
+    finally:
+        sending.stop()
+
+
 # --- the group ----------------------------------------------------------------------------------------------------
 
 
@@ -76,26 +109,14 @@ def test_a_worker_frozen_past_its_session_loses_nothing(kafka: str, classifier: 
 
 def test_workers_that_join_and_leave_take_over_from_each_other(kafka: str, classifier: Classifier) -> None:
     topics = Topics(kafka, partitions=4)
-    stop, sent = threading.Event(), 0
     values, keys = toy_alerts(40, objects=16)
-
-    def send() -> None:
-        nonlocal sent
-        while not stop.is_set():
-            topics.send(values, keys=keys)
-            sent += len(values)
-            time.sleep(0.1)
-
-    sender = threading.Thread(target=send)
-    with running(topics, classifier) as first:
-        sender.start()
+    with _sending(topics, values, keys) as sending, running(topics, classifier) as first:
+        _until(lambda: first.metric("classifier_batch_alerts_count") > 0, seconds=40, what="the first works")
         with running(topics, classifier, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-2") as second:
             _until(lambda: second.metric("classifier_batch_alerts_count") > 2, seconds=40, what="the second works")
-            assert first.metric("classifier_batch_alerts_count") > 0
         with running(topics, classifier, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-3") as third:
             _until(lambda: third.metric("classifier_batch_alerts_count") > 2, seconds=40, what="the third works")
-            stop.set()
-            sender.join()
+            sent = sending.stop()
             topics.wait_for(sent)
     _each_once(topics.read(), sent)
 
