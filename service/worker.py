@@ -161,7 +161,7 @@ class Worker:
             wanted = min(room, _CHUNK_MESSAGES) if gathered.messages else 1
             messages, revoked = self._stream.poll(wanted, left)
             if revoked:  # what another worker will do must not be done here: begin the batch anew
-                self._held.clear()  # their messages come again, and are held again if need be
+                self._held -= revoked  # those that stay are paused still, and wait to be resumed
                 return _Gathered()
             if messages and not gathered.messages:
                 deadline = time.monotonic() + settings.batch_seconds
