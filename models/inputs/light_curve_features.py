@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.inputs import ragged
 from models.inputs.feature_table import OURS, Feature, by_band
-from models.inputs.photometry import BANDS, ZERO_POINT
+from models.inputs.photometry import BANDS, FLUXCAL_ZERO_POINT
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -248,7 +248,7 @@ def _around_peak(points: Observed) -> dict[str, FloatArray]:
     ]  # each (N, 5)
     colours = np.concatenate(contrasts, axis=1)
     greatest = points.bands(np.maximum, points.intrinsic, points.snr >= SIGNIFICANT)
-    apparent = ZERO_POINT - 2.5 * np.log10(greatest)
+    apparent = FLUXCAL_ZERO_POINT - 2.5 * np.log10(greatest)
     return {
         "peak_absolute_magnitude": apparent + (2.5 * np.log10(points.stretch) - points.distance_modulus)[:, None],
         "before_peak": mean(_BEFORE) / lit,

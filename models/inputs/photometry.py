@@ -17,8 +17,5 @@ FLUX_ERR_FLOOR = 1e-6
 FLUXCAL_PER_NJY = 10 ** (0.4 * (FLUXCAL_ZERO_POINT - 31.4))
 """SNANA's FLUXCAL has AB zero point 27.5, nanojansky has 31.4: 1 nJy = 0.02754 FLUXCAL."""
 
-ZERO_POINT = 27.5
-"""AB magnitude of one FLUXCAL."""
-
 WAVELENGTHS = np.array([3671.0, 4827.0, 6223.0, 7546.0, 8691.0, 9712.0])
 """(6,), effective wavelengths of u g r i z y [Angstrom] (Rubin's throughputs, version 1.9)."""

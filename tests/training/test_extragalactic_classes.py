@@ -62,7 +62,7 @@ def _light_curve(source: Source, wavelength: float) -> tuple[FloatArray, FloatAr
     if not days[0] < peak < days[-1]:
         return None
     dimming = cosmology.distance_modulus(source.redshift) - 2.5 * np.log10(stretch)
-    return days - peak, photometry.ZERO_POINT - 2.5 * np.log10(source.flux[seen]) - dimming
+    return days - peak, photometry.magnitude_of(source.flux[seen]) - dimming
 
 
 def _light_curves(physics: Physics, n: int = 400, wavelength: float = V) -> list[tuple[FloatArray, FloatArray]]:

@@ -45,7 +45,7 @@ def _in_two_bands(line: SightLine, other: int) -> SightLine:
 def _magnitudes(source: Source, band: int) -> FloatArray:
     """Of all the light, not the difference only."""
     light = source.flux + source.steady[source.visits.band]
-    return np.asarray(photometry.ZERO_POINT - 2.5 * np.log10(light[source.visits.band == band]))
+    return photometry.magnitude_of(light[source.visits.band == band])
 
 
 def _seen(class_id: int, tries: int) -> list[survey.Found]:
@@ -394,7 +394,7 @@ def test_flares_are_blue_and_red_dwarfs_are_not() -> None:
     assert band_colours[U] == 1
     assert (np.diff(band_colours[1:]) < 0).all()
     source = flares.mdwarf_flare(np.random.default_rng(0), cadence.load().wide[0])
-    magnitudes = photometry.ZERO_POINT - 2.5 * np.log10(source.steady)
+    magnitudes = photometry.magnitude_of(source.steady)
     assert magnitudes[U] - magnitudes[R] > 3.5
     assert (np.diff(magnitudes) < 0).all()
 

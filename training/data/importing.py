@@ -22,7 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from models.taxonomy import CLASS_NAMES
-from training.data import alerts, layout, plasticc, snana
+from training.data import alerts, layout, plasticc, snana, stripe82
 from training.data.imported import Imported, Source
 from training.data.layout import Dataset, InvalidData
 
@@ -44,10 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tables.add_argument("--processes", type=int, default=cores, help=f"default {cores}, one a core")
     kaggle = formats.add_parser("plasticc", help="the PLAsTiCC training set, Kaggle's CSV or the same as Parquet")
     kaggle.add_argument("source", type=Path, metavar="SRC", help="directory with its light curves and its metadata")
+    stars = formats.add_parser("stripe82", help="the RR Lyrae of SDSS Stripe 82 (Sesar et al. 2010), table 1")
+    stars.add_argument("source", type=Path, metavar="SRC", help="the tar archive of their light curves")
     packets = formats.add_parser("alerts", help="ELAsTiCC or Rubin alerts in Avro files")
     packets.add_argument("source", type=Path, metavar="SRC", help="a file, or a directory to search for .avro(.gz)")
     packets.add_argument("--truth", type=Path, help="CSV (or .csv.gz) of diaObjectId and gentype, or classId")
-    for each in (tables, kaggle, packets):
+    for each in (tables, kaggle, stars, packets):
         each.add_argument("--output", type=Path, required=True, help="directory for the Parquet shards")
         each.add_argument("--seed", type=int, default=0, help="of the split into train, validation and test")
         each.add_argument(
@@ -105,6 +107,8 @@ def _job(arguments: argparse.Namespace) -> tuple[list[Source], Read, dict[str, s
     whole = [Source(arguments.format, (arguments.source,))]
     if arguments.format == "plasticc":
         return whole, functools.partial(plasticc.read, seed=arguments.seed), {}
+    if arguments.format == "stripe82":
+        return whole, functools.partial(stripe82.read, seed=arguments.seed), {}
     truth = arguments.truth
     return whole, functools.partial(alerts.read, truth=truth, seed=arguments.seed), {"truth": str(truth)}
 

@@ -23,6 +23,9 @@ HELD_OUT_EVERY = 5
 DEEP_SHARE = 40 / 1540
 """How often an object lies in a deep field: their share of the baseline's sight lines."""
 
+TOWARDS_THE_POLES = 28.0
+"""Degrees of galactic latitude over which the chance of a sight line grows by e: as real ELAsTiCC alerts are spread."""
+
 
 @dataclass(frozen=True)
 class SightLine:
@@ -76,8 +79,20 @@ class Cadence:
 
     def draw(self, rng: np.random.Generator) -> SightLine:
         """Where an object lies: the same chances for every class, so that the place never gives the class away."""
-        lines = self.deep if rng.random() < DEEP_SHARE else self.wide
-        return lines[int(rng.random() * len(lines))]
+        lines, chances = self._deep_chances if rng.random() < DEEP_SHARE else self._wide_chances
+        return lines[int(np.searchsorted(chances, rng.random() * chances[-1], side="right"))]
+
+    @functools.cached_property
+    def _wide_chances(self) -> tuple[tuple[SightLine, ...], FloatArray]:
+        return self.wide, _chances(self.wide)
+
+    @functools.cached_property
+    def _deep_chances(self) -> tuple[tuple[SightLine, ...], FloatArray]:
+        return self.deep, _chances(self.deep)
+
+
+def _chances(lines: Sequence[SightLine]) -> FloatArray:
+    return np.cumsum([np.exp(abs(line.latitude) / TOWARDS_THE_POLES) for line in lines])
 
 
 def _part(lines: Sequence[SightLine], *, held_out: bool) -> tuple[SightLine, ...]:

@@ -13,7 +13,7 @@ from scipy.special import ndtri
 
 from models.inputs.metadata import COLUMNS
 from training.survey.cosmology import distance_modulus
-from training.survey.photometry import ZERO_POINT, flux_of
+from training.survey.photometry import flux_of, magnitude_of
 from training.survey.spectra import WAVELENGTHS
 
 FloatArray = NDArray[np.float64]
@@ -81,7 +81,7 @@ class Galaxy:
 
     def with_nucleus(self, light: FloatArray) -> "Galaxy":
         """The same, with a nucleus of its own that always shines (6,) [FLUXCAL]: no catalogue tells the two apart."""
-        return replace(self, magnitudes=ZERO_POINT - 2.5 * np.log10(flux_of(self.magnitudes) + light))
+        return replace(self, magnitudes=magnitude_of(flux_of(self.magnitudes) + light))
 
 
 # Rest-frame AB magnitudes less the one at 6200 Angstrom, roughly the E and Scd spectra of Coleman, Wu & Weedman (1980).
@@ -164,10 +164,13 @@ def metadata(
     return np.array([values.get(name, np.nan) for name in COLUMNS], dtype=np.float32)
 
 
-_DEPTH = np.array([23.9, 25.3, 25.8, 25.2, 24.3, 23.3])
-"""(6,), magnitudes at which the catalogue's error is 0.2."""
-_SHALLOW, _SHALLOW_SHARE = 3.1, 0.09
-"""Errors of some galaxies are larger by this factor."""
+_DEPTH = np.array([24.3, 26.2, 26.5, 25.9, 25.1, 24.2])
+"""(6,), magnitudes at which the catalogue's error is 0.2, but for a floor."""
+_FLOOR = 0.0157
+_SHALLOW = 3.15
+"""Errors of some galaxies are larger by this factor: more often of faint ones, by r magnitude."""
+_SHALLOW_R = np.array([18.5, 19.5, 20.5, 21.5, 22.5, 23.5])
+_SHALLOW_SHARE = np.array([0.1, 0.11, 0.16, 0.27, 0.33, 0.37])
 _FAINTEST_ERROR = 0.6
 """Magnitudes of a galaxy that is not seen in a band are forced: no further off than this."""
 _QUANTILE_NAMES = tuple(f"zphot_q{percent:03d}" for percent in range(0, 101, 10))
@@ -180,13 +183,20 @@ _PHOTO_Z_R = np.array([17.0, 18.5, 19.5, 20.5, 21.5, 22.5, 23.5, 24.5, 25.5, 26.
 _CORE = np.array([0.038, 0.042, 0.048, 0.058, 0.075, 0.085, 0.1, 0.12, 0.15, 0.18])
 _ASTRAY = np.array([0.01, 0.01, 0.015, 0.03, 0.07, 0.14, 0.24, 0.42, 0.6, 0.7])
 _USUAL = np.array([0.12, 0.2, 0.35, 0.5, 0.65, 0.75, 0.9, 1.1, 1.4, 1.6])
-_QUOTED_ERROR = np.array([0.07, 0.12, 0.18, 0.28, 0.40, 0.50, 0.55, 0.68, 0.95, 1.5])
 _PHOTO_Z_AT = np.array([0.05, 0.1, 0.25, 0.35, 0.45, 0.55, 0.7, 1.2, 1.6, 2.3, 2.8])
 _BIAS = np.array([0.0, 0.01, -0.03, -0.03, 0.0, 0.02, 0.01, 0.0, 0.0, 0.0, 0.0])
 _WIDENED = np.array([0.7, 0.75, 1.0, 1.15, 1.0, 0.8, 0.6, 0.5, 1.0, 1.0, 0.6])
-_QUOTED_WIDTH = 0.055
-"""What the quantiles claim (by 1 + z), bright or faint, within a factor of 1.8: they are sure of wrong ones, too."""
 _FARTHEST = 2.95
+_QUOTED_ERROR_SCATTER = 0.0135
+"""ELAsTiCC quotes as the error of a photometric redshift the redshift itself, give or take this."""
+
+# What the quantiles claim, by the photometric redshift alone, bright or faint, right or wrong: the width (by 1 + z) and
+# the scatter of its logarithm, how much wider it is below than above, and how often the low end is not a far tail.
+_QUOTED_AT = np.array([0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.7, 0.95, 1.5])
+_QUOTED_WIDTH = np.array([0.037, 0.054, 0.075, 0.096, 0.085, 0.085, 0.043, 0.024, 0.026])
+_QUOTED_SCATTER = np.array([0.7, 0.31, 0.45, 0.41, 0.46, 0.53, 0.64, 0.8, 0.85])
+_QUOTED_SKEWNESS = np.array([0.47, 0.77, 0.68, 0.75, 1.23, 1.87, 1.15, 1.03, 0.98])
+_NO_LOW_TAIL = np.array([0.0, 0.0, 0.0, 0.0, 0.05, 0.15, 0.3, 0.6, 0.75])
 _SECOND_PEAK = 0.06
 """Share of distributions that do not exclude the far end."""
 _NORMAL = np.concatenate([[-2.2], ndtri(np.arange(0.1, 0.91, 0.1)), [2.2]])
@@ -198,9 +208,10 @@ def _catalogued(rng: np.random.Generator, galaxy: Galaxy, dust: FloatArray) -> M
     magnitudes = galaxy.magnitudes + dust
     if magnitudes[2] > _CATALOGUE_LIMIT:
         return {}
-    quality = (_SHALLOW if rng.random() < _SHALLOW_SHARE else 1.0) * np.exp(0.1 * abs(rng.standard_normal()))
-    wobble = np.exp(0.25 * rng.standard_normal(len(WAVELENGTHS)))
-    errors = np.hypot(0.0155 * quality, 0.2 * quality * wobble * 10 ** (0.4 * (magnitudes - _DEPTH)))
+    shallow = rng.random() < np.interp(magnitudes[2], _SHALLOW_R, _SHALLOW_SHARE)
+    quality = (_SHALLOW if shallow else 1.0) * np.exp(0.012 * rng.standard_normal())
+    wobble = np.exp(0.15 * rng.standard_normal(len(WAVELENGTHS)))
+    errors = quality * np.hypot(_FLOOR, 0.2 * wobble * 10 ** (0.4 * (magnitudes - _DEPTH)))
     errors = np.minimum(errors, 9.0)
     seen = magnitudes + np.minimum(errors, _FAINTEST_ERROR) * rng.standard_normal(len(errors))
     columns = dict(zip((f"mag_{band}" for band in "ugrizY"), seen.tolist(), strict=True))
@@ -218,21 +229,33 @@ def _catalogued(rng: np.random.Generator, galaxy: Galaxy, dust: FloatArray) -> M
 
 def _photo_z(rng: np.random.Generator, redshift: float, r: float) -> Mapping[str, float]:
     """A photometric redshift, its error and its quantiles: right to a few per cent, or all wrong, more so if faint."""
-    core, astray, usual, error = (
-        float(np.interp(r, _PHOTO_Z_R, law)) for law in (_CORE, _ASTRAY, _USUAL, _QUOTED_ERROR)
-    )
+    core, astray, usual = (float(np.interp(r, _PHOTO_Z_R, law)) for law in (_CORE, _ASTRAY, _USUAL))
     bias, widened = (float(np.interp(redshift, _PHOTO_Z_AT, law)) for law in (_BIAS, _WIDENED))
     if rng.random() < astray:
         centre = rng.gamma(3.0, usual / 2.7)
     else:
         centre = redshift + (bias + widened * core * rng.standard_normal()) * (1 + redshift)
     centre = min(max(abs(centre), 0.01), _FARTHEST)
-    width = _QUOTED_WIDTH * (1 + centre) * np.exp(0.45 * rng.standard_normal())
-    below, above = np.minimum(width * np.exp(0.4 * rng.standard_normal(2)), 0.4)
-    quantiles = np.clip(centre + np.where(_NORMAL < 0, below, above) * _NORMAL, 0.005, _FARTHEST)
+    error = max(centre + _QUOTED_ERROR_SCATTER * rng.standard_normal(), 0.01)
+    quantiles = _quantiles(rng, centre)
+    return {"zphot": centre, "zphot_err": float(error), **dict(zip(_QUANTILE_NAMES, quantiles.tolist(), strict=True))}
+
+
+def _quantiles(rng: np.random.Generator, centre: float) -> FloatArray:
+    """What the catalogue claims of a photometric redshift (11,): in order, the sixth at ``centre``."""
+    width, scatter, skewness, no_tail = (
+        float(np.interp(centre, _QUOTED_AT, law))
+        for law in (_QUOTED_WIDTH, _QUOTED_SCATTER, _QUOTED_SKEWNESS, _NO_LOW_TAIL)
+    )
+    width *= (1 + centre) * np.exp(scatter * rng.standard_normal())
+    lopsided = np.sqrt(skewness) * np.exp(0.3 * rng.standard_normal())
+    # No redshift is below zero: a wide distribution leans on it.
+    below, above = min(width * lopsided, 0.65 * centre), min(width / lopsided, 0.4)
+    quantiles = np.minimum(centre + np.where(_NORMAL < 0, below, above) * _NORMAL, _FARTHEST)
     # The ends of the distribution are further out than a Gaussian's, the far one at nearly the same place for most.
-    quantiles[0] = min(quantiles[0], 0.2 * centre * np.exp(0.45 * rng.standard_normal()))
+    if rng.random() > no_tail:
+        quantiles[0] = 0.34 * quantiles[1] * np.exp(0.35 * rng.standard_normal())
+    quantiles[0] = min(max(quantiles[0], 0.002), quantiles[1])
     end = rng.uniform(2.5, 2.95) if rng.random() < _SECOND_PEAK else 0.83 * np.exp(0.16 * rng.standard_normal())
     quantiles[-1] = max(quantiles[-2] + 0.02, end)
-    error = error * np.exp(0.4 * rng.standard_normal())
-    return {"zphot": centre, "zphot_err": float(error), **dict(zip(_QUANTILE_NAMES, quantiles.tolist(), strict=True))}
+    return np.asarray(quantiles)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.inputs.extinction import MILKY_WAY
 from models.inputs.light_curve import FORCED_DAYS, LightCurves
 from models.inputs.ragged import offsets_of
 from training.data.layout import Objects, fold_of, split_of
@@ -117,7 +118,7 @@ def observe(
     source = drawn.physics(rng, sight_line)
     visits = source.visits
     reddening = dust.milky_way_reddening(rng, sight_line.latitude)
-    extinction = dust.MILKY_WAY * reddening
+    extinction = MILKY_WAY * reddening
     transmission = 10 ** (-0.4 * extinction)
     flux = source.flux * transmission[visits.band]
     # Most draws are too far away: they are gone before anything else is computed.

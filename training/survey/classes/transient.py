@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.survey import dust, spectra
+from models.inputs import extinction
+from training.survey import spectra
 from training.survey.cadence import SightLine
 from training.survey.classes.source import LEAD_DAYS, Source
 from training.survey.cosmology import Redshifts, distance_moduli, distance_modulus
@@ -101,6 +102,6 @@ def shown(sight_line: SightLine, event: Event, *, law: Law, episode: Episode, ho
     wavelength = (spectra.WAVELENGTHS / stretch)[visits.band[lit]]
     # What dims a band whatever the day: distance, the redshift's squeeze of the spectrum, the host's dust.
     dimming = distance_modulus(redshift) - 2.5 * np.log10(stretch) + spectra.intergalactic(redshift)
-    dimming = dimming + event.reddening * dust.per_reddening(spectra.WAVELENGTHS / stretch)
+    dimming = dimming + event.reddening * extinction.per_reddening(spectra.WAVELENGTHS / stretch)
     flux[lit] = flux_of(law(days[lit], wavelength) + dimming[visits.band[lit]])
     return Source(visits=visits, flux=flux, steady=np.zeros(6), redshift=redshift, host=host)
