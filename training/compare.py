@@ -127,10 +127,12 @@ class Verdict:
     """The three most telling columns, and their medians: simulated, real."""
 
 
-def tell_apart(simulated: Mapping[str, FloatArray], real: Mapping[str, FloatArray]) -> Verdict:
-    """The cross-validated AUC of a random forest on these columns, each side weighing the same."""
+def tell_apart(simulated: Mapping[str, FloatArray], real: Mapping[str, FloatArray]) -> Verdict | None:
+    """The cross-validated AUC of a random forest on these columns, each side weighing the same; None without any."""
     # A column that one side never has says nothing of the simulation: the other survey does not publish it.
     names = [name for name in simulated if np.isfinite(simulated[name]).any() and np.isfinite(real[name]).any()]
+    if not names:
+        return None
     table = np.vstack([_columns(side, names) for side in (simulated, real)]).astype(np.float32)
     sizes = [len(next(iter(side.values()))) for side in (simulated, real)]
     labels = np.repeat([0, 1], sizes)
@@ -237,10 +239,9 @@ def _compared(name: str, simulated: Objects, real: Objects) -> dict[str, Any]:
     }
     row: dict[str, Any] = {"class": name, "simulated": len(simulated), "real": len(real)}
     for kind, verdict in verdicts.items():
-        row[f"AUC, {kind}"] = verdict.auc
-        row[f"telling, {kind}"] = "; ".join(
-            f"{column} ({ours:.3g}, {theirs:.3g})" for column, ours, theirs in verdict.telling
-        )
+        row[f"AUC, {kind}"] = None if verdict is None else verdict.auc
+        telling = [] if verdict is None else verdict.telling
+        row[f"telling, {kind}"] = "; ".join(f"{column} ({ours:.3g}, {theirs:.3g})" for column, ours, theirs in telling)
     return row
 
 
