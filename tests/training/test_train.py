@@ -10,9 +10,10 @@ from rich.console import Console
 from models.classifier import Classifier
 from tests.training import objects
 from training.__main__ import main
-from training.data import layout
+from training.data.layout import Dataset
+from training.experiment import CONFIGS, Experiment, is_forest
 from training.forests import ForestExperiment
-from training.train import CONFIGS, Experiment, Trainer, is_forest
+from training.train import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def config(tmp_path: Path) -> Path:
 
 def _trainer(config: Path, data_set: Path, directory: Path) -> Trainer:
     directory.mkdir(exist_ok=True)
-    return Trainer(Experiment.read(config), layout.read(data_set), directory)
+    return Trainer(Experiment.read(config), Dataset.open(data_set), directory)
 
 
 def test_it_learns_and_evaluates(data_set: Path, config: Path, tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_resumed_run_takes_the_same_steps(data_set: Path, config: Path, tmp_pa
     whole.run(minutes=None, console=console)
     broken_off = _trainer(config, data_set, tmp_path / "broken")
     for _ in range(20):
-        broken_off._take_step(broken_off.step / 60)
+        broken_off.take_step()
     broken_off.save_checkpoint()
     resumed = _trainer(config, data_set, tmp_path / "broken")
     resumed.resume()
@@ -101,7 +102,7 @@ def test_a_run_is_not_overwritten_and_a_wrong_option_is_named(
 def test_draws_are_balanced_as_asked(data_set: Path, config: Path, tmp_path: Path) -> None:
     config.write_text(objects.CONFIG.replace("class_power = 0.5", "class_power = 0.0"))
     trainer = _trainer(config, data_set, tmp_path / "run")
-    labels = torch.cat([trainer._draw().labels for _ in range(40)])
+    labels = torch.cat([trainer.draws.step(number).labels for number in range(40)])
     assert labels.float().mean() == pytest.approx(0.5, abs=0.05)
 
 
