@@ -137,6 +137,8 @@ class Features:
         """With the features that the tier has: found once, for all variants and seeds."""
         if "feature_columns" not in experiment.model or self._tier.features is None:
             return experiment
+        if self._directory is None:
+            raise InvalidData(f"{experiment.name} sees features: --features names a table of them")
         if self._chosen is None:
             found, _ = with_features(experiment, self._dataset, self._directory)
             self._chosen = tuple(found.model["feature_columns"])
