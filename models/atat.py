@@ -1,7 +1,7 @@
 """ATAT, the Astronomical Transformer for time series And Tabular data (thesis chapter 4, figure 4.1)."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -9,19 +9,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.inputs.batch import Batch, pack
-from models.inputs.light_curve import WINDOW_DAYS, LightCurves
-from models.inputs.metadata import COLUMNS, must_be_known
+from models.inputs.light_curve import LightCurves
 from models.inputs.photometry import BANDS
-from models.layers.quantile_tokenizer import QuantileTokenizer
-from models.layers.time_modulation import TimeModulation, must_not_repeat
+from models.layers.dropout import Dropout
+from models.layers.quantile_tokenizer import QuantileTokenizer, StandardTokenizer
+from models.layers.time_modulation import time_encoding
 from models.layers.transformer import Transformer
+from models.network_config import NetworkConfig
 
 FLUX_SCALE = 10.0
 """Where asinh turns from linear to logarithmic [FLUXCAL]: about the noise of one wide-survey visit."""
 
 
-@dataclass(frozen=True)
-class ATATConfig:
+@dataclass(frozen=True, kw_only=True)
+class ATATConfig(NetworkConfig):
     """The shape of an ATAT. Defaults are the thesis's (4.3.6); where its text and the released code differ, an option.
 
     Options that choose the released code instead: ``use_flux_err=False``, ``first_harmonic=0``, ``dropout=0``,
@@ -29,43 +30,19 @@ class ATATConfig:
     ``raw``, nothing, and ``-9999``.
     """
 
-    n_classes: int
     light_curve: bool = True
     """Whether there is a light-curve branch."""
-    metadata_columns: tuple[str, ...] = COLUMNS
-    """What the table branch sees, in order; empty for no table branch."""
     d_lc: int = 192
     d_tab: int = 144
-    n_heads: int = 4
-    n_layers: int = 3
-    ff_factor: int = 2
-    dropout: float = 0.2
-    harmonics: int = 64
     first_harmonic: int = 1
-    t_max: float = 1500.0
-    """Period of time modulation [days]."""
-    window_days: float = WINDOW_DAYS
-    """How far back the model looks from an alert [days]; never more than ``t_max``."""
-    flux_encoding: Literal["raw", "asinh"] = "raw"
-    use_flux_err: bool = True
-    relative_flux: bool = False
-    """Whether a point's flux over the largest known of its light curve is one of its values, too."""
+    table_encoding: Literal["quantile", "standard"] = "quantile"
+    """How the table's columns are brought to one scale: by the thesis's tokenizer, or by mean and deviation."""
     missing: Literal["token", "-9999"] = "token"
 
     def __post_init__(self) -> None:
-        if not self.light_curve and not self.metadata_columns:
-            raise ValueError("a model needs a light-curve branch, metadata columns, or both")
-        must_not_repeat(self.window_days, self.t_max)
-        must_be_known(self.metadata_columns)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of ``to_dict``. Raises TypeError for a name that is no option."""
-        return cls(**{**values, "metadata_columns": tuple(values.get("metadata_columns", COLUMNS))})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON can hold it."""
-        return asdict(self)
+        super().__post_init__()
+        if not self.light_curve and not self.columns:
+            raise ValueError("a model needs a light-curve branch, metadata or feature columns, or both")
 
 
 @dataclass(frozen=True)
@@ -91,7 +68,7 @@ class ATAT(nn.Module):
         super().__init__()
         self.config = config
         self.lc = LightCurveBranch(config) if config.light_curve else None
-        self.tab = TableBranch(config) if config.metadata_columns else None
+        self.tab = TableBranch(config) if config.columns else None
         self.lc_head = _head(config.d_lc, config.n_classes) if self.lc else None
         self.tab_head = _head(config.d_tab, config.n_classes) if self.tab else None
         self.mix_head = _mix_head(config.d_lc + config.d_tab, config) if self.lc and self.tab else None
@@ -121,10 +98,15 @@ class ATAT(nn.Module):
 
     def heads(self, has_metadata: NDArray[np.bool_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
         """By row, the head that answers and the branches that take part: ``lc`` for a row without metadata."""
-        if self.lc is not None and self.tab is not None:
-            return np.where(has_metadata, "mix", "lc"), np.where(has_metadata, "lc+md", "lc")
-        head, branches = ("tab", "md") if self.lc is None else ("lc", "lc")
-        return np.full(len(has_metadata), head), np.full(len(has_metadata), branches)
+        named = {"lc": self.lc is not None, "features": bool(self.config.feature_columns)}
+        alone = "+".join(name for name, there in named.items() if there)
+        if not self.config.metadata_columns:
+            head = "lc" if self.tab is None else "mix" if self.lc else "tab"
+            return np.full(len(has_metadata), head), np.full(len(has_metadata), alone)
+        both = f"{alone}+md" if alone else "md"
+        if self.lc is None:
+            return np.full(len(has_metadata), "tab"), np.where(has_metadata, both, alone or "md")
+        return np.where(has_metadata, "mix", "lc"), np.where(has_metadata, both, "lc")
 
     def fit_scales(self, metadata: NDArray[np.float32]) -> None:
         """Store the quantiles of the training rows (N, K). Call it before training."""
@@ -138,8 +120,9 @@ class LightCurveBranch(nn.Module):
     def __init__(self, config: ATATConfig) -> None:
         super().__init__()
         self.config = config
-        self.time_modulation = TimeModulation(
-            n_values=_n_values(config),
+        self.time_modulation = time_encoding(
+            config.time_encoding,
+            n_values=n_flux_values(config),
             d_model=config.d_lc,
             n_bands=len(BANDS),
             harmonics=config.harmonics,
@@ -151,31 +134,29 @@ class LightCurveBranch(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         values = encode_flux(batch.flux, batch.flux_err, _peak(batch), self.config)
-        points = self.time_modulation(values, batch.time, batch.band)
-        class_tokens = self.class_token.to(points.dtype).expand(len(batch), -1)
-        tokens: Tensor = self.transformer(torch.cat([class_tokens, points]), batch.layout)
-        return tokens[: len(batch)]
+        # Under autocast, too, what the blocks add to keeps the weights' precision.
+        points = self.time_modulation(values, batch.time, batch.band).to(self.class_token.dtype)
+        class_tokens = self.class_token.expand(len(batch), -1)
+        return self.transformer.first(torch.cat([class_tokens, points]), batch.layout)
 
 
 class TableBranch(nn.Module):
-    """Quantile tokenizer, then a transformer; gives each table row's class token (B, d_tab)."""
+    """Tokenizer, then a transformer; gives each table row's class token (B, d_tab)."""
 
     def __init__(self, config: ATATConfig) -> None:
         super().__init__()
-        self.tokenizer = QuantileTokenizer(
-            n_columns=len(config.metadata_columns), d_model=config.d_tab, missing=config.missing
-        )
+        tokenizer = QuantileTokenizer if config.table_encoding == "quantile" else StandardTokenizer
+        self.tokenizer = tokenizer(n_columns=len(config.columns), d_model=config.d_tab, missing=config.missing)
         self.class_token = nn.Parameter(torch.randn(config.d_tab))
         self.transformer = _transformer(config, config.d_tab)
 
     def forward(self, batch: Batch) -> Tensor:
         columns = self.tokenizer(batch.metadata, batch.missing)
         class_tokens = self.class_token.expand(len(batch), 1, -1)
-        tokens: Tensor = self.transformer(torch.cat([class_tokens, columns], dim=1))
-        return tokens[:, 0]
+        return self.transformer.first(torch.cat([class_tokens, columns], dim=1))
 
 
-def encode_flux(flux: Tensor, flux_err: Tensor, peak: Tensor, config: ATATConfig) -> Tensor:
+def encode_flux(flux: Tensor, flux_err: Tensor, peak: Tensor, config: NetworkConfig) -> Tensor:
     """A point's values (P, F) as the first linear layer sees them, from flux, error and the light curve's peak (P,).
 
     ``raw``: flux and error [FLUXCAL], as in the thesis. ``asinh``: asinh of flux over FLUX_SCALE, asinh of
@@ -197,7 +178,8 @@ def _peak(batch: Batch) -> Tensor:
     return peaks.clamp_min(torch.finfo(peaks.dtype).tiny)[row]
 
 
-def _n_values(config: ATATConfig) -> int:
+def n_flux_values(config: NetworkConfig) -> int:
+    """How many values ``encode_flux`` makes of a point."""
     point = torch.ones(1)
     return encode_flux(point, point, point, config).shape[1]
 
@@ -223,9 +205,9 @@ def _mix_head(d_model: int, config: ATATConfig) -> nn.Sequential:
         nn.LayerNorm(d_model),
         nn.Linear(d_model, d_model),
         nn.GELU(),
-        nn.Dropout(config.dropout),
+        Dropout(config.dropout),
         nn.Linear(d_model, d_model),
         nn.GELU(),
-        nn.Dropout(config.dropout),
+        Dropout(config.dropout),
         nn.Linear(d_model, config.n_classes),
     )

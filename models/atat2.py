@@ -5,60 +5,44 @@ forced photometry and detections are one sequence in order of arrival, in which 
 are its first token; and every prefix is trained on.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.atat import FLUX_SCALE
+from models.atat import encode_flux, n_flux_values
 from models.inputs import sequence
-from models.inputs.light_curve import WINDOW_DAYS, LightCurves
-from models.inputs.metadata import COLUMNS, must_be_known
+from models.inputs.light_curve import LightCurves
 from models.inputs.photometry import BANDS
 from models.inputs.sequence import Sequences
+from models.layers.dropout import Dropout
 from models.layers.quantile_tokenizer import QuantileTokenizer
-from models.layers.time_modulation import TimeModulation, must_not_repeat
+from models.layers.time_modulation import time_encoding
 from models.layers.transformer import Transformer
-
-N_VALUES = 6
-"""Numbers that a point enters with, besides its time and band."""
+from models.network_config import NetworkConfig
 
 
-@dataclass(frozen=True)
-class ATAT2Config:
-    """The shape of an ATAT2."""
+@dataclass(frozen=True, kw_only=True)
+class ATAT2Config(NetworkConfig):
+    """The shape of an ATAT2. What it has of its own can be switched back, to measure each change alone."""
 
-    n_classes: int
-    metadata_columns: tuple[str, ...] = COLUMNS
-    """What the first token knows of the object, in order; empty for light curves alone."""
     d_model: int = 128
     d_metadata: int = 256
     """Width of the perceptron that reads the metadata."""
-    n_heads: int = 4
-    n_layers: int = 3
-    ff_factor: int = 2
     dropout: float = 0.1
-    harmonics: int = 64
-    t_max: float = 1500.0
-    """Period of time modulation [days]."""
-    window_days: float = WINDOW_DAYS
-    """How far back the model looks from an alert [days]; never more than ``t_max``."""
+    flux_encoding: Literal["raw", "asinh"] = "asinh"
+    relative_flux: bool = True
+    """Whether a point's flux over the largest so far is one of its values: a running scale of the object."""
+    causal: bool = True
+    """Whether a token sees nothing that arrived later; if not, only a sequence's last token is to be asked."""
 
     def __post_init__(self) -> None:
-        must_not_repeat(self.window_days, self.t_max)
-        must_be_known(self.metadata_columns)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of ``to_dict``. Raises TypeError for a name that is no option."""
-        return cls(**{**values, "metadata_columns": tuple(values.get("metadata_columns", COLUMNS))})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON can hold it."""
-        return asdict(self)
+        super().__post_init__()
+        if self.feature_columns:
+            raise ValueError("features are of a whole light curve: a model that answers every alert has none")
 
 
 class ATAT2(nn.Module):
@@ -70,8 +54,9 @@ class ATAT2(nn.Module):
     def __init__(self, config: ATAT2Config) -> None:
         super().__init__()
         self.config = config
-        self.time_modulation = TimeModulation(
-            n_values=N_VALUES,
+        self.time_modulation = time_encoding(
+            config.time_encoding,
+            n_values=n_flux_values(config) + 2,
             d_model=config.d_model,
             n_bands=len(BANDS),
             harmonics=config.harmonics,
@@ -88,8 +73,10 @@ class ATAT2(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(config.d_model), nn.Linear(config.d_model, config.n_classes))
 
     def forward(self, batch: Sequences) -> Tensor:
-        points = self.time_modulation(_values(batch), batch.time, batch.band)
-        tokens = self.transformer(torch.cat([self.metadata(batch), points]), batch.layout)
+        points = self.time_modulation(_values(batch, self.config), batch.time, batch.band)
+        points = points.to(self.metadata.nothing.dtype)  # under autocast, too, what the blocks add to
+        layout = batch.layout if self.config.causal else replace(batch.layout, causal=False)
+        tokens = self.transformer(torch.cat([self.metadata(batch), points]), layout)
         logits: Tensor = self.head(tokens)
         return logits
 
@@ -127,10 +114,10 @@ class MetadataToken(nn.Module):
         self.perceptron = nn.Sequential(
             nn.Linear(2 * n_columns, config.d_metadata),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.d_metadata, config.d_metadata),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.d_metadata, config.d_model),
         )
 
@@ -140,19 +127,10 @@ class MetadataToken(nn.Module):
             return nothing
         scores = torch.where(batch.missing, 0.0, self.tokenizer.transform(batch.metadata))
         known: Tensor = self.perceptron(torch.cat([scores, batch.missing.to(scores.dtype)], dim=1))
-        return torch.where(batch.has_metadata[:, None], known, nothing)
+        return torch.where(batch.has_metadata[:, None], known.to(nothing.dtype), nothing)
 
 
-def _values(batch: Sequences) -> Tensor:
-    """A point's values (P, N_VALUES): each known when the point arrived."""
-    return torch.stack(
-        [
-            torch.asinh(batch.flux / FLUX_SCALE),
-            torch.asinh(batch.flux / batch.flux_err),
-            torch.log10(batch.flux_err),
-            batch.flux / batch.peak,
-            batch.detected.float(),
-            torch.log1p(batch.since_detection),
-        ],
-        dim=1,
-    )
+def _values(batch: Sequences, config: ATAT2Config) -> Tensor:
+    """A point's values (P, F): each known when the point arrived."""
+    flux = encode_flux(batch.flux, batch.flux_err, batch.peak, config)
+    return torch.cat([flux, torch.stack([batch.detected.float(), torch.log1p(batch.since_detection)], dim=1)], dim=1)

@@ -12,6 +12,7 @@ _JOBS = {
     "simulate": ("training.simulate", "a simulated survey, labelled"),
     "features": ("training.features", "the engineered features of a data directory, for forests"),
     "train": ("training.train", "train a model"),
+    "experiments": ("training.experiments", "every variant and forest, whatever is missing"),
     "evaluate": ("training.evaluate", "measure a model on a data directory"),
     "compare": ("training.compare", "how far a simulation is from real data"),
 }

@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,9 @@ from rich.console import Console
 
 from models.calibration import Calibration, fit_temperature
 from models.classifier import Classifier
-from models.random_forest import Forest, ForestConfig, select
+from models.inputs import features
+from models.inputs.table import select
+from models.random_forest import Boosted, Forest, ForestConfig
 from models.taxonomy import Taxonomy
 from training.data.layout import UNKNOWN_CLASS, InvalidData
 from training.features import FeatureTable
@@ -55,7 +57,8 @@ def train(experiment: ForestExperiment, table: FeatureTable, output: Path, *, co
     held_out = held_out.where(np.isin(held_out.class_id, taxonomy.class_ids))
     columns = experiment.forest.columns
     console.print(f"{len(training)} light curves, {len(columns)} columns, {len(taxonomy)} classes")
-    forest = Forest(experiment.forest, taxonomy, seed=experiment.seed, processes=os.cpu_count() or 1)
+    config = replace(experiment.forest, max_points=table.max_points)
+    forest = Forest(config, taxonomy, seed=experiment.seed, processes=os.cpu_count() or 1)
     forest.fit(select(training.columns, columns), taxonomy.places(training.class_id))
 
     logits = forest.scores_of(select(held_out.columns, columns))
@@ -90,3 +93,13 @@ def evaluate(
             confusion(labels, predicted, len(taxonomy)),
         )
     return results
+
+
+def most_telling(table: FeatureTable, n: int) -> tuple[str, ...]:
+    """The ``n`` features on which the splits of a small boosted forest gain most, in their order."""
+    taxonomy = Taxonomy(tuple(sorted(set(table.class_id.tolist()))))
+    config = ForestConfig(algorithm="lightgbm", columns=features.NAMES, trees=30, learning_rate=0.1)
+    boosted = Boosted(config, taxonomy, seed=0, processes=os.cpu_count() or 1)
+    boosted.fit(select(table.columns, features.NAMES), taxonomy.places(table.class_id))
+    chosen = np.sort(np.argsort(-boosted.gains(), kind="stable")[:n])
+    return tuple(features.NAMES[place] for place in chosen.tolist())

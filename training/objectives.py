@@ -1,6 +1,7 @@
 """What training minimises: cross-entropies over light curves as packed for each architecture."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -8,19 +9,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.atat import ATAT
-from models.atat2 import ATAT2
+from models.atat import Logits
+from models.inputs.batch import Batch
 from models.inputs.light_curve import LightCurves
 from models.inputs.sequence import Sequences
-from models.network import AnyATAT
 
 
 @dataclass(frozen=True)
 class Examples:
-    """B light curves as cut and augmented, their metadata columns (B, K), and what they are."""
+    """B light curves as cut and augmented, their tables (B, K), and what they are."""
 
     light_curves: LightCurves
-    metadata: NDArray[np.float32]
+    table: NDArray[np.float32]
     has_metadata: NDArray[np.bool_]
     labels: Tensor
     """(B,), places among the outputs."""
@@ -36,33 +36,33 @@ class Objective:
     last: float
     """For ATAT2, the weight of an object's last alert beside that of all its alerts."""
 
-    def __call__(self, module: AnyATAT, examples: Examples) -> Tensor:
-        if isinstance(module, ATAT2):
-            return self._of_every_alert(module, examples)
-        return self._of_every_head(module, examples)
+    def __call__(self, output: Logits | Tensor, batch: Batch | Sequences, labels: Tensor) -> Tensor:
+        """The loss of what a network made of a batch of labels (B,)."""
+        if isinstance(output, Logits):
+            return self._of_every_head(output, batch.has_metadata, labels)
+        return self._of_every_alert(output, cast(Sequences, batch), labels)
 
-    def _of_every_head(self, module: ATAT, examples: Examples) -> Tensor:
+    def _of_every_head(self, output: Logits, has_table: Tensor, labels: Tensor) -> Tensor:
         """Sum of the heads' cross-entropies (figure 4.1), those of the table over the rows that have one."""
-        batch = module.pack(examples.light_curves, examples.metadata, examples.has_metadata)
-        total = torch.zeros(())
-        for name, head in module.answers(batch).items():
-            rows = torch.ones_like(batch.has_metadata) if name == "lc" else batch.has_metadata
-            if rows.any():
-                total = total + self._cross_entropy(head[rows], examples.labels[rows]).mean()
+        total = labels.new_zeros((), dtype=torch.float32)
+        for name, head in output.present().items():
+            weights = torch.ones_like(has_table) if name == "lc" else has_table
+            losses = self._cross_entropy(head, labels)
+            total = total + (losses * weights).sum() / weights.sum().clamp_min(1)
         return total
 
-    def _of_every_alert(self, module: ATAT2, examples: Examples) -> Tensor:
+    def _of_every_alert(self, output: Tensor, batch: Sequences, labels: Tensor) -> Tensor:
         """Cross-entropy at every alert of the sequences; each sequence weighs the same."""
-        batch = module.pack(examples.light_curves, examples.metadata, examples.has_metadata)
-        logits = module(batch)[len(batch) :]
-        row = torch.repeat_interleave(torch.arange(len(batch)), batch.lengths)
+        row = torch.repeat_interleave(torch.arange(len(batch), device=labels.device), batch.lengths)
         weights = _weights(batch, row, last=self.last)
         alerts = weights > 0
-        losses = self._cross_entropy(logits[alerts], examples.labels[row[alerts]])
+        losses = self._cross_entropy(output[len(batch) :][alerts], labels[row[alerts]])
         return (losses * weights[alerts]).sum() / len(batch)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits + self.adjustment, labels, label_smoothing=self.label_smoothing, reduction="none")
+        return F.cross_entropy(
+            logits.float() + self.adjustment, labels, label_smoothing=self.label_smoothing, reduction="none"
+        )
 
 
 def _weights(batch: Sequences, row: Tensor, *, last: float) -> Tensor:

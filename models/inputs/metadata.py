@@ -4,7 +4,7 @@ These are the fields of ELAsTiCC's diaObject, in its own spelling and order, les
 (thesis 4.4.1: positions were not simulated realistically, so they are not used).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,8 +55,3 @@ def row(values: Mapping[str, float | None]) -> list[float]:
     """
     must_be_known(values)
     return [np.nan if (value := values.get(name)) is None else float(value) for name in COLUMNS]
-
-
-def select(metadata: FloatArray, columns: Sequence[str]) -> FloatArray:
-    """The named columns (N, K) of metadata (N, 64)."""
-    return metadata[:, [COLUMNS.index(name) for name in columns]]

@@ -1,7 +1,11 @@
 """Multi-head self-attention, over packed sequences and over dense ones."""
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from models.inputs.batch import Layout
@@ -29,15 +33,50 @@ class SelfAttention(nn.Module):
         output: Tensor = self.project_out(mixed)
         return output
 
+    def first(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
+        """What ``forward`` has for each sequence's first token (B, D), without the work for the others.
+
+        A query (W_q a) . (W_k b + c) is (W_k' W_q a) . b, up to what all keys share; and a mean of W_v b + c is W_v of
+        the mean, plus c. So keys and values of the other tokens need not be made.
+        """
+        if layout is None:
+            mixed = self._mix_first(tokens, None)
+        else:
+            sizes = [b * n for b, n in (segment.shape for segment in layout.segments)]
+            rectangles = torch.split(_Gather.apply(tokens, layout.gather, layout.place), sizes)
+            parts = [
+                self._mix_first(rectangle.view(*segment.shape, -1), segment.observed)
+                for rectangle, segment in zip(rectangles, layout.segments, strict=True)
+            ]
+            rows = torch.split(layout.gather, sizes)
+            numbers = [row[:: segment.shape[1]] for row, segment in zip(rows, layout.segments, strict=True)]
+            mixed = torch.cat(parts)[torch.cat(numbers).argsort()]
+        output: Tensor = self.project_out(mixed)
+        return output
+
+    def _mix_first(self, tokens: Tensor, observed: Tensor | None) -> Tensor:
+        """Dense tokens (B, L, D) -> the first one's values mixed, (B, D), heads side by side."""
+        by_head = (self.n_heads, -1, tokens.shape[-1])
+        query_weight, key_weight, value_weight = self.project_in.weight.chunk(3)
+        query_bias, _, value_bias = self.project_in.bias.chunk(3)
+        query = F.linear(tokens[:, 0], query_weight, query_bias).view(len(tokens), self.n_heads, -1)
+        asked = torch.einsum("bhd,hde->bhe", query, key_weight.view(by_head)) / math.sqrt(query.shape[-1])
+        scores = asked @ tokens.transpose(1, 2).to(asked.dtype)
+        if observed is not None:
+            scores = scores.masked_fill(~observed[:, None], -math.inf)
+        means = scores.softmax(-1) @ tokens
+        return torch.einsum("bhe,hde->bhd", means, value_weight.view(by_head)).flatten(1) + value_bias
+
     def _attend_packed(self, projected: Tensor, layout: Layout) -> Tensor:
         # Gathered and put back in one operation each: one a segment would cost training a zeroed gradient a segment.
         sizes = [b * n for b, n in (segment.shape for segment in layout.segments)]
-        rectangles = torch.split(projected[layout.gather], sizes)
+        rectangles = torch.split(_Gather.apply(projected, layout.gather, layout.place), sizes)
         attended = [
             self._attend(tokens.view(*segment.shape, -1), segment.observed, causal=layout.causal).flatten(0, 1)
             for tokens, segment in zip(rectangles, layout.segments, strict=True)
         ]
-        return torch.cat(attended)[layout.place]
+        placed: Tensor = _Place.apply(torch.cat(attended), layout.place)
+        return placed
 
     def _attend(self, projected: Tensor, observed: Tensor | None, *, causal: bool = False) -> Tensor:
         """Queries, keys and values side by side (B, L, 3 D), and which positions are real (B, L) -> (B, L, D)."""
@@ -45,5 +84,48 @@ class SelfAttention(nn.Module):
         query, key, value = projected.view(b, n, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         # Padding stands at the end of a sequence: where attention is causal, no real token sees it.
         mask = None if observed is None or causal else observed[:, None, None, :]
-        heads = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+        if projected.is_cuda or not torch.is_grad_enabled():
+            heads = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+        else:
+            heads = _attention(query, key, value, mask, causal=causal)
         return heads.transpose(1, 2).reshape(b, n, -1)
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
+    """Step by step, which a CPU trains faster than fused: of 65 tokens in float32 1.2 times, in bfloat16 6 times."""
+    with torch.autocast(query.device.type, enabled=False):
+        scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
+        if causal:
+            scores = scores + scores.new_full(scores.shape[-2:], -math.inf).triu(1)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -math.inf)
+        return scores.softmax(-1) @ value
+
+
+class _Gather(torch.autograd.Function):
+    """Tokens (T, D) -> rectangles (G, D). No gradient comes from padding, so going back is gathering as well."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, tokens: Tensor, gather: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(place)
+        return tokens[gather]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (place,) = ctx.saved_tensors
+        return gradient[place], None, None
+
+
+class _Place(torch.autograd.Function):
+    """Rectangles (G, D) -> tokens (T, D), leaving the padding; its gradient is zero."""
+
+    @staticmethod
+    def forward(ctx: Any, rectangles: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(place)
+        ctx.size = len(rectangles)
+        return rectangles[place]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (place,) = ctx.saved_tensors
+        return gradient.new_zeros(ctx.size, gradient.shape[1]).index_copy_(0, place, gradient), None

@@ -1,6 +1,7 @@
-"""Time modulation: a light curve's points become tokens that know when, and in which band, they were taken."""
+"""How a light curve's points become tokens that know when, and in which band, they were taken."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,29 @@ def must_not_repeat(window_days: float, t_max: float) -> None:
     """Raises ValueError for a window longer than the period of time modulation."""
     if window_days > t_max:
         raise ValueError(f"window_days {window_days} is beyond t_max {t_max}: time modulation would repeat")
+
+
+def time_encoding(
+    kind: Literal["modulation", "sinusoid"],
+    *,
+    n_values: int,
+    d_model: int,
+    n_bands: int,
+    harmonics: int,
+    t_max: float,
+    first_harmonic: int = 1,
+) -> nn.Module:
+    """The thesis's time modulation, or what it is compared with."""
+    if kind == "sinusoid":
+        return FixedSinusoid(n_values=n_values, d_model=d_model, n_bands=n_bands)
+    return TimeModulation(
+        n_values=n_values,
+        d_model=d_model,
+        n_bands=n_bands,
+        harmonics=harmonics,
+        t_max=t_max,
+        first_harmonic=first_harmonic,
+    )
 
 
 class TimeModulation(nn.Module):
@@ -47,3 +71,26 @@ class TimeModulation(nn.Module):
         scale, shift = gammas.chunk(2, dim=1)
         modulated: Tensor = self.linear(values) * scale + shift
         return modulated
+
+
+class FixedSinusoid(nn.Module):
+    """Vaswani's positional encoding of continuous time: LL(x) + PE(t) + a learned vector a band. As TimeModulation.
+
+    The wavelengths go from 2 pi days to 10,000 times as long. The text of 4.5 does not say how a fixed sinusoid would
+    know the band; without one it would be compared on less than time modulation sees.
+    """
+
+    frequency: Tensor
+
+    def __init__(self, *, n_values: int, d_model: int, n_bands: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_values, d_model)
+        self.band = nn.Embedding(n_bands, d_model)
+        orders = torch.arange(0, d_model, 2, dtype=torch.float32)
+        self.register_buffer("frequency", 10_000 ** (-orders / d_model), persistent=False)
+
+    def forward(self, values: Tensor, time: Tensor, band: Tensor) -> Tensor:
+        phase = time[:, None] * self.frequency
+        encoding = torch.stack([phase.sin(), phase.cos()], dim=2).flatten(1)
+        encoded: Tensor = self.linear(values) + encoding + self.band(band)
+        return encoded

@@ -1,9 +1,12 @@
 """The transformer of thesis 4.3.4: blocks of attention and a feed-forward network, each with a skip connection."""
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from models.inputs.batch import Layout
 from models.layers.attention import SelfAttention
+from models.layers.dropout import Dropout
 
 
 class Block(nn.Module):
@@ -22,11 +25,19 @@ class Block(nn.Module):
             nn.GELU(),
             nn.Linear(d_hidden, d_model),
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
         tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), layout))
         output: Tensor = tokens + self.dropout(self.feed_forward(tokens))
+        return output
+
+    def first(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
+        """The output at each sequence's first token (B, D), for a layer above which nothing else is looked at."""
+        attended = self.attention.first(self.attention_norm(tokens), layout)
+        token = tokens[: len(attended)] if layout is not None else tokens[:, 0]
+        token = token + self.dropout(attended)
+        output: Tensor = token + self.dropout(self.feed_forward(token))
         return output
 
 
@@ -43,3 +54,13 @@ class Transformer(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, layout)
         return tokens
+
+    def first(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
+        """The output at each sequence's first token, its class token: (B, D). A third of the work is not done."""
+        for block in self.blocks[:-1]:
+            tokens = block(tokens, layout)
+        return self._last.first(tokens, layout)
+
+    @property
+    def _last(self) -> Block:
+        return cast(Block, self.blocks[-1])

@@ -4,6 +4,7 @@ It shares weights with a packed ATAT and nothing of its arrangement: no offsets,
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ def _light_curve_branch(model: ATAT, curves: list[LightCurve]) -> Tensor:
     peak = flux.abs().amax(dim=(1, 2), keepdim=True).expand_as(flux)
     values = encode_flux(flux.flatten(), flux_err.flatten(), peak.flatten(), model.config).view(*flux.shape, -1)
     values = torch.where(observed[..., None], values, 0.0)
-    tokens = _modulated(model.lc.time_modulation, values, time).flatten(1, 2)
+    tokens = _modulated(cast(TimeModulation, model.lc.time_modulation), values, time).flatten(1, 2)
     tokens = torch.cat([model.lc.class_token.expand(len(curves), 1, -1), tokens], dim=1)
     mask = torch.cat([torch.ones(len(curves), 1, dtype=torch.bool), observed.flatten(1)], dim=1)
     return _transformer(model.lc.transformer, tokens, mask)[:, 0]

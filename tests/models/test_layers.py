@@ -1,12 +1,15 @@
-"""The quantile tokenizer's transform, and time modulation's period."""
+"""What the layers promise: scales, periods, and attention that is the same packed or alone, forwards and backwards."""
 
 import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import QuantileTransformer
 
-from models.layers.quantile_tokenizer import QuantileTokenizer
-from models.layers.time_modulation import TimeModulation
+from models.inputs.batch import layout_of
+from models.layers.dropout import Dropout
+from models.layers.quantile_tokenizer import QuantileTokenizer, StandardTokenizer
+from models.layers.time_modulation import FixedSinusoid, TimeModulation
+from models.layers.transformer import Transformer
 
 
 def _fitted(values: np.ndarray, *, missing: str = "token") -> QuantileTokenizer:
@@ -64,3 +67,70 @@ def test_time_modulation_repeats_after_t_max() -> None:
     torch.testing.assert_close(early, late, atol=1e-4, rtol=1e-4)
     other_band = modulation(values, torch.tensor([1.0, 2.0, 30.0]), 1 - band)
     assert not torch.allclose(early, other_band)
+
+
+LENGTHS = (1, 3, 9, 40, 2, 9)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_packed_sequences_give_the_answers_and_gradients_of_single_ones(causal: bool, first: bool) -> None:
+    if first and causal:
+        return  # a first token that sees nothing else
+    torch.manual_seed(0)
+    transformer = Transformer(d_model=16, n_heads=4, n_layers=2, d_hidden=32, dropout=0.0)
+    singles = [torch.randn(1 + length, 16) for length in LENGTHS]
+    packed = torch.cat([*(single[:1] for single in singles), *(single[1:] for single in singles)])
+    layout = layout_of(np.append(0, np.cumsum(LENGTHS)), causal=causal)
+    results, gradients = [], []
+    for together in (True, False):
+        transformer.zero_grad()
+        if together:
+            output = transformer.first(packed, layout) if first else transformer(packed, layout)
+        else:
+            outputs = []
+            for single in singles:
+                alone = layout_of(np.array([0, len(single) - 1]), causal=causal)
+                outputs.append(transformer(single, alone))
+            heads = torch.cat([each[:1] for each in outputs])
+            output = heads if first else torch.cat([heads, *(each[1:] for each in outputs)])
+        output.square().sum().backward()
+        results.append(output.detach())
+        gradients.append([parameter.grad.clone() for parameter in transformer.parameters()])
+    torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=1e-4)
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-3)
+    with torch.inference_mode():  # by another way than in training
+        again = transformer.first(packed, layout) if first else transformer(packed, layout)
+    torch.testing.assert_close(again, results[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.5])
+def test_dropout_drops_its_share_anew_each_time_and_keeps_the_mean(rate: float) -> None:
+    dropout = Dropout(rate)
+    tokens = torch.ones(700, 97)
+    one, two = dropout(tokens), dropout(tokens)
+    assert (one == 0).float().mean() == pytest.approx(rate, abs=0.006)
+    assert one.mean() == pytest.approx(1, abs=0.02)
+    both = ((one == 0) & (two == 0)).float().mean()
+    assert both == pytest.approx(rate**2, abs=0.006)
+    neighbours = ((one[:, 1:] == 0) & (one[:, :-1] == 0)).float().mean()
+    assert neighbours == pytest.approx(rate**2, abs=0.006)
+    assert torch.equal(dropout.eval()(tokens), tokens)
+
+
+def test_a_fixed_sinusoid_tells_times_and_bands_apart() -> None:
+    encoding = FixedSinusoid(n_values=2, d_model=8, n_bands=6)
+    tokens = encoding(torch.ones(3, 2), torch.tensor([0.0, 400.0, 0.0]), torch.tensor([1, 1, 2]))
+    assert not torch.allclose(tokens[0], tokens[1])
+    assert not torch.allclose(tokens[0], tokens[2])
+
+
+def test_plain_scales_have_mean_0_and_variance_1_whatever_is_missing() -> None:
+    values = np.random.default_rng(0).normal(20, 3, (400, 2)).astype(np.float32)
+    values[::3, 1] = np.nan
+    tokenizer = StandardTokenizer(n_columns=2, d_model=4)
+    tokenizer.fit(values)
+    scores = tokenizer.transform(torch.from_numpy(values)).numpy()
+    np.testing.assert_allclose(np.nanmean(scores, axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.nanstd(scores, axis=0), 1, atol=1e-5)

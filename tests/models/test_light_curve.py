@@ -101,3 +101,17 @@ def test_rows_can_be_taken_in_any_order_and_twice() -> None:
     taken = curves.take(np.array([1, 0, 1]))
     assert taken.lengths.tolist() == [1, 2, 1]
     assert taken[1].mjd.tolist() == curves[0].mjd.tolist()
+
+
+def test_thinning_keeps_both_ends_and_spreads_the_rest_evenly() -> None:
+    rng = np.random.default_rng(0)
+    curves = merged(alerts.batch(*(alerts.random_elasticc(rng, n, alert_id=n) for n in (1, 5, 40))))
+    thinned = curves.thinned(7)
+    assert thinned.lengths.tolist() == np.minimum(curves.lengths, 7).tolist()
+    for row in range(len(curves)):
+        kept = np.searchsorted(curves[row].mjd, thinned[row].mjd)
+        np.testing.assert_array_equal(curves[row].flux[kept], thinned[row].flux)
+        n = len(curves[row].mjd)
+        np.testing.assert_array_equal(kept, np.rint(np.linspace(0, n - 1, min(n, 7))))
+    np.testing.assert_array_equal(thinned.thinned(7).mjd, thinned.mjd)
+    assert curves.thinned(None) is curves

@@ -1,8 +1,13 @@
 """Training: learns, stops, resumes exactly, and leaves an artifact that the service can load."""
 
+import csv
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -10,9 +15,11 @@ from rich.console import Console
 from models.classifier import Classifier
 from tests.training import objects
 from training.__main__ import main
-from training.data import layout
+from training.data.layout import Dataset
+from training.data.unpacked import unpacked
+from training.experiment import CONFIGS, Experiment, is_forest
 from training.forests import ForestExperiment
-from training.train import CONFIGS, Experiment, Trainer, is_forest
+from training.train import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +38,7 @@ def config(tmp_path: Path) -> Path:
 
 def _trainer(config: Path, data_set: Path, directory: Path) -> Trainer:
     directory.mkdir(exist_ok=True)
-    return Trainer(Experiment.read(config), layout.read(data_set), directory)
+    return Trainer(Experiment.read(config), Dataset.open(data_set), directory)
 
 
 def test_it_learns_and_evaluates(data_set: Path, config: Path, tmp_path: Path) -> None:
@@ -62,7 +69,7 @@ def test_a_resumed_run_takes_the_same_steps(data_set: Path, config: Path, tmp_pa
     whole.run(minutes=None, console=console)
     broken_off = _trainer(config, data_set, tmp_path / "broken")
     for _ in range(20):
-        broken_off._take_step(broken_off.step / 60)
+        broken_off.take_step()
     broken_off.save_checkpoint()
     resumed = _trainer(config, data_set, tmp_path / "broken")
     resumed.resume()
@@ -101,7 +108,7 @@ def test_a_run_is_not_overwritten_and_a_wrong_option_is_named(
 def test_draws_are_balanced_as_asked(data_set: Path, config: Path, tmp_path: Path) -> None:
     config.write_text(objects.CONFIG.replace("class_power = 0.5", "class_power = 0.0"))
     trainer = _trainer(config, data_set, tmp_path / "run")
-    labels = torch.cat([trainer._draw().labels for _ in range(40)])
+    labels = torch.cat([trainer.draws.step(number).labels for number in range(40)])
     assert labels.float().mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -109,3 +116,97 @@ def test_draws_are_balanced_as_asked(data_set: Path, config: Path, tmp_path: Pat
 def test_every_shipped_configuration_can_be_read(path: Path) -> None:
     experiment = (ForestExperiment if is_forest(path) else Experiment).read(path)
     assert experiment.name == path.stem
+
+
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(run / "checkpoint.pt", weights_only=True)["model"]
+    return weights
+
+
+def _start(*arguments: object) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, *map(str, arguments)], stderr=subprocess.DEVNULL)
+
+
+def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(
+    data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    endless = objects.CONFIG.replace("steps = 60", "steps = 1000000\npatience = 100000")
+    config.write_text(endless)
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = _start("-m", "training", "train", config, "--data", data_set, "--output", killed, "--threads", 1)
+    while not (killed / "checkpoint.pt").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    done = torch.load(killed / "checkpoint.pt", weights_only=True)["progress"]["step"]
+    config.write_text(endless.replace("1000000", str(done + 10)))
+    for output, more in ((killed, ["--resume"]), (whole, [])):
+        command = ["train", str(config), "--data", str(data_set), "--output", str(output), *more, "--threads", "1"]
+        assert main(command) == 0
+    assert list(_weights(killed)) == list(_weights(whole))
+    for name, tensor in _weights(whole).items():
+        assert torch.equal(tensor, _weights(killed)[name]), name
+
+
+def test_two_processes_take_the_steps_of_one(data_set: Path, config: Path, tmp_path: Path) -> None:
+    config.write_text(objects.CONFIG.replace("dropout = 0.1", "dropout = 0.0").replace("steps = 60", "steps = 4"))
+    one, two = tmp_path / "one", tmp_path / "two"
+    together = _start(
+        *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2),
+        *("-m", "training", "train", config, "--data", data_set, "--output", two, "--threads", 1),
+    )
+    assert main(["train", str(config), "--data", str(data_set), "--output", str(one), "--threads", "1"]) == 0
+    assert together.wait() == 0
+    for name, tensor in _weights(one).items():
+        torch.testing.assert_close(tensor, _weights(two)[name], atol=1e-4, rtol=1e-3)
+
+
+def test_a_step_draws_the_same_whatever_came_before_and_processes_share_it_out(
+    data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    draws = _trainer(config, data_set, tmp_path / "run").draws
+    whole = draws.step(7)
+    assert torch.equal(draws.step(7).labels, whole.labels)
+    assert not torch.equal(draws.step(8).labels, whole.labels)
+    parts = [draws.step(7, part=part, parts=3) for part in range(3)]
+    for part, own in enumerate(parts):
+        assert torch.equal(own.labels, whole.labels[part::3])
+        np.testing.assert_array_equal(own.table, whole.table[part::3])
+        np.testing.assert_array_equal(own.light_curves.lengths, whole.light_curves.lengths[part::3])
+
+
+def test_mapped_objects_are_those_of_the_shards(data_set: Path, tmp_path: Path) -> None:
+    dataset = Dataset.open(data_set)
+    chosen = np.random.default_rng(0).random(len(dataset)) < 0.5
+    mapped, read = unpacked(dataset, chosen, directory=tmp_path), dataset.read().where(chosen)
+    for name in ("object_id", "class_id", "source", "split", "fold", "metadata"):
+        np.testing.assert_array_equal(getattr(mapped, name), getattr(read, name))
+    for name in ("offsets", "first_alert_mjd", "mjd", "band", "flux", "flux_err", "detected"):
+        np.testing.assert_array_equal(getattr(mapped.light_curves, name), getattr(read.light_curves, name))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("architecture", ["atat", "atat2"])
+def test_bf16_learns_nearly_as_float32_does(architecture: str, data_set: Path, config: Path, tmp_path: Path) -> None:
+    if architecture == "atat2":
+        narrow = objects.CONFIG.replace("d_lc = 16\nd_tab = 8", "d_model = 16\nd_metadata = 8")
+        config.write_text(f'architecture = "atat2"\n{narrow}')
+    config.write_text(config.read_text().replace("steps = 60", "steps = 20"))
+    losses = {}
+    for precision in ("float32", "bf16"):
+        output = tmp_path / precision
+        command = ["train", str(config), "--data", str(data_set), "--output", str(output)]
+        assert main([*command, "--precision", precision]) == 0
+        with (output / "log.csv").open() as file:
+            losses[precision] = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses["bf16"] != losses["float32"]
+    np.testing.assert_allclose(losses["bf16"], losses["float32"], rtol=0.1, atol=0.03)
+
+
+def test_a_checkpoint_of_other_options_is_refused(
+    data_set: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(config), "--data", str(data_set), "--output", str(tmp_path / "run"), "--minutes", "0.0001"]
+    assert main(command) == 0
+    assert main([*command, "--resume", "--seed", "3"]) == 1
+    assert "its run has other options" in capsys.readouterr().err

@@ -28,7 +28,7 @@ def test_random_alerts_are_detections_and_half_of_them_early() -> None:
 
 
 def test_mask_temporal_augmentation_cuts_at_8_128_and_2048_days_after_the_first_alert() -> None:
-    epochs = np.stack([views.random_mta(CURVES, np.random.default_rng(seed)) for seed in range(40)])
+    epochs = np.stack([views.random_mta(CURVES, np.random.default_rng(seed))[0] for seed in range(40)])
     days = epochs - CURVES.first_alert_mjd
     lasting = CURVES.last_detection_mjd() - CURVES.first_alert_mjd
     for cut in (8, 128):

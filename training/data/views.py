@@ -39,9 +39,10 @@ def random_alert(curves: LightCurves, rng: np.random.Generator) -> FloatArray:
     return epoch_of_detection(curves, np.maximum(number, 1))
 
 
-def random_mta(curves: LightCurves, rng: np.random.Generator) -> FloatArray:
-    """Epoch (N,) [mjd] of mask temporal augmentation."""
-    return days_after_first_alert(curves, rng.choice(MTA_DAYS, size=len(curves)))
+def random_mta(curves: LightCurves, rng: np.random.Generator) -> tuple[FloatArray, IntArray]:
+    """Epoch (N,) [mjd] of mask temporal augmentation, and which of MTA_DAYS (N,) it is."""
+    day = rng.integers(len(MTA_DAYS), size=len(curves))
+    return days_after_first_alert(curves, np.array(MTA_DAYS)[day]), day
 
 
 def random_window(curves: LightCurves, rng: np.random.Generator, days: float) -> FloatArray:

@@ -1,0 +1,192 @@
+"""All variants and forests by one command: small ones here, each of which the service can classify with."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.classifier import Classifier
+from service.__main__ import main as service
+from tests import alerts
+from tests.training import objects
+from training.__main__ import main
+from training.data import layout
+from training.data.layout import Dataset
+from training.data.selection import select
+from training.experiment import CONFIGS, TIERS, Experiment, Tier, is_forest
+from training.experiments import VARIANTS
+
+POINTS = 12
+TINY = Tier(
+    name="tiny",
+    objects=60,
+    max_points=POINTS,
+    d_lc=8,
+    d_tab=8,
+    steps=2,
+    evaluate_every=2,
+    features=5,
+    forests={"bhrf": "forest-hierarchical-small", "flat": "forest-flat", "lightgbm": "forest-lightgbm"},
+)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TIERS, "tiny", TINY)
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of 160 objects, no metadata column of which is empty."""
+    made = objects.make(160)
+    drawn = np.random.default_rng(0).uniform(0.01, 0.9, made.metadata.shape).astype(np.float32)
+    directory = tmp_path_factory.mktemp("data") / "set"
+    layout.write(directory, [replace(made, metadata=np.where(np.isnan(made.metadata), drawn, made.metadata))])
+    return directory
+
+
+@pytest.fixture(scope="module")
+def table(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their features, thinned as the tier is."""
+    directory = tmp_path_factory.mktemp("features") / "table"
+    options = ["--points", str(POINTS), "--processes", "1"]
+    assert main(["features", "--data", str(data_set), "--output", str(directory), *options]) == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
+def runs(data_set: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything, trained."""
+    output = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TIERS, "tiny", TINY)
+        assert main(_command(data_set, table, output)) == 0
+    return output
+
+
+def _command(data_set: Path, table: Path, output: Path, *more: str) -> list[str]:
+    places = ["--data", str(data_set), "--features", str(table), "--output", str(output)]
+    return ["experiments", "--tier", "tiny", *places, *more]
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, *TINY.forests])
+def test_the_service_classifies_with_every_variant_and_forest(
+    variant: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [alerts.random_elasticc(np.random.default_rng(0), n, alert_id=n) for n in (1, 30)]
+    (tmp_path / "two.avro").write_bytes(alerts.container(records))
+    artifact = runs / f"{variant}-0" / variant
+    assert service(["classify", "--model", str(artifact), str(tmp_path / "two.avro")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["classifier"] for line in lines] == [f"{variant}/1"] * 2
+    assert [line["nObservations"] for line in lines] == [1, POINTS]
+    for line in lines:
+        assert set(line["probabilities"]) == {"Ia", "RR Lyrae"}
+        assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_each_variant_says_what_it_sees(runs: Path) -> None:
+    seen = {}
+    for variant in VARIANTS:
+        model = json.loads((runs / f"{variant}-0" / variant / "model.json").read_text())
+        shape = model["architecture"]
+        seen[variant] = (
+            shape.get("light_curve", True),
+            bool(shape["metadata_columns"]),
+            len(shape["feature_columns"]),
+            model["provenance"]["training"]["crops"] == "mta",
+        )
+        assert (shape["max_points"], model["provenance"]["tier"]) == (POINTS, "tiny")
+    assert seen["lc"] == (True, False, 0, False)
+    assert seen["lc-mta"] == (True, False, 0, True)
+    assert seen["md"] == (False, True, 0, False)
+    assert seen["features-mta"] == (False, False, TINY.features, True)
+    assert seen["md-features"] == (False, True, TINY.features, False)
+    assert seen["lc-md-features-mta"] == (True, True, TINY.features, True)
+    assert seen["lc-md-mta-sinusoid"] == seen["lc-md-mta-no-quantiles"] == seen["lc-md-mta"] == (True, True, 0, True)
+
+
+def test_a_run_leaves_a_log_and_no_checkpoint_and_is_not_done_again(
+    runs: Path, data_set: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = runs / "lc-md-mta-0"
+    assert sorted(path.name for path in directory.iterdir()) == ["lc-md-mta", "log.csv"]
+    with (directory / "log.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["step"], set(row)) == (
+        "2",
+        {"step", "minutes", "learning_rate", "loss", "F1 8 days", "F1 128 days", "F1 2048 days"},
+    )
+    written = (directory / "log.csv").stat().st_mtime_ns
+    assert main(_command(data_set, table, runs)) == 0
+    assert "17 of 17 runs are done" in capsys.readouterr().err
+    assert (directory / "log.csv").stat().st_mtime_ns == written
+
+
+def test_networks_and_forests_learn_from_the_same_objects(runs: Path) -> None:
+    record = json.loads((runs / "objects.json").read_text())
+    forest = Classifier.load(runs / "lightgbm-0" / "lightgbm").provenance
+    network = Classifier.load(runs / "md-0" / "md").provenance
+    assert forest["training_light_curves"] == 3 * network["training_objects"] == 3 * record["train"]["objects"]
+    assert record["train"]["objects"] == TINY.objects
+    assert record["validation"]["objects"] == network["validation_objects"] == TINY.objects // 5
+
+
+def test_what_cannot_be_trained_is_named(
+    data_set: Path, table: Path, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = tmp_path / "whole"
+    options = ["--days", "8", "--processes", "1"]
+    assert main(["features", "--data", str(data_set), "--output", str(whole), *options]) == 0
+    without = ["experiments", "--tier", "tiny", "--data", str(data_set), "--output", str(tmp_path / "out")]
+    for command, reason in (
+        (_command(data_set, table, tmp_path / "out", "--variants", "lc,md-lc"), "no variant md-lc"),
+        ([*without, "--variants", "bhrf"], "--features names a table"),
+        ([*without, "--variants", "features"], "--features names a table"),
+        (_command(data_set, whole, tmp_path / "out", "--variants", "features"), "thinned to None points"),
+        (_command(objects.write(tmp_path / "other", 90), table, runs), "runs of other objects"),
+    ):
+        assert main(command) == 1
+        assert reason in capsys.readouterr().err
+
+
+def test_objects_are_chosen_by_class_and_a_smaller_choice_is_part_of_a_larger(data_set: Path) -> None:
+    index = Dataset.open(data_set).index()
+    everything = select(index)
+    share = np.mean(index.class_id[everything.train] == objects.TRANSIENT)
+    larger, smaller = select(index, objects=60), select(index, objects=20)
+    assert larger.train.sum() == 60
+    assert larger.validation.sum() == 12
+    assert np.mean(index.class_id[larger.train] == objects.TRANSIENT) == pytest.approx(share, abs=0.02)
+    assert not (smaller.train & ~larger.train).any()
+    assert not (larger.train & ~everything.train).any()
+
+
+def test_folds_share_out_everything_but_the_test_objects(data_set: Path) -> None:
+    index = Dataset.open(data_set).index()
+    folds = [select(index, fold=fold) for fold in range(5)]
+    held_out = np.sum([each.validation for each in folds], axis=0)
+    np.testing.assert_array_equal(held_out, (index.split != "test").astype(int))
+    for each in folds:
+        np.testing.assert_array_equal(each.train ^ each.validation, index.split != "test")
+
+
+def test_a_file_changes_what_it_is_based_on(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text(
+        'name = "one"\nversion = "1"\n[model]\nd_lc = 8\nd_tab = 4\n[training]\nema = 0.5\n'
+    )
+    (tmp_path / "two.toml").write_text('base = "one"\nname = "two"\n[model]\nd_tab = 8\n')
+    two = Experiment.read(tmp_path / "two.toml")
+    assert (two.name, two.version, two.model, two.training.ema) == ("two", "1", {"d_lc": 8, "d_tab": 8}, 0.5)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_every_network_can_be_had_at_every_tier(tier: str) -> None:
+    for path in sorted(CONFIGS.glob("*.toml")):
+        if not is_forest(path):
+            experiment = Experiment.read(path).at(TIERS[tier])
+            assert experiment.training.objects == TIERS[tier].objects
+            assert experiment.model["max_points"] == TIERS[tier].max_points

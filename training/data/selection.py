@@ -1,0 +1,51 @@
+"""Which objects of a data set a run learns from and which it is judged by: a rule, not a list."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.layout import UNKNOWN_CLASS, Index, position_of
+
+BoolArray = NDArray[np.bool_]
+
+VALIDATION_SHARE = 5
+"""One object to validate for so many to train on, where objects are counted."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Over the rows of a data set (N,)."""
+
+    train: BoolArray
+    validation: BoolArray
+
+
+def select(index: Index, *, objects: int | None = None, fold: int | None = None) -> Selection:
+    """The labelled objects of the splits ``train`` and ``validation``; or of the other folds and of this one.
+
+    With ``objects``, so many to train on and a fifth as many to validate by, each class keeping its share: those of the
+    smallest hash of their id. So the scarce classes stay as scarce as they are, a smaller choice is part of a larger
+    one, and every run of any model makes the same.
+    """
+    known = index.class_id != UNKNOWN_CLASS
+    if fold is None:
+        train, validation = known & (index.split == "train"), known & (index.split == "validation")
+    else:
+        seen = known & (index.split != "test")
+        train, validation = seen & (index.fold != fold), seen & (index.fold == fold)
+    if objects is None:
+        return Selection(train, validation)
+    return Selection(_stratified(index, train, objects), _stratified(index, validation, objects // VALIDATION_SHARE))
+
+
+def _stratified(index: Index, among: BoolArray, n: int) -> BoolArray:
+    """``n`` of the rows, from each class in proportion to its size, at least one."""
+    chosen = among.copy()
+    share = min(1.0, n / max(int(among.sum()), 1))
+    for class_id in np.unique(index.class_id[among]):
+        rows = np.flatnonzero(among & (index.class_id == class_id))
+        position = np.array([position_of(f"subset:{object_id}") for object_id in index.object_id[rows].tolist()])
+        kept = max(1, round(share * len(rows)))
+        chosen[rows[np.argsort(position, kind="stable")[kept:]]] = False
+    return chosen

@@ -1,0 +1,107 @@
+"""The batches of a run: step n of a seed is always the same, whatever came before and whoever draws it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.inputs.light_curve import LightCurves
+from models.inputs.table import FloatTable, select
+from models.network_config import NetworkConfig
+from models.taxonomy import Taxonomy
+from training.data import views
+from training.data.layout import InvalidData, Objects
+from training.experiment import Experiment
+from training.features import FeatureTable
+from training.objectives import Examples
+
+IntArray = NDArray[np.int64]
+
+_DRAW = 1
+"""Tells the numbers of draws from those of dropout."""
+
+
+class Draws:
+    """Independent draws: a class, then an object of it, then a moment of its life, then an augmentation."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        config: NetworkConfig,
+        objects: Objects,
+        taxonomy: Taxonomy,
+        *,
+        tables: "Tables | None",
+    ) -> None:
+        self._experiment = experiment
+        self._config = config
+        self._objects = objects
+        self._tables = tables
+        self.labels = taxonomy.places(objects.class_id)
+        sizes = np.bincount(self.labels, minlength=len(taxonomy)).astype(np.float64)
+        powered = sizes**experiment.training.class_power
+        self.shares = powered / powered.sum()
+        """(C,), of the draws that each class gets."""
+        self._sizes = sizes.astype(np.int64)
+        self._by_class = np.argsort(self.labels, kind="stable")
+        self._first = np.cumsum(self._sizes) - self._sizes
+
+    def step(self, number: int, *, part: int = 0, parts: int = 1) -> Examples:
+        """The batch of a step, or every ``parts``-th of its rows."""
+        training = self._experiment.training
+        rng = np.random.default_rng((training.seed, _DRAW, number))
+        label = rng.choice(len(self.shares), size=training.batch_size, p=self.shares)
+        rows = self._by_class[self._first[label] + rng.integers(self._sizes[label])]
+        curves, day = self._cropped(self._objects.light_curves.take(rows), rng)
+        known = self._experiment.augmentation(curves, rng).thinned(self._config.max_points)
+        table = self._table(rows, day)
+        table = np.where(rng.random(table.shape) < training.missing_metadata, np.float32(np.nan), table)
+        has_metadata = rng.random(len(rows)) >= training.no_metadata
+        own = np.arange(part, len(rows), parts)
+        return Examples(known.take(own), table[own], has_metadata[own], torch.from_numpy(label[own]))
+
+    def _cropped(self, curves: LightCurves, rng: np.random.Generator) -> tuple[LightCurves, IntArray]:
+        """Light curves as known at some moment, and which of MTA_DAYS that was, where there is a choice."""
+        training, window = self._experiment.training, self._config.window_days
+        day = np.full(len(curves), len(views.MTA_DAYS) - 1)
+        whole = curves.last_detection_mjd()
+        if training.crops == "none":
+            return curves.until(whole, window_days=window), day
+        if training.crops == "windows":
+            return curves.until(views.random_window(curves, rng, window), window_days=window), day
+        is_full = rng.random(len(curves)) < training.full
+        if training.crops == "alerts":
+            epoch = np.where(is_full, whole, views.random_alert(curves, rng))
+            return curves.as_sent(epoch, window_days=window), day
+        epoch, cut = views.random_mta(curves, rng)
+        return curves.until(np.where(is_full, whole, epoch), window_days=window), np.where(is_full, day, cut)
+
+    def _table(self, rows: IntArray, day: IntArray) -> FloatTable:
+        metadata = self._objects.metadata[rows]
+        if self._tables is None:
+            return select(metadata, self._config.columns)
+        return np.hstack([self._tables.of(rows, day), select(metadata, self._config.metadata_columns)])
+
+
+class Tables:
+    """The features of objects at each of MTA_DAYS, found by row."""
+
+    def __init__(self, table: FeatureTable, objects: Objects, shape: NetworkConfig) -> None:
+        """Raises InvalidData for an object that the table lacks at one of the lengths."""
+        self._values = np.stack([_values(table, objects, shape.feature_columns, days) for days in views.MTA_DAYS])
+
+    def of(self, rows: IntArray, day: IntArray) -> FloatTable:
+        """Features (M, K) of rows (M,) as of the ``day``-th (M,) of MTA_DAYS."""
+        return self._values[day, rows]
+
+
+def _values(table: FeatureTable, objects: Objects, columns: Sequence[str], days: float) -> FloatTable:
+    part = table.where(table.days == days)
+    order = np.argsort(part.object_id, kind="stable")
+    place = np.searchsorted(part.object_id, objects.object_id, sorter=order)
+    place = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(objects), dtype=np.int64)
+    found = np.zeros(len(objects), dtype=np.bool_) if not len(order) else part.object_id[place] == objects.object_id
+    if not found.all():
+        raise InvalidData(f"the table of features lacks {np.sum(~found)} objects at {days:.0f} days")
+    return select(part.columns, columns)[place]

@@ -1,0 +1,177 @@
+"""What to train: one TOML file a variant, at one of two sizes."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from models.network import build
+from training.data.augmentation import Augmentation
+from training.data.layout import InvalidData
+
+CONFIGS = Path(__file__).parent / "configs"
+
+_SECTIONS = ("model", "training", "augmentation")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train. Defaults are the thesis's (4.3.6)."""
+
+    steps: int = 1_000_000
+    """At most; early stopping or ``--minutes`` comes first."""
+    batch_size: int = 256
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    warm_up: int = 0
+    """Steps over which the learning rate rises to its value."""
+    label_smoothing: float = 0.0
+    class_power: float = 0.0
+    """Classes are drawn in proportion to their size to this power: 0 is class-balanced, 1 leaves them as they are."""
+    logit_adjustment: bool = False
+    """Take the drawn classes' unequal shares back in the loss, so that the model's prior is uniform."""
+    every_prefix: bool = True
+    """Whether ATAT2 learns from every alert of what is drawn, or from the last one alone, as ATAT does."""
+    ema: float = 0.0
+    """Decay a step of the moving average of the weights that is evaluated and saved; 0 for none."""
+    evaluate_every: int = 20_000
+    patience: int = 3
+    """Evaluations without a better score before training stops."""
+    crops: Literal["alerts", "mta", "windows", "none"] = "alerts"
+    """Draws that are not whole light curves: alerts as sent, mask temporal augmentation (4.3.5), any window as long as
+    the model sees, or there are none."""
+    full: float = 0.0
+    """Share of the draws with the whole light curve, from the first alert - 30 days to the last detection (4.2). ATAT2,
+    which learns from every alert of what is drawn, gives this share of the weight to the last."""
+    missing_metadata: float = 0.0
+    """Share of the table's values to hide."""
+    no_metadata: float = 0.0
+    """Share of the objects to show without any."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of the matrix products; what they are added to, and the weights, stay in float32."""
+    objects: int | None = None
+    """How many objects to train on, chosen within each class by a hash of the id; None for all."""
+    fold: int | None = None
+    """The fold to validate on, training on the others; None for the splits ``train`` and ``validation``."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A size at which every variant is trained and compared; each figure names its own."""
+
+    name: str
+    objects: int
+    max_points: int | None
+    d_lc: int
+    d_tab: int
+    steps: int
+    evaluate_every: int
+    features: int | None
+    """How many features a table holds at most, the most telling ones (``forests.most_telling``)."""
+    forests: Mapping[str, str]
+    """Configurations of the baselines, by name."""
+
+    def model(self, architecture: str) -> dict[str, Any]:
+        """The options that it sets."""
+        widths = {"d_model": self.d_lc} if architecture == "atat2" else {"d_lc": self.d_lc, "d_tab": self.d_tab}
+        return {**widths, "max_points": self.max_points}
+
+
+TIERS = {
+    tier.name: tier
+    for tier in (
+        # Twenty minutes on two cores, in which a table of all 422 columns would take seven times as long a step.
+        Tier(
+            name="small",
+            objects=20_000,
+            max_points=64,
+            d_lc=96,
+            d_tab=72,
+            steps=4_000,
+            evaluate_every=250,
+            features=64,
+            forests={"bhrf": "forest-hierarchical-small", "flat": "forest-flat", "lightgbm": "forest-lightgbm"},
+        ),
+        Tier(
+            name="full",
+            objects=100_000,
+            max_points=None,
+            d_lc=192,
+            d_tab=144,
+            steps=1_000_000,
+            evaluate_every=20_000,
+            features=None,
+            forests={"bhrf": "forest-hierarchical", "flat": "forest-flat", "lightgbm": "forest-lightgbm"},
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One TOML file. ``base`` names another beside it, whose options it changes."""
+
+    name: str
+    version: str
+    architecture: Literal["atat", "atat2"] = "atat"
+    model: Mapping[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    tier: str | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises InvalidData for what is no experiment, naming the option."""
+        try:
+            values = _values(path)
+            training = TrainingConfig(**values.pop("training", {}))
+            augmentation = Augmentation(**values.pop("augmentation", {}))
+            experiment = cls(**values, training=training, augmentation=augmentation)
+            config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
+            if training.every_prefix and not getattr(config, "causal", True):
+                raise ValueError("a model that is not causal has one answer a sequence: every_prefix = false")
+        except (OSError, tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+            raise InvalidData(f"{path}: {error}") from error
+        return experiment
+
+    def at(self, tier: Tier) -> Self:
+        """The same variant at a tier."""
+        training = replace(
+            self.training,
+            objects=tier.objects,
+            steps=tier.steps,
+            evaluate_every=tier.evaluate_every,
+        )
+        model = {**self.model, **tier.model(self.architecture)}
+        return replace(self, model=model, training=training, tier=tier.name)
+
+    def trained(self, **options: Any) -> Self:
+        """The same with other options of training."""
+        return replace(self, training=replace(self.training, **options))
+
+
+def _values(path: Path) -> dict[str, Any]:
+    values = tomllib.loads(path.read_text())
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    merged = _values(path.parent / f"{base}.toml")
+    sections = {name: {**merged.get(name, {}), **values.get(name, {})} for name in _SECTIONS}
+    return {**merged, **values, **sections}
+
+
+def path_of(config: str) -> Path:
+    """A TOML file, by its path or by the name of one that ships."""
+    named = CONFIGS / f"{config}.toml"
+    return named if named.exists() else Path(config)
+
+
+def is_forest(path: Path) -> bool:
+    """Whether a TOML file is for a forest."""
+    try:
+        return "forest" in tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InvalidData(f"{path}: {error}") from error

@@ -1,0 +1,180 @@
+"""``python -m training experiments``: every variant of ATAT and every forest at a tier, on the same objects.
+
+What is missing is trained, one after another, into ``OUTPUT/VARIANT-SEED``: a model, the log of its training, and a
+checkpoint while it is unfinished. Killed at any moment, the same command goes on where it was.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from models.taxonomy import CLASS_NAMES
+from training.data.layout import Dataset, InvalidData
+from training.experiment import CONFIGS, TIERS, Experiment, Tier, TrainingConfig
+from training.processes import World
+from training.train import CHECKPOINT, selected_features, selection_of, train, with_features
+
+VARIANTS = (
+    *("lc-md-mta", "lc-md", "lc-mta", "lc", "md", "md-features-mta", "md-features", "features-mta", "features"),
+    *("lc-md-features-mta", "lc-md-features", "lc-md-mta-sinusoid", "lc-md-mta-no-quantiles", "atat2"),
+)
+"""The networks of the thesis's chapter 4, and what goes past it. Others are trained when they are named."""
+
+OBJECTS = "objects.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A variant and a seed."""
+
+    variant: str
+    seed: int
+
+    def directory(self, output: Path) -> Path:
+        """Where it is trained."""
+        return output / f"{self.variant}-{self.seed}"
+
+    def is_done(self, output: Path) -> bool:
+        """Whether its model is there: what describes it is written last."""
+        return (self.directory(output) / self.variant / "model.json").exists()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommand's options."""
+    parser.add_argument("--tier", choices=tuple(TIERS), required=True)
+    parser.add_argument("--seeds", type=int, default=1, help="how many of each variant (default: 1)")
+    parser.add_argument("--data", type=Path, required=True, help="a directory in the data layout")
+    parser.add_argument("--features", type=Path, help="its table of features, thinned as the tier is (--points)")
+    parser.add_argument("--output", type=Path, required=True, help="directory of the runs")
+    parser.add_argument("--variants", help="a comma between them (default: all of the thesis's, atat2 and the forests)")
+    parser.add_argument("--minutes", type=float, help="stop each network, with its schedule finished, after this long")
+    parser.add_argument("--precision", choices=("float32", "bf16"), help="of the networks' matrix products")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The subcommand."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    tier = TIERS[arguments.tier]
+    names = arguments.variants.split(",") if arguments.variants else [*VARIANTS, *tier.forests]
+    runs = [Run(name, seed) for seed in range(arguments.seeds) for name in names]
+    experiments = {name: _experiment(name, tier, arguments) for name in names if name not in tier.forests}
+    dataset = Dataset.open(arguments.data)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    _record(arguments.output / OBJECTS, tier, dataset)
+    console = Console(stderr=True)
+    with_table = Features(tier, dataset, arguments.features)
+    try:
+        for each in _missing(runs, arguments.output, console):
+            if each.variant in tier.forests:
+                with_table.grow(each, arguments.output, console)
+            else:
+                _train(each, with_table.narrowed(experiments[each.variant]), dataset, arguments, console)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on with it")
+        return 1
+    return 0
+
+
+def _experiment(name: str, tier: Tier, arguments: argparse.Namespace) -> Experiment:
+    """A variant at a tier. Raises InvalidData for one that does not exist."""
+    path = CONFIGS / f"{name}.toml"
+    if not path.exists():
+        raise InvalidData(f"no variant {name}; there are: {', '.join((*VARIANTS, *tier.forests))}, and atat2-*")
+    experiment = Experiment.read(path).at(tier)
+    return experiment.trained(precision=arguments.precision) if arguments.precision else experiment
+
+
+def _missing(runs: list[Run], output: Path, console: Console) -> Iterator[Run]:
+    """The runs without a model, saying before each how long they will take if they go on as they did."""
+    todo = [each for each in runs if not each.is_done(output)]
+    console.print(f"{len(runs) - len(todo)} of {len(runs)} runs are done")
+    started = time.monotonic()
+    for place, each in enumerate(todo):
+        pace = (time.monotonic() - started) / 60 / place if place else None
+        left = "" if pace is None else f", {pace * (len(todo) - place):.0f} minutes left at {pace:.1f} a run"
+        console.rule(f"{each.variant}, seed {each.seed}: {place + 1} of {len(todo)}{left}")
+        yield each
+
+
+def _train(
+    each: Run, experiment: Experiment, dataset: Dataset, arguments: argparse.Namespace, console: Console
+) -> None:
+    directory = each.directory(arguments.output)
+    train(
+        experiment.trained(seed=each.seed),
+        dataset,
+        directory,
+        features_directory=arguments.features,
+        minutes=arguments.minutes,
+        resume=(directory / CHECKPOINT).exists(),
+        world=World(0, 1, torch.device(arguments.device)),
+        console=console,
+    )
+    (directory / CHECKPOINT).unlink()
+
+
+class Features:
+    """What is done with the table of features."""
+
+    def __init__(self, tier: Tier, dataset: Dataset, directory: Path | None) -> None:
+        self._tier = tier
+        self._dataset = dataset
+        self._directory = directory
+        self._chosen: tuple[str, ...] | None = None
+
+    def narrowed(self, experiment: Experiment) -> Experiment:
+        """With the features that the tier has: found once, for all variants and seeds."""
+        if "feature_columns" not in experiment.model or self._tier.features is None:
+            return experiment
+        if self._directory is None:
+            raise InvalidData(f"{experiment.name} sees features: --features names a table of them")
+        if self._chosen is None:
+            found, _ = with_features(experiment, self._dataset, self._directory)
+            self._chosen = tuple(found.model["feature_columns"])
+        return replace(experiment, model={**experiment.model, "feature_columns": self._chosen})
+
+    def grow(self, each: Run, output: Path, console: Console) -> None:
+        """A forest on the objects that the networks learn from."""
+        from training import forests  # noqa: PLC0415 - forests need packages that ATAT does not
+
+        if self._directory is None:
+            raise InvalidData(f"{each.variant} is grown on features: --features names a table of them")
+        experiment = forests.ForestExperiment.read(CONFIGS / f"{self._tier.forests[each.variant]}.toml")
+        table = selected_features(self._dataset, _objects_of(self._tier), self._directory)
+        if table.max_points != self._tier.max_points:
+            raise InvalidData(f"{self._directory}: --points is not the tier's, {self._tier.max_points}")
+        named = replace(experiment, name=each.variant, seed=each.seed)
+        console.print(str(forests.train(named, table, each.directory(output), console=console)))
+
+
+def _objects_of(tier: Tier) -> TrainingConfig:
+    return TrainingConfig(objects=tier.objects)
+
+
+def _record(path: Path, tier: Tier, dataset: Dataset) -> None:
+    """Write which objects all runs share. Raises InvalidData if the directory has runs of others."""
+    index, selection = dataset.index(), selection_of(dataset, _objects_of(tier))
+    parts = {}
+    for name, rows in (("train", selection.train), ("validation", selection.validation)):
+        ids = np.sort(index.object_id[rows]).astype("<i8")
+        classes, counts = np.unique(index.class_id[rows], return_counts=True)
+        parts[name] = {
+            "objects": len(ids),
+            "sha256": hashlib.sha256(ids.tobytes()).hexdigest(),
+            "classes": {CLASS_NAMES[id_]: count for id_, count in zip(classes.tolist(), counts.tolist(), strict=True)},
+        }
+    record = {"tier": tier.name, **parts}
+    if path.exists() and json.loads(path.read_text()) != record:
+        raise InvalidData(f"{path.parent} has runs of other objects; name a new directory")
+    path.write_text(json.dumps(record, indent=1) + "\n")

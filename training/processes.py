@@ -1,0 +1,60 @@
+"""Training in several processes, as ``torchrun`` starts them: each takes its share of every batch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class World:
+    """Which of how many processes this is, and the device that it works on."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process evaluates, shows progress and writes files."""
+        return self.rank == 0
+
+    def shared(self, module: nn.Module) -> nn.Module:
+        """The module, its gradients being averaged over the processes."""
+        if self.size == 1:
+            return module
+        return DistributedDataParallel(module)
+
+    def agreed(self, value: Value) -> Value:
+        """The leading process's value."""
+        if self.size == 1:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box)
+        return box[0]
+
+    def wait(self) -> None:
+        """For every process to come here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[World]:
+    """The world of this process: alone, unless ``torchrun`` started it."""
+    if not distributed.is_torchelastic_launched():
+        yield World(0, 1, torch.device(device))
+        return
+    distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    try:
+        rank = distributed.get_rank()
+        place = torch.device(device, distributed.get_node_local_rank()) if device == "cuda" else torch.device(device)
+        yield World(rank, distributed.get_world_size(), place)
+    finally:
+        distributed.destroy_process_group()
