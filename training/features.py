@@ -26,6 +26,8 @@ from models.inputs.light_curve import WINDOW_DAYS
 from models.inputs.table import ALL_COLUMNS
 from training.data import views
 from training.data.layout import Dataset, InvalidData, Objects, Piece
+from training.data.selection import select
+from training.experiment import TIERS, Tier
 
 _MARK = {b"layout": b"features-1"}
 _POINTS = b"max_points"
@@ -69,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--days", type=float, nargs="+", default=list(views.MTA_DAYS), help="lengths: days after the first alert"
     )
     parser.add_argument("--window", type=float, default=WINDOW_DAYS, help=f"days back, default {WINDOW_DAYS:.0f}")
+    parser.add_argument(
+        "--tier", choices=tuple(TIERS), help="only of what the experiments of a tier learn from, thinned as they are"
+    )
     parser.add_argument("--points", type=int, help="thin longer light curves evenly to so many points, as a model does")
     parser.add_argument("--processes", type=int, default=cores, help=f"default {cores}, one a core")
 
@@ -77,7 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
     console = Console(stderr=True)
     most = float("inf") if arguments.objects is None else arguments.objects
-    pieces = [piece for piece in Dataset.open(arguments.data).pieces() if piece.start < most]
+    dataset = Dataset.open(arguments.data)
+    pieces = [piece for piece in dataset.pieces() if piece.start < most]
+    tier = None if arguments.tier is None else TIERS[arguments.tier]
+    if tier is not None and arguments.points not in (None, tier.max_points):
+        raise InvalidData(f"--points: the tier thins to {tier.max_points}")
     if any(arguments.output.glob("*.parquet")):
         raise InvalidData(f"{arguments.output} already holds a table; name a new directory")
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -86,7 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         days=tuple(arguments.days),
         window_days=arguments.window,
-        max_points=arguments.points,
+        max_points=arguments.points if tier is None else tier.max_points,
+        chosen=None if tier is None else _learnt_from(dataset, tier),
     )
     # Spawned, not forked: this process may run other threads.
     spawned = multiprocessing.get_context("spawn")
@@ -96,9 +106,25 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write(piece: Piece, *, output: Path, days: Sequence[float], window_days: float, max_points: int | None) -> int:
-    """The table of one piece of the data; returns how many rows it has."""
+def _learnt_from(dataset: Dataset, tier: Tier) -> NDArray[np.int64]:
+    index = dataset.index()
+    chosen = select(index, objects=tier.objects)
+    return index.object_id[chosen.train | chosen.validation]
+
+
+def _write(
+    piece: Piece,
+    *,
+    output: Path,
+    days: Sequence[float],
+    window_days: float,
+    max_points: int | None,
+    chosen: NDArray[np.int64] | None,
+) -> int:
+    """The table of the ``chosen`` of a piece of the data, or of all; returns how many rows it has."""
     objects = piece.read()
+    if chosen is not None:
+        objects = objects.where(np.isin(objects.object_id, chosen))
     objects = objects.where(views.detections(objects.light_curves) > 0)
     parts = [of_objects(objects, days=length, window_days=window_days, max_points=max_points) for length in days]
     unfinished = output / f"part-{piece.start:09d}.unfinished"
