@@ -13,7 +13,7 @@ from models.atat import ATAT
 from models.atat2 import ATAT2
 from models.inputs.batch import token_batches
 from models.inputs.light_curve import LightCurves
-from models.inputs.metadata import select
+from models.inputs.table import FloatTable, table_of
 from models.scoring import Scores
 
 MAX_TOKENS = 8192
@@ -44,11 +44,23 @@ class Network:
         """How far back the model looks from an alert [days]."""
         return self.module.config.window_days
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The table that it reads, in order."""
+        return self.module.config.metadata_columns
+
     def score(
         self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
     ) -> Scores:
         """Every head that the network has, and by row the one that answers."""
-        columns = select(metadata, self.module.config.metadata_columns)
+        return self.score_table(light_curves, self.table(light_curves, metadata), has_metadata)
+
+    def table(self, light_curves: LightCurves, metadata: FloatTable) -> FloatTable:
+        """``columns`` (N, K) of light curves and their metadata (N, 64)."""
+        return table_of(light_curves, metadata, self.columns)
+
+    def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
+        """``score`` with the table (N, K) of ``config.columns`` at hand: computing features takes most of its time."""
         n_observations = np.zeros(len(light_curves), dtype=np.int64)
         heads: dict[str, Tensor] = {}
         for rows in token_batches(light_curves.lengths, max_tokens=MAX_TOKENS):

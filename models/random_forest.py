@@ -16,13 +16,11 @@ import torch
 from imblearn.ensemble import BalancedRandomForestClassifier
 from numpy.typing import NDArray
 
-from models.inputs import features
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
-from models.inputs.metadata import COLUMNS
+from models.inputs.table import ALL_COLUMNS, FloatTable, table_of
 from models.scoring import Scores
 from models.taxonomy import Taxonomy
 
-FloatTable = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
 
@@ -42,7 +40,7 @@ class ForestConfig:
     """The shape of a forest. Defaults are the thesis's where it names one (4.4.1)."""
 
     algorithm: Literal["hierarchical", "flat", "lightgbm"] = "hierarchical"
-    columns: tuple[str, ...] = (*features.NAMES, *COLUMNS)
+    columns: tuple[str, ...] = ALL_COLUMNS
     """What the trees see, in order: features by name, then metadata columns."""
     trees: int = 500
     transient_trees: int = 350
@@ -62,12 +60,14 @@ class ForestConfig:
     leaves: int = 31
     """Of a tree of LightGBM."""
     window_days: float = WINDOW_DAYS
+    max_points: int | None = None
+    """A longer light curve is thinned evenly to so many points before its features are computed."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of ``to_dict``. Raises TypeError for no option, ValueError for a column that is not known."""
         config = cls(**{**values, **({"columns": tuple(values["columns"])} if "columns" in values else {})})
-        unknown = set(config.columns) - set(features.NAMES) - set(COLUMNS)
+        unknown = set(config.columns) - set(ALL_COLUMNS)
         if unknown:
             raise ValueError(f"no such feature or metadata column: {', '.join(sorted(unknown))}")
         return config
@@ -113,15 +113,14 @@ class Forest:
         """How far back the features look from an alert [days]."""
         return self.config.window_days
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The table that it reads, in order."""
+        return self.config.columns
+
     def fit(self, table: FloatTable, labels: IntArray) -> None:
         """Grow the trees from a table (N, K) of ``config.columns`` and labels (N,), places in the taxonomy."""
         self._estimator.fit(table, labels)
-
-    def table(self, light_curves: LightCurves, metadata: FloatTable) -> FloatTable:
-        """``config.columns`` (N, K) of light curves and their metadata (N, 64)."""
-        with_period = not features.PERIOD_NAMES.isdisjoint(self.config.columns)
-        computed = features.compute(light_curves, metadata, period=with_period)
-        return select(np.hstack([computed, metadata]), self.config.columns)
 
     def scores_of(self, table: FloatTable) -> torch.Tensor:
         """Log-probabilities (N, C) for a table (N, K) of ``config.columns``."""
@@ -129,10 +128,19 @@ class Forest:
 
     def score(self, light_curves: LightCurves, metadata: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
         """One head; missing metadata is missing values."""
+        return self.score_table(light_curves, self.table(light_curves, metadata), has_metadata)
+
+    def table(self, light_curves: LightCurves, metadata: FloatTable) -> FloatTable:
+        """``columns`` (N, K) of light curves and their metadata (N, 64)."""
+        return table_of(light_curves.thinned(self.config.max_points), metadata, self.columns)
+
+    def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
+        """``score`` with the table (N, K) of ``columns`` at hand: features take nearly all of its time."""
+        seen = light_curves.thinned(self.config.max_points)
         return Scores(
-            logits={self.HEAD: self.scores_of(self.table(light_curves, metadata))},
+            logits={self.HEAD: self.scores_of(columns)},
             head=np.full(len(light_curves), self.HEAD),
-            n_observations=light_curves.lengths,
+            n_observations=seen.lengths,
             branches=np.where(has_metadata, "features+md", "features"),
         )
 
@@ -152,15 +160,6 @@ class Forest:
         forest = cls(ForestConfig.from_dict(options), taxonomy)
         forest._estimator.restore(directory)
         return forest
-
-
-ALL_COLUMNS = (*features.NAMES, *COLUMNS)
-"""The columns of a whole table: every feature, then every metadata column."""
-
-
-def select(table: FloatTable, columns: tuple[str, ...]) -> FloatTable:
-    """The named columns (N, K) of a whole table (N, len(ALL_COLUMNS))."""
-    return table if columns == ALL_COLUMNS else table[:, [ALL_COLUMNS.index(name) for name in columns]]
 
 
 # --- scikit-learn and imbalanced-learn -------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """``python -m training features``: the engineered features of a data directory, computed once for the forests.
 
 Writes a Parquet file a thousand objects: a row an object and a length of its light curve, with every feature and
-metadata column.
+metadata column. With ``--alerts``, a row an alert as sent, for those that ``evaluate`` looks at.
 """
 
 import argparse
@@ -23,8 +23,9 @@ from rich.progress import track
 
 from models.inputs import features
 from models.inputs.light_curve import WINDOW_DAYS
-from models.random_forest import ALL_COLUMNS
+from models.inputs.table import ALL_COLUMNS
 from training.data import views
+from training.data.alert_sample import AlertSample
 from training.data.layout import Dataset, InvalidData, Objects, Piece
 
 _MARK = {b"layout": b"features-1"}
@@ -38,8 +39,11 @@ class FeatureTable:
     class_id: NDArray[np.int32]
     split: NDArray[np.str_]
     days: NDArray[np.float32]
+    """After the first alert."""
     columns: NDArray[np.float32]
     """(N, K) in the order of ``ALL_COLUMNS``, NaN where missing."""
+    window_days: float
+    """How far back they look."""
 
     def __len__(self) -> int:
         return len(self.object_id)
@@ -52,7 +56,20 @@ class FeatureTable:
             self.split[selected],
             self.days[selected],
             self.columns[selected],
+            self.window_days,
         )
+
+    def find(self, object_id: NDArray[np.int64], days: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The rows (M,) of these objects (M,) at these days (M,); -1 where there is none."""
+        order = np.lexsort((self.days, self.object_id))
+        ids, lengths = self.object_id[order], self.days[order]
+        start, stop = (np.searchsorted(ids, object_id, side=side) for side in ("left", "right"))
+        found = np.full(len(object_id), -1, dtype=np.int64)
+        for step in range(int((stop - start).max(initial=0))):
+            place = np.minimum(start + step, len(ids) - 1)
+            hit = (start + step < stop) & (lengths[place] == days)
+            found[hit] = order[place[hit]]
+        return found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--days", type=float, nargs="+", default=list(views.MTA_DAYS), help="lengths: days after the first alert"
     )
+    parser.add_argument("--alerts", action="store_true", help="alerts as sent, in place of lengths")
     parser.add_argument("--window", type=float, default=WINDOW_DAYS, help=f"days back, default {WINDOW_DAYS:.0f}")
     parser.add_argument("--processes", type=int, default=cores, help=f"default {cores}, one a core")
 
@@ -76,7 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
     if any(arguments.output.glob("*.parquet")):
         raise InvalidData(f"{arguments.output} already holds a table; name a new directory")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    make = functools.partial(_write, output=arguments.output, days=tuple(arguments.days), window_days=arguments.window)
+    days = None if arguments.alerts else tuple(arguments.days)
+    make = functools.partial(_write, output=arguments.output, days=days, window_days=arguments.window)
     # Spawned, not forked: this process may run other threads.
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, mp_context=spawned) as workers:
@@ -85,11 +104,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write(piece: Piece, *, output: Path, days: Sequence[float], window_days: float) -> int:
+def _write(piece: Piece, *, output: Path, days: Sequence[float] | None, window_days: float) -> int:
     """The table of one piece of the data; returns how many rows it has."""
     objects = piece.read()
     objects = objects.where(views.detections(objects.light_curves) > 0)
-    parts = [of_objects(objects, days=length, window_days=window_days) for length in days]
+    if days is None:
+        parts = [of_alerts(objects, window_days=window_days)]
+    else:
+        parts = [of_objects(objects, days=length, window_days=window_days) for length in days]
     unfinished = output / f"part-{piece.start:09d}.unfinished"
     pq.write_table(pa.concat_tables([_arrow(part) for part in parts]), unfinished, compression="zstd")
     unfinished.rename(unfinished.with_suffix(".parquet"))
@@ -106,6 +128,23 @@ def of_objects(objects: Objects, *, days: float, window_days: float) -> FeatureT
         split=objects.split,
         days=np.full(len(objects), days, dtype=np.float32),
         columns=np.hstack([features.compute(known, objects.metadata), objects.metadata]),
+        window_days=window_days,
+    )
+
+
+def of_alerts(objects: Objects, *, window_days: float) -> FeatureTable:
+    """The objects' ``AlertSample``, as sent."""
+    curves = objects.light_curves
+    sample = AlertSample.draw(objects.object_id, curves)
+    sent = curves.take(sample.row).as_sent(sample.epoch, window_days=window_days)
+    metadata = objects.metadata[sample.row]
+    return FeatureTable(
+        object_id=objects.object_id[sample.row],
+        class_id=objects.class_id[sample.row],
+        split=objects.split[sample.row],
+        days=(sample.epoch - curves.first_alert_mjd[sample.row]).astype(np.float32),
+        columns=np.hstack([features.compute(sent, metadata), metadata]),
+        window_days=window_days,
     )
 
 
@@ -132,6 +171,7 @@ def read(directory: Path) -> FeatureTable:
         split=np.array(table["split"].to_pylist(), dtype=np.str_),
         days=table["days"].to_numpy(),
         columns=columns,
+        window_days=float((table.schema.metadata or {}).get(b"window_days", WINDOW_DAYS)),
     )
 
 
@@ -143,4 +183,4 @@ def _arrow(table: FeatureTable) -> pa.Table:
         "days": table.days,
         **{name: pa.array(table.columns[:, place], from_pandas=True) for place, name in enumerate(ALL_COLUMNS)},
     }
-    return pa.table(columns).replace_schema_metadata(_MARK)
+    return pa.table(columns).replace_schema_metadata({**_MARK, b"window_days": str(table.window_days).encode()})

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from models.calibration import Calibration, fit_temperature
 from models.classifier import Classifier
-from models.random_forest import Forest, ForestConfig, select
+from models.inputs.table import select
+from models.random_forest import Forest, ForestConfig
 from models.taxonomy import Taxonomy
 from training.data.layout import UNKNOWN_CLASS, InvalidData
 from training.features import FeatureTable

@@ -73,6 +73,11 @@ class LightCurves:
         return np.diff(self.offsets)
 
     @property
+    def detections(self) -> IntArray:
+        """(N,), detections of each row."""
+        return np.diff(ragged.keep(self.offsets, self.detected))
+
+    @property
     def time(self) -> NDArray[np.float32]:
         """(P,), days since the row's first point: the clock of time modulation."""
         start = np.repeat(self.mjd[self.offsets[:-1][self.lengths > 0]], self.lengths[self.lengths > 0])
@@ -112,6 +117,17 @@ class LightCurves:
         known = self.until(epoch, window_days=window_days)
         young = epoch - known.first_detection_mjd() < FORCED_DELAY_DAYS
         return known.where(known.detected | ~np.repeat(young, known.lengths))
+
+    def thinned(self, max_points: int | None) -> Self:
+        """At most ``max_points`` of each light curve, spread evenly over its points from the first to the last."""
+        if max_points is None or self.lengths.max(initial=0) <= max_points:
+            return self
+        lengths = np.minimum(self.lengths, max_points)
+        offsets = ragged.offsets_of(lengths)
+        number = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        step = np.repeat((self.lengths - 1) / np.maximum(lengths - 1, 1), lengths)
+        points = np.repeat(self.offsets[:-1], lengths) + np.rint(number * step).astype(np.int64)
+        return self._with(points, offsets, self.first_alert_mjd)
 
     def where(self, kept: NDArray[np.bool_]) -> Self:
         """The points where ``kept`` (P,) is True; rows stay, perhaps empty."""

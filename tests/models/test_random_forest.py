@@ -13,7 +13,8 @@ from models.classifier import Classifier, InvalidArtifact
 from models.inputs import features
 from models.inputs.light_curve import merged
 from models.inputs.metadata import COLUMNS
-from models.random_forest import ALL_COLUMNS, GROUPS, Forest, ForestConfig, Hierarchical
+from models.inputs.table import ALL_COLUMNS
+from models.random_forest import GROUPS, Forest, ForestConfig, Hierarchical
 from models.taxonomy import CLASS_NAMES, Taxonomy
 from tests import alerts
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.classifier import Classifier
-from models.random_forest import ALL_COLUMNS
+from models.inputs.table import ALL_COLUMNS
 from service.__main__ import main as service
 from tests import alerts
 from tests.training import objects
