@@ -180,7 +180,7 @@ def write(
 def pictures_of(variants: Sequence[Measured]) -> dict[str, Figure]:
     """By file name."""
     found = {
-        "f1_by_days.png": figures.against_days(variants),
+        "f1_by_days.png": figures.against_days({"": variants}),
         "f1_by_detections.png": figures.against_detections(variants),
     }
     for measured in variants:

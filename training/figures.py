@@ -1,7 +1,7 @@
 """Pictures of figures: F1 against time and detections, confusion matrices, reliability."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,11 +36,21 @@ def days_of(view: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def against_days(variants: Sequence[Measured], *, title: str = "") -> Figure:
-    """Macro F1 against days since the first alert (figure 4.3), with 95 % intervals."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    names = [measured.variant for measured in variants]
+def against_days(panels: Mapping[str, Sequence[Measured]]) -> Figure:
+    """Macro F1 against days since the first alert (figure 4.3), with 95 % intervals; a panel a title."""
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(7.5 if columns == 1 else 12, 4.5 * rows), layout="constrained")
+    names = list(dict.fromkeys(measured.variant for variants in panels.values() for measured in variants))
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    for place, (title, variants) in zip(axes, panels.items(), strict=False):
+        _against_days(place, variants, names, title)
+    for place in axes[len(panels) :]:
+        place.set_visible(False)
+    return figure
+
+
+def _against_days(axes: Axes, variants: Sequence[Measured], names: Sequence[str], title: str) -> None:
     ticks: set[float] = set()
     for measured in variants:
         days = {view: age for view in measured.views if (age := days_of(view)) is not None}
@@ -51,12 +61,11 @@ def against_days(variants: Sequence[Measured], *, title: str = "") -> Figure:
     axes.set_xticks(sorted(ticks), [f"{tick:.0f}" for tick in sorted(ticks)])
     axes.set_xlabel("days since the first alert")
     _finish(axes, title)
-    return figure
 
 
-def against_detections(variants: Sequence[Measured], *, title: str = "") -> Figure:
+def against_detections(variants: Sequence[Measured]) -> Figure:
     """Macro F1 of alerts as sent, by the number of detections that they carry."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
     names = [measured.variant for measured in variants]
     for measured in variants:
@@ -66,7 +75,7 @@ def against_detections(variants: Sequence[Measured], *, title: str = "") -> Figu
         _band(axes, places, estimates, _style(names, measured.variant), measured.variant)
     axes.set_xticks(range(len(BINS)), BINS)
     axes.set_xlabel("detections in the alert as sent")
-    _finish(axes, title)
+    _finish(axes, "")
     return figure
 
 
@@ -114,7 +123,7 @@ def reliability(measured: Measured) -> Figure:
     panels = figure.subplots(2, 3, sharex=True, sharey=True).ravel()
     for axes, view in zip(panels, ALERT_VIEWS, strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-        name = "all alerts" if view == ALERTS else f"{view.removeprefix(ALERTS + ', ')} detections"
+        name = "all alerts" if view == ALERTS else f"detections: {view.removeprefix(ALERTS + ', ')}"
         axes.set_title(name, loc="left", fontsize=10)
         if view in measured.curves:
             curve = measured.curves[view]

@@ -7,7 +7,7 @@ and over the variant's seeds; differences between variants are paired by object.
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +30,9 @@ ALERTS = "alerts"
 
 ALERT_VIEWS = (ALERTS, *(f"{ALERTS}, {name}" for name in BINS))
 
+_LEAST = 1e-12
+"""Stands for a probability of 0 where there is a logarithm to take."""
+
 _SEEDED = re.compile(r"(?P<variant>.+)-(?P<seed>\d+)")
 
 
@@ -48,8 +51,18 @@ class Run:
     predictions: Predictions
 
     @classmethod
-    def of(cls, directory: Path, predictions: Predictions, *, prior: str | None = None) -> Self:
-        """A directory ``VARIANT-SEED``, or any other: its variant is the model's name. Raises InvalidData."""
+    def of(
+        cls,
+        directory: Path,
+        predictions: Predictions,
+        *,
+        named: tuple[str, int | None] | None = None,
+        prior: str | None = None,
+    ) -> Self:
+        """By default variant and seed are those of a directory VARIANT-SEED, or the model's name and none.
+
+        Raises InvalidData for no model, or one to which the prior does not fit.
+        """
         try:
             description = Description.read(find_artifact(directory))
             if prior is not None:
@@ -57,9 +70,31 @@ class Run:
                 description = description.calibrated(calibration)
         except (InvalidArtifact, InvalidPrior) as error:
             raise InvalidData(f"{directory}: {error}") from error
-        named = seed_of(directory)
-        variant, seed = (description.name, None) if named is None else named
+        variant, seed = named or seed_of(directory) or (description.name, None)
         return cls(variant, seed, description, predictions)
+
+    @classmethod
+    def pooled(cls, runs: Sequence["Run"]) -> "Run":
+        """One run of the out-of-fold predictions of several, each calibrated as its own model is."""
+        first = runs[0]
+        if any(run.description.taxonomy != first.description.taxonomy for run in runs):
+            raise InvalidData(f"the folds of {first.variant} have different classes")
+
+        def joined(scored: Sequence[Scored]) -> Scored:
+            parts = [
+                replace(each, logits=np.log(np.maximum(run.probabilities(each), _LEAST)).astype(np.float32))
+                for run, each in zip(runs, scored, strict=True)
+            ]
+            return Scored.joined(parts)
+
+        predictions = Predictions(
+            by_age=joined([run.predictions.by_age for run in runs]),
+            by_alert=joined([run.predictions.by_alert for run in runs]),
+            seconds=first.predictions.seconds,
+            machine=first.predictions.machine,
+        )
+        calibration = replace(first.description.calibration, temperatures={}, scalings={}, shift=())
+        return cls(first.variant, first.seed, first.description.calibrated(calibration), predictions)
 
     def probabilities(self, scored: Scored) -> FloatArray:
         """Calibrated, (M, C) in the order of the model's classes."""
@@ -231,7 +266,7 @@ class Panel:
         weight = scored.weight * class_weights(self.resampling.labels, shares)[outputs[labels]]
         predicted = probabilities.argmax(axis=1)
         confidence = probabilities[np.arange(len(predicted)), predicted]
-        surprise = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12))
+        surprise = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], _LEAST))
         found = {}
         of_bin = bin_of(scored.carried)
         for place, view in enumerate(ALERT_VIEWS):

@@ -172,8 +172,8 @@ class Reliability:
     @property
     def ece(self) -> FloatArray:
         """Expected calibration error (...): the mean over the mass of how far the two are apart."""
-        apart: FloatArray = np.abs(self.confidence - self.accuracy)
-        return _ratio((self.mass * apart).sum(axis=-1), self.mass.sum(axis=-1))
+        apart = np.abs(self.confidence - self.accuracy)
+        return _ratio(np.einsum("...b,...b->...", self.mass, apart), self.mass.sum(axis=-1))
 
 
 def reliability(
@@ -185,7 +185,7 @@ def reliability(
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.minimum((ECE_BINS * before / weight.sum()).astype(np.int64), ECE_BINS - 1)
     table = np.zeros((len(resampling.labels), ECE_BINS, 3))
-    for column, values in enumerate((np.ones(len(weight)), confidence, correct)):
+    for column, values in enumerate((np.ones(len(weight)), confidence, correct.astype(np.float64))):
         np.add.at(table[:, :, column], (row, place), weight * values)
     mass, confident, right = np.moveaxis(resampling.totals(table).sum(axis=1), -1, 0)
     return Reliability(mass, _ratio(confident, mass), _ratio(right, mass))

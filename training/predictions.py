@@ -38,6 +38,7 @@ _VERSION = 1
 _CHUNK = 500
 _TIMED = 200
 _ARTIFACT = "model.json"
+_WEIGHTS = ("booster.txt", "trees.skops", "weights.safetensors")
 
 
 @dataclass(frozen=True)
@@ -338,7 +339,7 @@ def _key(artifact: Path, selection: Selection, ages: Sequence[float]) -> str:
     """Of weights, architecture, objects and ages; calibration and notes may change."""
     digest = hashlib.sha256(f"{_VERSION} {tuple(ages)} {selection.fingerprint}".encode())
     for path in sorted(artifact.iterdir()):
-        if path.is_file() and path.suffix not in (".json", ".md"):
+        if path.name in _WEIGHTS:
             digest.update(path.name.encode() + path.read_bytes())
     description = json.loads((artifact / _ARTIFACT).read_text())
     parts = [description.get(name) for name in ("kind", "architecture", "classes")]
