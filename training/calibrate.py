@@ -5,7 +5,7 @@ detections; two halves of the objects are fitted and judged crosswise, and the o
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from models.calibration import UNIFORM, Calibration, Scaling, fit_scaling, fit_temperature, weighted_loss
+from models.calibration import UNIFORM, Calibration, Scaling, fit_scaling, weighted_loss
 from models.classifier import Classifier
 from training import features, predictions
 from training.data import layout
@@ -53,10 +53,6 @@ class Held:
 Fit = Callable[[Held], Scaling]
 
 
-def _temperature(held: Held) -> Scaling:
-    return Scaling.temperature(fit_temperature(held.logits, held.labels, weights=held.weights))
-
-
 def _scaling(*, by_class: bool, by_detections: bool) -> Fit:
     starts = _STARTS if by_detections else (0,)
     return lambda held: fit_scaling(
@@ -65,7 +61,7 @@ def _scaling(*, by_class: bool, by_detections: bool) -> Fit:
 
 
 CANDIDATES: Mapping[str, Fit] = {
-    "temperature": _temperature,
+    "temperature": _scaling(by_class=False, by_detections=False),
     "temperature by detections": _scaling(by_class=False, by_detections=True),
     "vector": _scaling(by_class=True, by_detections=False),
     "vector by detections": _scaling(by_class=True, by_detections=True),
@@ -78,7 +74,7 @@ def calibrate(
     objects: Objects,
     *,
     training_classes: NDArray[np.int32],
-    table: FeatureTable | None = None,
+    tables: Sequence[FeatureTable] = (),
     per_bin: int = 1,
 ) -> tuple[Calibration, dict[str, Any]]:
     """A calibration from held-out objects, under a uniform prior, and what each candidate's cross-entropy was.
@@ -92,7 +88,7 @@ def calibrate(
         raise InvalidData("no held-out object of the model's classes to calibrate on")
     sample = AlertSample.draw(objects.object_id, objects.light_curves, per_bin=per_bin)
     seen = predictions.Seen.of_alerts(objects, sample, window_days=classifier.model.window_days)
-    heads = seen.scores(classifier.model, table).logits
+    heads = seen.scores(classifier.model, tables).logits
     of_object = classifier.taxonomy.places(objects.class_id)
     labels = of_object[sample.row]
     n_classes = len(classifier.taxonomy)
@@ -142,12 +138,12 @@ def run(arguments: argparse.Namespace) -> int:
         held_out = (objects.fold == arguments.fold) & (objects.split != "test")
         trained = (objects.fold != arguments.fold) & (objects.split != "test")
     trained &= np.isin(objects.class_id, classifier.taxonomy.class_ids)
-    table = None if arguments.features is None else features.read(arguments.features)
+    tables = [] if arguments.features is None else [features.read(arguments.features)]
     calibration, losses = calibrate(
         classifier,
         objects.where(held_out),
         training_classes=objects.class_id[trained],
-        table=table,
+        tables=tables,
         per_bin=arguments.alerts_per_bin,
     )
     classifier.calibration = calibration

@@ -52,8 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """What every job that predicts may be given."""
-    parser.add_argument("--features", type=Path, help="the data's table of features; what it lacks is computed")
-    parser.add_argument("--alert-features", type=Path, help="the same, by python -m training features --alerts")
+    parser.add_argument(
+        "--features",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="the data's tables of features, one for each way that models cut light curves; what they lack is computed",
+    )
+    parser.add_argument(
+        "--alert-features", type=Path, nargs="+", default=[], help="the same, by python -m training features --alerts"
+    )
     parser.add_argument("--prior", help="uniform, training, or a JSON file of numbers by class (default: each model's)")
     parser.add_argument("--draws", type=int, default=DRAWS, help=f"of the bootstrap (default: {DRAWS})")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
@@ -62,8 +70,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ready_of(arguments: argparse.Namespace) -> Ready:
     """The tables of features that were given."""
-    tables = [None if path is None else features.read(path) for path in (arguments.features, arguments.alert_features)]
-    return Ready(*tables)
+    return Ready(*(list(map(features.read, paths)) for paths in (arguments.features, arguments.alert_features)))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -22,13 +22,14 @@ from rich.console import Console
 from rich.progress import track
 
 from models.inputs import features
-from models.inputs.light_curve import WINDOW_DAYS
+from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS
 from training.data import views
 from training.data.alert_sample import AlertSample
 from training.data.layout import Dataset, InvalidData, Objects, Piece
 
 _MARK = {b"layout": b"features-1"}
+_POINTS, _WINDOW = b"max_points", b"window_days"
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class FeatureTable:
     """After the first alert."""
     columns: NDArray[np.float32]
     """(N, K) in the order of ``ALL_COLUMNS``, NaN where missing."""
-    window_days: float
-    """How far back they look."""
+    max_points: int | None = None
+    """To which the light curves were thinned."""
+    window_days: float = WINDOW_DAYS
+    """How far back they were looked at."""
 
     def __len__(self) -> int:
         return len(self.object_id)
@@ -56,6 +59,7 @@ class FeatureTable:
             self.split[selected],
             self.days[selected],
             self.columns[selected],
+            self.max_points,
             self.window_days,
         )
 
@@ -83,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--alerts", action="store_true", help="alerts as sent, in place of lengths")
     parser.add_argument("--window", type=float, default=WINDOW_DAYS, help=f"days back, default {WINDOW_DAYS:.0f}")
+    parser.add_argument("--points", type=int, help="thin longer light curves evenly to so many points, as a model does")
     parser.add_argument("--processes", type=int, default=cores, help=f"default {cores}, one a core")
 
 
@@ -94,8 +99,13 @@ def run(arguments: argparse.Namespace) -> int:
     if any(arguments.output.glob("*.parquet")):
         raise InvalidData(f"{arguments.output} already holds a table; name a new directory")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    days = None if arguments.alerts else tuple(arguments.days)
-    make = functools.partial(_write, output=arguments.output, days=days, window_days=arguments.window)
+    make = functools.partial(
+        _write,
+        output=arguments.output,
+        days=None if arguments.alerts else tuple(arguments.days),
+        window_days=arguments.window,
+        max_points=arguments.points,
+    )
     # Spawned, not forked: this process may run other threads.
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, mp_context=spawned) as workers:
@@ -104,46 +114,62 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write(piece: Piece, *, output: Path, days: Sequence[float] | None, window_days: float) -> int:
+class _Options(TypedDict):
+    window_days: float
+    max_points: int | None
+
+
+def _write(
+    piece: Piece, *, output: Path, days: Sequence[float] | None, window_days: float, max_points: int | None
+) -> int:
     """The table of one piece of the data; returns how many rows it has."""
     objects = piece.read()
     objects = objects.where(views.detections(objects.light_curves) > 0)
+    options: _Options = {"window_days": window_days, "max_points": max_points}
     if days is None:
-        parts = [of_alerts(objects, window_days=window_days)]
+        parts = [of_alerts(objects, **options)]
     else:
-        parts = [of_objects(objects, days=length, window_days=window_days) for length in days]
+        parts = [of_objects(objects, days=length, **options) for length in days]
     unfinished = output / f"part-{piece.start:09d}.unfinished"
     pq.write_table(pa.concat_tables([_arrow(part) for part in parts]), unfinished, compression="zstd")
     unfinished.rename(unfinished.with_suffix(".parquet"))
     return sum(map(len, parts))
 
 
-def of_objects(objects: Objects, *, days: float, window_days: float) -> FeatureTable:
+def of_objects(objects: Objects, *, days: float, window_days: float, max_points: int | None = None) -> FeatureTable:
     """Every object, as it was ``days`` after its first alert."""
     curves = objects.light_curves
     known = curves.until(views.days_after_first_alert(curves, np.full(len(curves), days)), window_days=window_days)
-    return FeatureTable(
-        object_id=objects.object_id,
-        class_id=objects.class_id,
-        split=objects.split,
-        days=np.full(len(objects), days, dtype=np.float32),
-        columns=np.hstack([features.compute(known, objects.metadata), objects.metadata]),
-        window_days=window_days,
-    )
+    rows = np.arange(len(objects))
+    return _of(objects, rows, known, np.full(len(objects), days), window_days=window_days, max_points=max_points)
 
 
-def of_alerts(objects: Objects, *, window_days: float) -> FeatureTable:
+def of_alerts(objects: Objects, *, window_days: float, max_points: int | None = None) -> FeatureTable:
     """The objects' ``AlertSample``, as sent."""
     curves = objects.light_curves
     sample = AlertSample.draw(objects.object_id, curves)
     sent = curves.take(sample.row).as_sent(sample.epoch, window_days=window_days)
-    metadata = objects.metadata[sample.row]
+    days = sample.epoch - curves.first_alert_mjd[sample.row]
+    return _of(objects, sample.row, sent, days, window_days=window_days, max_points=max_points)
+
+
+def _of(
+    objects: Objects,
+    row: NDArray[np.int64],
+    known: LightCurves,
+    days: NDArray[np.float64],
+    *,
+    window_days: float,
+    max_points: int | None,
+) -> FeatureTable:
+    metadata = objects.metadata[row]
     return FeatureTable(
-        object_id=objects.object_id[sample.row],
-        class_id=objects.class_id[sample.row],
-        split=objects.split[sample.row],
-        days=(sample.epoch - curves.first_alert_mjd[sample.row]).astype(np.float32),
-        columns=np.hstack([features.compute(sent, metadata), metadata]),
+        object_id=objects.object_id[row],
+        class_id=objects.class_id[row],
+        split=objects.split[row],
+        days=days.astype(np.float32),
+        columns=np.hstack([features.compute(known.thinned(max_points), metadata), metadata]),
+        max_points=max_points,
         window_days=window_days,
     )
 
@@ -154,24 +180,49 @@ def is_table(directory: Path) -> bool:
     return first is not None and (pq.read_schema(first).metadata or {}).get(b"layout") == _MARK[b"layout"]
 
 
-def read(directory: Path) -> FeatureTable:
-    """The whole table. Raises InvalidData for anything else, or one of other features."""
-    files = sorted(directory.glob("*.parquet"))
+def read(directory: Path, *, objects: NDArray[np.int64] | None = None) -> FeatureTable:
+    """The whole table, or the rows of these objects. Raises InvalidData for anything else, or one of other features."""
     if not is_table(directory):
         raise InvalidData(f"{directory} holds no table of features: python -m training features makes one")
-    table = pa.concat_tables([pq.read_table(file) for file in files]).combine_chunks()
+    parts = [_read(file, objects) for file in sorted(directory.glob("*.parquet"))]
+    cuts = {(part.max_points, part.window_days) for part in parts}
+    if len(cuts) > 1:
+        raise InvalidData(f"{directory} holds features of light curves cut or thinned in different ways")
+    ((max_points, window_days),) = cuts
+
+    def joined(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return FeatureTable(
+        object_id=joined("object_id"),
+        class_id=joined("class_id"),
+        split=joined("split"),
+        days=joined("days"),
+        columns=joined("columns"),
+        max_points=max_points,
+        window_days=window_days,
+    )
+
+
+def _read(file: Path, objects: NDArray[np.int64] | None) -> FeatureTable:
+    table = pq.read_table(file)
+    if objects is not None:
+        table = table.filter(np.isin(table["object_id"].to_numpy(), objects))
     if tuple(table.column_names[4:]) != ALL_COLUMNS:
-        raise InvalidData(f"{directory} holds other features than this version computes; compute them again")
+        raise InvalidData(f"{file.parent} holds other features than this version computes; compute them again")
     columns = np.empty((len(table), len(ALL_COLUMNS)), dtype=np.float32)
     for place, name in enumerate(ALL_COLUMNS):
         columns[:, place] = table[name].to_numpy()
+    notes = table.schema.metadata or {}
+    points = notes.get(_POINTS)
     return FeatureTable(
         object_id=table["object_id"].to_numpy(),
         class_id=table["class_id"].to_numpy(),
         split=np.array(table["split"].to_pylist(), dtype=np.str_),
         days=table["days"].to_numpy(),
         columns=columns,
-        window_days=float((table.schema.metadata or {}).get(b"window_days", WINDOW_DAYS)),
+        max_points=None if points is None else int(points),
+        window_days=float(notes.get(_WINDOW, WINDOW_DAYS)),
     )
 
 
@@ -183,4 +234,5 @@ def _arrow(table: FeatureTable) -> pa.Table:
         "days": table.days,
         **{name: pa.array(table.columns[:, place], from_pandas=True) for place, name in enumerate(ALL_COLUMNS)},
     }
-    return pa.table(columns).replace_schema_metadata({**_MARK, b"window_days": str(table.window_days).encode()})
+    points = {} if table.max_points is None else {_POINTS: str(table.max_points)}
+    return pa.table(columns).replace_schema_metadata({**_MARK, **points, _WINDOW: str(table.window_days)})

@@ -135,10 +135,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class Ready:
-    """Features that were computed before, by (object, days): of light curves by length, and of alerts as sent."""
+    """Features that were computed before, of light curves by length and of alerts as sent.
 
-    by_age: FeatureTable | None = None
-    by_alert: FeatureTable | None = None
+    A model takes them from the table whose light curves were cut and thinned as its own are.
+    """
+
+    by_age: Sequence[FeatureTable] = ()
+    by_alert: Sequence[FeatureTable] = ()
 
 
 def of_model(
@@ -216,7 +219,7 @@ def predict(
 
 
 def of_ages(
-    classifier: Classifier, objects: Objects, ages: Sequence[float], table: FeatureTable | None = None
+    classifier: Classifier, objects: Objects, ages: Sequence[float], tables: Sequence[FeatureTable] = ()
 ) -> Scored:
     """N objects at each age in turn (N * ages,); what no longer changes is scored once."""
     n = len(objects)
@@ -229,17 +232,17 @@ def of_ages(
     same = np.stack([row, known.lengths, ends], axis=1)  # a length and an end make a window of one light curve
     _, first, back = np.unique(same, axis=0, return_index=True, return_inverse=True)
     seen = Seen.of(objects, row[first], known.take(first), days[first])
-    scored = _scored(classifier, seen, table).take(back.ravel())
+    scored = _scored(classifier, seen, tables).take(back.ravel())
     return replace(scored, days=days.astype(np.float32))
 
 
 def of_alerts(
-    classifier: Classifier, objects: Objects, table: FeatureTable | None = None, *, per_bin: int = 1
+    classifier: Classifier, objects: Objects, tables: Sequence[FeatureTable] = (), *, per_bin: int = 1
 ) -> Scored:
     """The objects' ``AlertSample``."""
     sample = AlertSample.draw(objects.object_id, objects.light_curves, per_bin=per_bin)
     seen = Seen.of_alerts(objects, sample, window_days=classifier.model.window_days)
-    scored = _scored(classifier, seen, table)
+    scored = _scored(classifier, seen, tables)
     return replace(scored, carried=sample.detections, weight=sample.weight.astype(np.float32))
 
 
@@ -275,27 +278,30 @@ class Seen:
         sent = curves.take(sample.row).as_sent(sample.epoch, window_days=window_days)
         return cls.of(objects, sample.row, sent, sample.epoch - curves.first_alert_mjd[sample.row])
 
-    def scores(self, model: Model, table: FeatureTable | None) -> Scores:
-        """The model's; features are taken from the table where it has them, and computed where not.
+    def scores(self, model: Model, tables: Sequence[FeatureTable]) -> Scores:
+        """The model's; features are taken from the table that fits where it has them, and computed where not.
 
-        Raises InvalidData for a table whose features look further back, or less far, than the model.
+        Raises InvalidData if there are tables, but none of light curves as the model sees them.
         """
         has_metadata = np.ones(len(self.object_id), dtype=np.bool_)
-        if table is None or set(model.columns) <= set(COLUMNS):
+        if not tables or set(model.columns) <= set(COLUMNS):
             return model.score(self.light_curves, self.metadata, has_metadata)
-        if table.window_days != model.window_days:
-            raise InvalidData(f"the features look back {table.window_days:g} days, the model {model.window_days:g}")
-        found = table.find(self.object_id, self.days)
+        max_points = model.describe().get("max_points")
+        fitting = [each for each in tables if (each.window_days, each.max_points) == (model.window_days, max_points)]
+        if not fitting:
+            told = "as they are" if max_points is None else f"thinned to {max_points} points"
+            raise InvalidData(f"no table has features of {model.window_days:g} days, {told}, as the model sees them")
+        found = fitting[0].find(self.object_id, self.days)
         columns = np.empty((len(found), len(model.columns)), dtype=np.float32)
-        columns[found >= 0] = select(table.columns[found[found >= 0]], model.columns)
+        columns[found >= 0] = select(fitting[0].columns[found[found >= 0]], model.columns)
         absent = np.flatnonzero(found < 0)
         if len(absent):
             columns[absent] = model.table(self.light_curves.take(absent), self.metadata[absent])
         return model.score_table(self.light_curves, columns, has_metadata)
 
 
-def _scored(classifier: Classifier, seen: Seen, table: FeatureTable | None) -> Scored:
-    scores = seen.scores(classifier.model, table)
+def _scored(classifier: Classifier, seen: Seen, tables: Sequence[FeatureTable]) -> Scored:
+    scores = seen.scores(classifier.model, tables)
     detections = seen.light_curves.detections
     return Scored(
         object_id=seen.object_id,

@@ -68,12 +68,16 @@ def page(title: str, lead: str, variants: Sequence[Measured], pictures: Mapping[
         _table(
             ["model", "prior", "all", *BINS, "cross-entropy"],
             (
-                [m.variant, html.escape(m.prior), *(_percent(m, view) for view in ALERT_VIEWS),
-                 f"{m.cross_entropy[ALERTS]:.3f}"]
+                [
+                    m.variant,
+                    html.escape(m.prior),
+                    *(_percent(m, view) for view in ALERT_VIEWS),
+                    f"{m.cross_entropy[ALERTS]:.3f}",
+                ]
                 for m in variants
             ),
         )
-    )  # fmt: skip
+    )
     parts += [_picture(picture) for name, picture in pictures.items() if name.startswith("reliability")]
     parts.append("<h2>Time a whole light curve</h2>")
     parts.append(
