@@ -21,7 +21,7 @@ from rich.table import Table
 
 from models.classifier import Description, InvalidArtifact
 from models.taxonomy import CLASS_NAMES
-from training import features, figures, measure, predictions, report
+from training import figures, measure, predictions, report
 from training.data import layout
 from training.data.layout import InvalidData
 from training.measure import ALERT_VIEWS, ALERTS, Measured, Panel, Run
@@ -70,7 +70,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ready_of(arguments: argparse.Namespace) -> Ready:
     """The tables of features that were given."""
-    return Ready(*(list(map(features.read, paths)) for paths in (arguments.features, arguments.alert_features)))
+    return Ready(tuple(arguments.features), tuple(arguments.alert_features))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 Logits are kept, not probabilities, so that a new calibration or another prior costs nothing.
 """
 
+import functools
 import hashlib
 import json
 import time
@@ -24,6 +25,7 @@ from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
 from models.inputs.table import select
 from models.scoring import Model, Scores
+from training import features
 from training.data import layout, views
 from training.data.alert_sample import AlertSample
 from training.data.layout import UNKNOWN_CLASS, Dataset, Index, InvalidData, Objects
@@ -133,15 +135,21 @@ class Selection:
                     yield objects.take(np.arange(start, min(start + _CHUNK, len(objects))))
 
 
+@functools.cache
+def _tables(paths: tuple[Path, ...]) -> tuple[FeatureTable, ...]:
+    return tuple(map(features.read, paths))
+
+
 @dataclass(frozen=True)
 class Ready:
-    """Features that were computed before, of light curves by length and of alerts as sent.
+    """Tables of features that were computed before, of light curves by length and of alerts as sent.
 
-    A model takes them from the table whose light curves were cut and thinned as its own are.
+    A model takes them from the table whose light curves were cut and thinned as its own are; they are read when the
+    first one asks.
     """
 
-    by_age: Sequence[FeatureTable] = ()
-    by_alert: Sequence[FeatureTable] = ()
+    by_age: tuple[Path, ...] = ()
+    by_alert: tuple[Path, ...] = ()
 
 
 def of_model(
@@ -204,13 +212,15 @@ def predict(
     console: Console,
 ) -> Predictions:
     """Every object at every age, and its sampled alerts as sent."""
+    asks = not set(classifier.model.columns) <= set(COLUMNS)
+    age_tables, alert_tables = (_tables(paths) if asks else () for paths in (ready.by_age, ready.by_alert))
     by_age, by_alert = [], []
     timed = []
     stride = -(-len(selection) // _TIMED)
     total = -(-len(selection) // _CHUNK)
     for objects in track(selection.chunks(), description=label, total=total, console=console):
-        by_age.append(of_ages(classifier, objects, ages, ready.by_age))
-        by_alert.append(of_alerts(classifier, objects, ready.by_alert))
+        by_age.append(of_ages(classifier, objects, ages, age_tables))
+        by_alert.append(of_alerts(classifier, objects, alert_tables))
         timed.append(objects.take(np.arange(0, len(objects), stride)))
     if not by_age:
         raise InvalidData(f"{selection.dataset.directory}: none of the objects was ever detected")
