@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.calibration import UNIFORM
+from models.calibration import UNCALIBRATED, UNIFORM
 from models.classifier import Classifier
+from models.random_forest import Forest, ForestConfig
+from models.taxonomy import Taxonomy
 from tests.training import objects
 from training import features, predictions
 from training.__main__ import main
@@ -36,16 +38,15 @@ def model(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def forest(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A forest on the number of points in r, and on dust."""
-    directory = tmp_path_factory.mktemp("forest")
-    config = 'name = "trees"\nversion = "1"\ndays = [8]\n[forest]\nalgorithm = "flat"\ntrees = 5\n'
-    (directory / "trees.toml").write_text(config + 'columns = ["n_points_r", "mwebv"]\n')
-    table = directory / "table"
-    command = ["features", "--data", str(data_set), "--days", "8", "--output", str(table), "--processes", "1"]
-    assert main(command) == 0
-    assert main(["train", str(directory / "trees.toml"), "--data", str(table), "--output", str(directory)]) == 0
-    return directory / "trees"
+def forest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A forest that reads a feature and knows nothing."""
+    taxonomy = Taxonomy((objects.TRANSIENT, objects.VARIABLE))
+    trees = Forest(ForestConfig(algorithm="flat", columns=("n_points_r", "mwebv"), trees=5), taxonomy)
+    rng = np.random.default_rng(0)
+    trees.fit(rng.uniform(0, 9, (80, 2)).astype(np.float32), np.arange(80) % 2)
+    directory = tmp_path_factory.mktemp("forest") / "trees"
+    Classifier(trees, taxonomy=taxonomy, calibration=UNCALIBRATED, name="trees", version="1").save(directory)
+    return directory
 
 
 def _evaluate(data: Path, output: Path, *models: Path, options: Sequence[str] = ()) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def test_seeds_of_a_variant_are_one_model_and_others_are_compared_with_it(
 def test_features_come_from_the_tables_that_fit(
     forest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data_set = objects.write(tmp_path / "data", 30)
+    data_set = objects.write(tmp_path / "data", 10)
     make = ["features", "--data", str(data_set), "--processes", "1"]
     assert main([*make, "--days", "8", "--output", str(tmp_path / "table")]) == 0
     assert main([*make, "--alerts", "--output", str(tmp_path / "alerts")]) == 0
