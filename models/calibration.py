@@ -1,23 +1,149 @@
-"""Logits -> probabilities one can bet on: one temperature a head, fitted on held-out alerts."""
+"""Logits -> probabilities one can bet on: a scaling a head, fitted on held-out alerts, and the prior it holds under."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from models.taxonomy import Taxonomy
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+UNIFORM = "uniform over the classes"
+"""The prior of a class-balanced fit."""
+
+
+class InvalidPrior(ValueError):
+    """What is no prior over a model's classes; its message says why."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Logits times a scale plus a bias a class (Guo et al. 2017: a temperature, or vector scaling), by detections."""
+
+    detections: tuple[int, ...]
+    """(K,), ascending from 0: the number of detections in a light curve from which each row below holds."""
+    scale: tuple[tuple[float, ...], ...]
+    """(K, C), or (K, 1) for the same scale of all classes: 1 / temperature."""
+    bias: tuple[tuple[float, ...], ...]
+    """(K, C), or (K, 1) for none."""
+
+    def __call__(self, logits: Tensor, detections: IntArray) -> Tensor:
+        """Logits (N, C) of light curves with so many detections (N,), scaled."""
+        row = torch.from_numpy(np.searchsorted(self.detections, detections, side="right") - 1)
+        scale, bias = torch.tensor(self.scale, dtype=logits.dtype), torch.tensor(self.bias, dtype=logits.dtype)
+        return logits * scale[row] + bias[row]
+
+    @classmethod
+    def temperature(cls, temperature: float) -> Self:
+        """One temperature for every light curve."""
+        return cls(detections=(0,), scale=((1 / temperature,),), bias=((0.0,),))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of ``dataclasses.asdict`` through JSON."""
+        rows = {name: tuple(map(tuple, values[name])) for name in ("scale", "bias")}
+        return cls(detections=tuple(values["detections"]), **rows)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperatures by head (``lc``, ``tab``, ``mix``), and the class prior under which they hold, in words."""
+    """How a model's logits become probabilities, and the class prior under which these hold."""
 
     temperatures: Mapping[str, float]
+    """By head (``lc``, ``tab``, ``mix``)."""
     prior: str
+    """In words."""
+    scalings: Mapping[str, Scaling] = field(default_factory=dict)
+    """By head, in place of its temperature where one was better."""
+    prior_shares: tuple[float, ...] = ()
+    """(C,), the prior in numbers; none for a uniform one."""
+    training_shares: tuple[float, ...] = ()
+    """(C,), the classes' shares of the objects that were trained on; none where that is not known."""
+    shift: tuple[float, ...] = ()
+    """(C,), added to scaled logits: log of this prior over the one that the scalings were fitted under."""
 
-    def probabilities(self, logits: Tensor, head: str) -> Tensor:
-        """Logits (B, C) of one head -> probabilities (B, C) in float64. A head that was not fitted keeps its logits."""
-        return F.softmax(logits.double() / self.temperatures.get(head, 1.0), dim=1)
+    def probabilities(self, logits: Tensor, head: str, detections: IntArray) -> Tensor:
+        """Logits (N, C) of one head, for light curves with so many detections (N,) -> probabilities (N, C) in float64.
+
+        A head that was not fitted keeps its logits.
+        """
+        scaling = self.scalings.get(head, Scaling.temperature(self.temperatures.get(head, 1.0)))
+        scaled = scaling(logits.double(), detections)
+        if self.shift:
+            scaled = scaled + torch.tensor(self.shift, dtype=scaled.dtype)
+        return F.softmax(scaled, dim=1)
+
+    def of_rows(self, logits: NDArray[np.float32], heads: NDArray[np.str_], detections: IntArray) -> FloatArray:
+        """Probabilities (N, C) from logits (N, C), by the head that gave each row and the detections it saw."""
+        found = np.empty(logits.shape)
+        for head in np.unique(heads).tolist():
+            rows = heads == head
+            found[rows] = self.probabilities(torch.from_numpy(logits[rows]), head, detections[rows]).numpy()
+        return found
+
+    def shares(self, n_classes: int) -> FloatArray:
+        """The prior in numbers, (C,)."""
+        return np.array(self.prior_shares) if self.prior_shares else np.full(n_classes, 1 / n_classes)
+
+    def under(self, prior: str, taxonomy: Taxonomy) -> Self:
+        """The same under another prior, by Bayes: p_i times new over old, normalised.
+
+        ``prior`` is ``uniform``, ``training`` (as common as among the objects that were trained on), or a JSON file of
+        numbers by class name or id, in proportion. Raises InvalidPrior for anything else, a share of 0 included: what
+        is never to be seen needs a model without it.
+        """
+        old = self.shares(len(taxonomy))
+        if prior == "uniform":
+            name, new = UNIFORM, np.full(len(taxonomy), 1 / len(taxonomy))
+        elif prior == "training":
+            name, new = "as common as in training", np.array(self.training_shares)
+            if not len(new):
+                raise InvalidPrior("the model does not say how common its classes were in training")
+        else:
+            name, new = Path(prior).name, _shares(Path(prior), taxonomy)
+        shift = np.log(new / old) + (np.array(self.shift) if self.shift else 0)
+        return replace(self, prior=name, prior_shares=tuple(new.tolist()), shift=tuple(shift.tolist()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it; what is empty is left out."""
+        values = {**asdict(self), "temperatures": dict(self.temperatures)}
+        values["scalings"] = {head: asdict(scaling) for head, scaling in self.scalings.items()}
+        return {name: value for name, value in values.items() if value or name in ("temperatures", "prior")}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_dict``. Raises TypeError for a name that it does not have."""
+        scalings = {head: Scaling.from_dict(each) for head, each in values.get("scalings", {}).items()}
+        shares = {name: tuple(values.get(name, ())) for name in ("prior_shares", "training_shares", "shift")}
+        return cls(**{**values, "scalings": scalings, **shares})
+
+
+def _shares(path: Path, taxonomy: Taxonomy) -> FloatArray:
+    try:
+        given = {str(key): float(value) for key, value in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidPrior(f"{path} is no JSON object of numbers by class: {error}") from error
+    names = {str(class_id): name for class_id, name in zip(taxonomy.class_ids, taxonomy.names, strict=True)}
+    found = {names.get(key, key): value for key, value in given.items()}
+    odd = sorted(set(found) ^ set(taxonomy.names))
+    if odd or len(found) < len(given):
+        raise InvalidPrior(
+            f"{path}: each class of the model once, and no other: {', '.join(odd) or 'one stands twice'}"
+        )
+    shares = np.array([found[name] for name in taxonomy.names])
+    if not (np.isfinite(shares).all() and (shares > 0).all()):
+        raise InvalidPrior(f"{path}: a prior is numbers above 0")
+    normalised: FloatArray = shares / shares.sum()
+    return normalised
 
 
 UNCALIBRATED = Calibration(temperatures={}, prior="as trained")
@@ -31,12 +157,55 @@ def fit_temperature(logits: Tensor, labels: Tensor, *, weights: Tensor) -> float
     low, high = -3.0, 3.0
     for _ in range(3):
         grid = torch.linspace(low, high, 41).exp()
-        losses = torch.stack([_loss(logits / temperature, labels, weights) for temperature in grid])
+        losses = torch.stack([weighted_loss(logits / temperature, labels, weights) for temperature in grid])
         best = grid[losses.argmin()].log().item()
         step = (high - low) / 40
         low, high = best - step, best + step
     return float(torch.tensor(best).exp())
 
 
-def _loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def fit_scaling(
+    logits: Tensor, labels: Tensor, detections: IntArray, *, weights: Tensor, starts: Sequence[int], by_class: bool
+) -> Scaling:
+    """The scaling that minimises the weighted cross-entropy of logits (N, C) against labels (N,).
+
+    ``starts`` are the numbers of detections from which a row of its own holds; ``by_class`` gives each class a scale
+    and a bias (vector scaling). Log scales and biases have a standard normal prior, so that what a few light curves
+    say of a class counts for little.
+    """
+    row = np.searchsorted(starts, detections, side="right") - 1
+    width = logits.shape[1] if by_class else 1
+    scales, biases = [], []
+    for place in range(len(starts)):
+        own = torch.from_numpy(row == place)
+        scale, bias = _fit_row(logits[own].double(), labels[own], weights[own].double(), width)
+        scales.append(scale)
+        biases.append(bias)
+    return Scaling(detections=tuple(starts), scale=tuple(scales), bias=tuple(biases))
+
+
+def _fit_row(
+    logits: Tensor, labels: Tensor, weights: Tensor, width: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    log_scale = torch.zeros(width, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(width, dtype=torch.float64, requires_grad=True)
+    parameters = [log_scale, bias] if width > 1 else [log_scale]
+    # As many independent light curves as the weights are worth (Kish 1965).
+    size = weights.sum().square() / weights.square().sum().clamp_min(1e-300)
+    optimizer = torch.optim.LBFGS(parameters, max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        misfit = size * weighted_loss(logits * log_scale.exp() + bias, labels, weights)
+        loss = misfit + 0.5 * sum((values.square().sum() for values in parameters), torch.zeros(()))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    if len(labels):
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return tuple(log_scale.detach().exp().tolist()), tuple(bias.detach().tolist())
+
+
+def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean of the cross-entropies of logits (N, C) against labels (N,)."""
     return (F.cross_entropy(logits, labels, reduction="none") * weights).sum() / weights.sum()

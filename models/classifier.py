@@ -3,12 +3,11 @@
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
@@ -31,6 +30,7 @@ _KINDS = {
 
 _FORMAT = 2
 _DESCRIPTION = "model.json"
+_AS_THEY_ARE = ("kind", "architecture", "name", "version", "provenance", "metrics")
 
 
 class InvalidArtifact(ValueError):
@@ -55,6 +55,41 @@ class Classifications:
 
     alerts: AlertBatch
     predictions: Predictions
+
+
+@dataclass(frozen=True)
+class Description:
+    """What ``model.json`` says of a model: all but its weights."""
+
+    kind: str
+    architecture: Mapping[str, Any]
+    taxonomy: Taxonomy
+    calibration: Calibration
+    name: str
+    version: str
+    provenance: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    def calibrated(self, calibration: Calibration) -> Self:
+        """The same, with another calibration."""
+        return replace(self, calibration=calibration)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Raises InvalidArtifact for what is no model's directory."""
+        try:
+            values = json.loads((directory / _DESCRIPTION).read_text())
+            if values["format"] != _FORMAT or values["bands"] != list(BANDS):
+                raise InvalidArtifact(f"{directory}: format {values['format']} is not {_FORMAT}, or other bands")
+            return cls(
+                taxonomy=Taxonomy(tuple(entry["id"] for entry in values["classes"])),
+                calibration=Calibration.from_dict(values["calibration"]),
+                **{name: values[name] for name in _AS_THEY_ARE},
+            )
+        except OSError as error:
+            raise InvalidArtifact(f"{directory} is not a model: {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidArtifact(f"{directory} is not a model of this version: {error!r}") from error
 
 
 class Classifier:
@@ -89,16 +124,31 @@ class Classifier:
     ) -> Predictions:
         """Light curves (N) as cut by the caller, metadata (N, 64) with NaN where missing."""
         scores = self.model.score(light_curves, metadata, has_metadata)
-        probabilities = np.empty((len(light_curves), len(self.taxonomy)))
-        for head, logits in scores.logits.items():
-            rows = scores.head == head
-            probabilities[rows] = self.calibration.probabilities(logits[torch.from_numpy(rows)], head).numpy()
+        probabilities = self.calibration.of_rows(
+            scores.answers(len(self.taxonomy)), scores.head, light_curves.detections
+        )
         return Predictions(probabilities, scores.n_observations, scores.branches)
+
+    def under_prior(self, prior: str) -> Self:
+        """The same model under another prior. Raises InvalidPrior as ``Calibration.under`` does."""
+        return type(self)(
+            self.model,
+            taxonomy=self.taxonomy,
+            calibration=self.calibration.under(prior, self.taxonomy),
+            name=self.name,
+            version=self.version,
+            provenance=self.provenance,
+            metrics=self.metrics,
+        )
 
     def save(self, directory: Path) -> None:
         """Write the artifact: the model's weights and ``model.json``."""
         directory.mkdir(parents=True, exist_ok=True)
         self.model.save(directory)
+        self.save_description(directory)
+
+    def save_description(self, directory: Path) -> None:
+        """Write ``model.json`` alone, beside weights that have not changed."""
         (directory / _DESCRIPTION).write_text(json.dumps(self.describe(), indent=1) + "\n")
 
     def describe(self) -> dict[str, Any]:
@@ -114,7 +164,7 @@ class Classifier:
             ],
             "bands": list(BANDS),
             "architecture": self.model.describe(),
-            "calibration": {"temperatures": dict(self.calibration.temperatures), "prior": self.calibration.prior},
+            "calibration": self.calibration.to_dict(),
             "provenance": dict(self.provenance),
             "metrics": dict(self.metrics),
         }
@@ -122,20 +172,18 @@ class Classifier:
     @classmethod
     def load(cls, directory: Path = DEFAULT_ARTIFACT, *, device: str = "cpu") -> Self:
         """Read an artifact. Raises InvalidArtifact for anything else."""
+        description = Description.read(directory)
         try:
-            description = json.loads((directory / _DESCRIPTION).read_text())
-            if description["format"] != _FORMAT or description["bands"] != list(BANDS):
-                raise InvalidArtifact(f"{directory}: format {description['format']} is not {_FORMAT}, or other bands")
-            module, name = _KINDS[description["kind"]]
+            module, name = _KINDS[description.kind]
             kind = getattr(importlib.import_module(module), name)
             return cls(
-                kind.load(directory, description["kind"], description["architecture"], device=device),
-                taxonomy=Taxonomy(tuple(entry["id"] for entry in description["classes"])),
-                calibration=Calibration(**description["calibration"]),
-                name=description["name"],
-                version=description["version"],
-                provenance=description["provenance"],
-                metrics=description["metrics"],
+                kind.load(directory, description.kind, description.architecture, device=device),
+                taxonomy=description.taxonomy,
+                calibration=description.calibration,
+                name=description.name,
+                version=description.version,
+                provenance=description.provenance,
+                metrics=description.metrics,
             )
         except ModuleNotFoundError as error:
             raise InvalidArtifact(f"{directory} needs the package {error.name}: install the extra forest") from error

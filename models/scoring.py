@@ -25,6 +25,14 @@ class Scores:
     n_observations: NDArray[np.int64]
     """(N,), points that the model was fed."""
 
+    def answers(self, n_classes: int) -> NDArray[np.float32]:
+        """Logits (N, C) of the head that answers each row."""
+        chosen = np.empty((len(self.head), n_classes), dtype=np.float32)
+        for name, logits in self.logits.items():
+            rows = self.head == name
+            chosen[rows] = logits.numpy()[rows]
+        return chosen
+
 
 class Model(Protocol):
     """Light curves as cut by the caller and metadata in, scores out."""
@@ -41,6 +49,21 @@ class Model(Protocol):
         self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
     ) -> Scores:
         """Light curves (N), metadata (N, 64) with NaN where missing, has_metadata (N,)."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The features and metadata that it reads beside light curves, in order."""
+        ...
+
+    def table(self, light_curves: LightCurves, metadata: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``columns`` (N, K) of light curves and their metadata (N, 64)."""
+        ...
+
+    def score_table(
+        self, light_curves: LightCurves, columns: NDArray[np.float32], has_metadata: NDArray[np.bool_]
+    ) -> Scores:
+        """``score`` with the table (N, K) of ``columns``, of the same light curves, at hand."""
         ...
 
     def describe(self) -> dict[str, Any]:

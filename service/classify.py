@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", type=Path, help="directory of the model (default: MODEL_DIR, else the shipped one)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where the model runs (default: DEVICE, else cpu)")
+    parser.add_argument(
+        "--prior", help="uniform, training, or a JSON file of numbers by class (default: MODEL_PRIOR, else the model's)"
+    )
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -46,7 +49,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         schema = None if arguments.schema is None else read_schema(arguments.schema)
     except InvalidSchema as error:
         raise Misconfigured(str(error)) from error
-    classifier = model.load(arguments.model or settings.model_dir, device=arguments.device or settings.device)
+    classifier = model.load(
+        arguments.model or settings.model_dir,
+        device=arguments.device or settings.device,
+        prior=arguments.prior or settings.model_prior,
+    )
     try:
         failures = classify_files(arguments.files, classifier, schema=schema, output=sys.stdout, progress=sys.stderr)
         sys.stdout.flush()

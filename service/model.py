@@ -4,15 +4,20 @@ from pathlib import Path
 
 import torch
 
+from models.calibration import InvalidPrior
 from models.classifier import Classifier, InvalidArtifact
 from service.errors import Misconfigured
 
 
-def load(directory: Path, *, device: str) -> Classifier:
-    """The model in ``directory``. Raises Misconfigured if it is none, or there is no such device."""
+def load(directory: Path, *, device: str, prior: str | None = None) -> Classifier:
+    """The model in ``directory``, under another prior if one is named (``Calibration.under``).
+
+    Raises Misconfigured if it is none, there is no such device, or the prior is none over its classes.
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise Misconfigured("the model is to run on cuda, and PyTorch sees no GPU")
     try:
-        return Classifier.load(directory, device=device)
-    except InvalidArtifact as error:
+        classifier = Classifier.load(directory, device=device)
+        return classifier if prior is None else classifier.under_prior(prior)
+    except (InvalidArtifact, InvalidPrior) as error:
         raise Misconfigured(str(error)) from error

@@ -35,7 +35,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     metrics, health = Metrics(), Health()
     try:
-        classifier = model.load(settings.model_dir, device=settings.device)
+        classifier = model.load(settings.model_dir, device=settings.device, prior=settings.model_prior)
         stream = KafkaStream(settings)
         history = _history(settings, classifier)
         registry = Registry(settings.schema_registry_url)

@@ -45,6 +45,9 @@ class Settings(BaseModel):
     history_points: int = _named("HISTORY_POINTS", 2000, "at most this many points of history an object", ge=10)
     schema_registry_url: str | None = _named("SCHEMA_REGISTRY_URL", None, "registry for ids that are not bundled")
     model_dir: Path = _named("MODEL_DIR", DEFAULT_ARTIFACT, "directory of the model")
+    model_prior: str | None = _named(
+        "MODEL_PRIOR", None, "how common classes are: uniform, training, or a JSON file by class; none: the model's own"
+    )
     device: Literal["cpu", "cuda"] = _named("DEVICE", "cpu", "where the model runs; cuda without a GPU is an error")
     broker_name: str = _named("BROKER_NAME", "ATAT Broker", "brokerName of the classifications")
     batch_tokens: int = _named("BATCH_TOKENS", 16_384, "a transaction closes at this many points", ge=1)

@@ -13,7 +13,9 @@ _JOBS = {
     "features": ("training.features", "the engineered features of a data directory, for forests"),
     "train": ("training.train", "train a model"),
     "experiments": ("training.experiments", "every variant and forest, whatever is missing"),
-    "evaluate": ("training.evaluate", "measure a model on a data directory"),
+    "calibrate": ("training.calibrate", "fit a model's calibration anew"),
+    "evaluate": ("training.evaluate", "measure models on a data directory"),
+    "results": ("training.results", "every check of the experiments, as RESULTS.md"),
     "compare": ("training.compare", "how far a simulation is from real data"),
 }
 

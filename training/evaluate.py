@@ -1,192 +1,272 @@
-"""``python -m training evaluate``: a model and a data directory in, figures and pictures out.
+"""``python -m training evaluate``: models and a data directory in, figures and pictures out.
 
-Writes ``metrics.json``, ``classes.csv`` and ``confusion.png`` to the output directory, and prints the table.
+Writes to the output directory ``report.html``, which has it all on one page, ``metrics.json``, ``classes.csv``, PNGs,
+and ``predictions/``, from which the same command makes the report again in seconds. Models in directories VARIANT-SEED
+are seeds of one variant; all are compared on the objects whose classes every one of them has.
 """
 
 import argparse
 import csv
+import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from models.classifier import Classifier, InvalidArtifact
-from models.inputs.light_curve import LightCurves
-from models.taxonomy import Taxonomy
-from training.data import layout, views
-from training.data.layout import InvalidData, Objects
-from training.metrics import confusion, summary
+from models.classifier import Description, InvalidArtifact
+from models.taxonomy import CLASS_NAMES
+from training import figures, measure, predictions, report
+from training.data import layout
+from training.data.layout import InvalidData
+from training.measure import ALERT_VIEWS, ALERTS, Measured, Panel, Run
+from training.metrics import DRAWS, Estimate
+from training.predictions import AGES, Ready, Selection
 
-DETECTIONS = (1, 2, 5, 20)
-"""The alerts that early classification is reported at, by number of detections so far."""
-
-
-Results = dict[str, tuple[dict[str, Any], NDArray[np.int64]]]
-"""Figures and confusion counts by view."""
-
-
-def evaluate(classifier: Classifier, objects: Objects) -> Results:
-    """Figures and confusion counts by view: whole light curves, every alert as sent, and the alert of a detection.
-
-    The view of the n-th detection holds the objects that have so many; a whole light curve is the thesis's (4.2).
-    """
-    curves = objects.light_curves
-    window = classifier.model.window_days
-    results = {}
-    for name, (rows, epoch) in _views(curves).items():
-        cut = LightCurves.until if name == "full" else LightCurves.as_sent
-        seen = cut(curves.take(rows), epoch, window_days=window)
-        has_metadata = np.ones(len(rows), dtype=np.bool_)
-        probabilities = classifier.predict(seen, objects.metadata[rows], has_metadata).probabilities
-        labels = classifier.taxonomy.places(objects.class_id[rows])
-        predicted = probabilities.argmax(axis=1)
-        figures = summary(labels, predicted, classifier.taxonomy)
-        results[name] = (figures, confusion(labels, predicted, len(classifier.taxonomy)))
-    return results
-
-
-def _views(curves: LightCurves) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Rows and epochs by name of the view."""
-    counts = views.detections(curves)
-    everyone = np.arange(len(curves))
-    chosen = {"full": (everyone, curves.last_detection_mjd())}
-    each = np.repeat(everyone, counts)
-    chosen["every alert"] = (each, curves.mjd[curves.detected])
-    for number in DETECTIONS:
-        rows = np.flatnonzero(counts >= number)
-        if len(rows):
-            epoch = views.epoch_of_detection(curves.take(rows), np.full(len(rows), number))
-            chosen[f"detection {number}"] = (rows, epoch)
-    return chosen
-
-
-def known_to(classifier: Classifier, objects: Objects) -> Objects:
-    """The labelled objects of the model's own classes that were ever detected. Raises InvalidData if there are none."""
-    known = np.isin(objects.class_id, classifier.taxonomy.class_ids)
-    chosen = objects.where(known & (views.detections(objects.light_curves) > 0))
-    if not len(chosen):
-        raise InvalidData(f"no object of the model's classes ({', '.join(classifier.taxonomy.names)})")
-    return chosen
+_FORMAT = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
-    parser.add_argument("--model", type=Path, required=True, help="directory of the model")
-    parser.add_argument("--data", type=Path, required=True, help="data in the layout; for a forest, their features")
-    parser.add_argument("--split", choices=(*layout.SPLITS, "all"), default="test", help="default: test")
-    parser.add_argument("--output", type=Path, required=True, help="directory for the figures")
-    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
     parser.add_argument(
-        "--sources", type=Path, help="for a forest: the data that the features are of, to report each source apart, too"
+        "--model", type=Path, action="append", required=True, help="directory of a model; may be given again"
     )
+    parser.add_argument("--data", type=Path, required=True, help="data in the layout")
+    parser.add_argument("--split", choices=(*layout.SPLITS, "all"), default="test", help="default: test")
+    parser.add_argument("--output", type=Path, required=True, help="directory for the report")
+    parser.add_argument(
+        "--days",
+        type=float,
+        nargs="+",
+        default=list(AGES),
+        help="days after the first alert (default: 1, 2, 4 ... 2048)",
+    )
+    add_common_arguments(parser)
+    parser.add_argument("--by-source", action="store_true", help="report the objects of each source apart, too")
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every job that predicts may be given."""
+    parser.add_argument(
+        "--features",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="the data's tables of features, one for each way that models cut light curves; what they lack is computed",
+    )
+    parser.add_argument(
+        "--alert-features", type=Path, nargs="+", default=[], help="the same, by python -m training features --alerts"
+    )
+    parser.add_argument("--prior", help="uniform, training, or a JSON file of numbers by class (default: each model's)")
+    parser.add_argument("--draws", type=int, default=DRAWS, help=f"of the bootstrap (default: {DRAWS})")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+
+
+def ready_of(arguments: argparse.Namespace) -> Ready:
+    """The tables of features that were given."""
+    return Ready(tuple(arguments.features), tuple(arguments.alert_features))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    try:
-        classifier = Classifier.load(arguments.model)
-    except InvalidArtifact as error:
-        raise InvalidData(str(error)) from error
-    if classifier.model.kind == "forest":
-        results, left_out = _evaluate_forest(classifier, arguments)
-    else:
-        objects = layout.read(arguments.data)
-        if arguments.split != "all":
-            objects = objects.where(objects.split == arguments.split)
-        chosen = known_to(classifier, objects)
-        results, left_out = evaluate(classifier, chosen), len(objects) - len(chosen)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    figures = {name: figure for name, (figure, _) in results.items()}
-    _write_json(arguments.output / "metrics.json", figures, classifier, left_out=left_out)
-    _write_csv(arguments.output / "classes.csv", figures)
-    whole = "full" if "full" in results else max(results, key=lambda view: results[view][0]["macro_f1"])
-    title = f"{classifier.name}/{classifier.version}, {'whole light curves' if whole == 'full' else whole}"
-    picture = plot_confusion(results[whole][1], classifier.taxonomy, title=title)
-    picture.savefig(arguments.output / "confusion.png", dpi=120)
+    split = None if arguments.split == "all" else arguments.split
+    classes = set.intersection(*(set(_describe(model).taxonomy.class_ids) for model in arguments.model))
+    selection = Selection.of(arguments.data, split=split, classes=sorted(classes))
+    ready = ready_of(arguments)
+    runs = []
+    for number, model in enumerate(arguments.model):
+        found = predictions.of_model(
+            model,
+            selection,
+            arguments.output / "predictions" / f"{number}-{model.name}",
+            ages=arguments.days,
+            ready=ready,
+            device=arguments.device,
+        )
+        runs.append(Run.of(model, found, prior=arguments.prior))
+    variants = measure.by_variant(runs)
+    panel = Panel.of(runs, draws=arguments.draws)
+    measured = [panel.measure(seeds) for seeds in variants.values()]
+    sources = {}
+    if arguments.by_source:
+        for source in np.unique(runs[0].predictions.by_age.source).tolist():
+            part = Panel.of(runs, source=source, draws=arguments.draws)
+            sources[source] = [part.measure(seeds) for seeds in variants.values()]
+    notes = {
+        "data": arguments.data.name,
+        "split": arguments.split,
+        "objects": len(panel),
+        "left_out": int(Selection.of(arguments.data, split=split).chosen.sum()) - len(panel),
+        "draws": arguments.draws,
+    }
+    write(arguments.output, measured, notes, models=_models(runs), sources=sources)
     console = Console()
-    console.print(_table(figures))
-    if left_out:
-        console.print(f"{left_out} objects left out: not of the model's classes, or never detected")
+    console.print(_table(measured))
+    if notes["left_out"]:
+        console.print(f"{notes['left_out']} objects left out: not of the models' classes, or never detected")
+    console.print(f"{arguments.output / 'report.html'}")
     return 0
 
 
-def _evaluate_forest(classifier: Classifier, arguments: argparse.Namespace) -> tuple[Results, int]:
-    """From the table that ``python -m training features`` made: computing features takes a forest's time."""
-    # Here, since forests need packages that ATAT does not.
-    from models.random_forest import Forest  # noqa: PLC0415
-    from training import features, forests  # noqa: PLC0415
-
-    table = features.read(arguments.data)
-    if arguments.split != "all":
-        table = table.where(table.split == arguments.split)
-    known = table.where(np.isin(table.class_id, classifier.taxonomy.class_ids))
-    if not len(known):
-        raise InvalidData(f"no object of the model's classes ({', '.join(classifier.taxonomy.names)})")
-    left_out = len(np.unique(table.object_id)) - len(np.unique(known.object_id))
-    forest = cast(Forest, classifier.model)
-    results = forests.evaluate(forest, classifier.taxonomy, known)
-    if arguments.sources is not None:
-        objects = layout.read(arguments.sources)
-        for source in np.unique(objects.source).tolist():
-            part = known.where(np.isin(known.object_id, objects.object_id[objects.source == source]))
-            each = forests.evaluate(forest, classifier.taxonomy, part)
-            results |= {f"{view}, {source}": figures for view, figures in each.items()}
-    return results, left_out
+def _describe(model: Path) -> Description:
+    try:
+        return Description.read(predictions.find_artifact(model))
+    except InvalidArtifact as error:
+        raise InvalidData(str(error)) from error
 
 
-def _write_json(path: Path, figures: Mapping[str, Any], classifier: Classifier, *, left_out: int) -> None:
-    report = {"model": f"{classifier.name}/{classifier.version}", "left_out": left_out, "views": figures}
-    path.write_text(json.dumps(report, indent=1) + "\n")
+def _models(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Names and versions by variant."""
+    return {
+        variant: [f"{run.description.name}/{run.description.version}" for run in seeds]
+        for variant, seeds in measure.by_variant(runs).items()
+    }
 
 
-def _write_csv(path: Path, figures: Mapping[str, Any]) -> None:
+# --- the report -----------------------------------------------------------------------------------------------------
+
+
+def write(
+    directory: Path,
+    variants: Sequence[Measured],
+    notes: Mapping[str, Any],
+    *,
+    models: Mapping[str, Sequence[str]],
+    sources: Mapping[str, Sequence[Measured]],
+) -> None:
+    """The report of an evaluation, in every form."""
+    directory.mkdir(parents=True, exist_ok=True)
+    told = {
+        measured.variant: {
+            "models": models[measured.variant],
+            "seeds": len(measured.seeds),
+            "prior": measured.prior,
+            "views": {
+                **views_of(measured),
+                **{
+                    f"{view}, {source}": found
+                    for source, parts in sources.items()
+                    for part in parts
+                    if part.variant == measured.variant
+                    for view, found in views_of(part).items()
+                },
+            },
+            "calibration": _calibration(measured),
+            "seconds": {**measured.seconds, "where": measured.machine},
+        }
+        for measured in variants
+    }
+    differences = [
+        {"first": one.variant, "second": two.variant, "view": view}
+        | _estimate("macro_f1_points", measure.difference(one, two, view))
+        for place, two in enumerate(variants)
+        for one in variants[place + 1 :]
+        for view in one.views
+        if one.present[one.place(view)].any()
+    ]
+    text = json.dumps({"format": _FORMAT, **notes, "models": told, "differences": differences}, indent=1)
+    (directory / "metrics.json").write_text(text + "\n")
+    _write_csv(directory / "classes.csv", told)
+    pictures = pictures_of(variants)
+    for name, picture in pictures.items():
+        picture.savefig(directory / name, dpi=110)
+    lead = html.escape(f"{notes['objects']} objects of {notes['data']} (split: {notes['split']}). Models: ")
+    lead += "; ".join(html.escape(f"{variant} ({', '.join(names)})") for variant, names in models.items()) + "."
+    title = f"{', '.join(models)} on {notes['data']}"
+    (directory / "report.html").write_text(report.page(title, lead, variants, pictures))
+
+
+def pictures_of(variants: Sequence[Measured]) -> dict[str, Figure]:
+    """By file name."""
+    found = {
+        "f1_by_days.png": figures.against_days({"": variants}),
+        "f1_by_detections.png": figures.against_detections(variants),
+    }
+    for measured in variants:
+        whole = [view for view in measured.views if view not in ALERT_VIEWS][-1]
+        found[f"confusion-{measured.variant}.png"] = figures.confusion(measured, whole)
+        found[f"reliability-{measured.variant}.png"] = figures.reliability(measured)
+    return found
+
+
+def views_of(measured: Measured) -> dict[str, Any]:
+    """Figures by view, as JSON holds them; of a view that holds nothing there are none."""
+    found = {}
+    for place, view in enumerate(measured.views):
+        if not measured.present[place].any():
+            continue
+        found[view] = {
+            "objects": int(measured.objects[place].sum()),
+            "weight": float(measured.counts[place].sum()),
+            **_estimate("macro_f1", Estimate.of(measured.macro(view))),
+            **_estimate("macro_precision", Estimate.of(measured.macro(view, of="precision"))),
+            **_estimate("macro_recall", Estimate.of(measured.macro(view, of="recall"))),
+            **_estimate("accuracy", Estimate.of(measured.accuracy[:, place])),
+            "classes": {
+                CLASS_NAMES[class_id]: {
+                    **_estimate("precision", Estimate.of(measured.precision[:, place, column])),
+                    **_estimate("recall", Estimate.of(measured.recall[:, place, column])),
+                    **_estimate("f1", Estimate.of(measured.f1[:, place, column])),
+                    "objects": int(measured.objects[place, column]),
+                }
+                for column, class_id in enumerate(measured.classes)
+                if measured.present[place, column]
+            },
+            "confusion": measured.counts[place].round(2).tolist(),
+        }
+    return found
+
+
+def _calibration(measured: Measured) -> dict[str, Any]:
+    return {
+        view: {
+            **_estimate("ece", Estimate.of(draws)),
+            "cross_entropy": measured.cross_entropy[view],
+            "bins": {
+                name: getattr(measured.curves[view], name)[0].tolist() for name in ("mass", "confidence", "accuracy")
+            },
+        }
+        for view, draws in measured.ece.items()
+    }
+
+
+def _estimate(name: str, estimate: Estimate) -> dict[str, Any]:
+    return {name: estimate.value, f"{name}_interval": [estimate.low, estimate.high]}
+
+
+def _write_csv(path: Path, told: Mapping[str, Any]) -> None:
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["view", "class", "precision", "recall", "f1", "objects"])
-        for view, figure in figures.items():
-            for name, values in figure["classes"].items():
-                rows.writerow([view, name, *(values[key] for key in ("precision", "recall", "f1", "objects"))])
+        names = ("precision", "recall", "f1")
+        intervals = [f"{name}_{end}" for name in names for end in ("low", "high")]
+        rows.writerow(["model", "view", "class", *names, "objects", *intervals])
+        for variant, of_variant in told.items():
+            for view, figure in of_variant["views"].items():
+                for name, values in figure["classes"].items():
+                    ends = [end for each in names for end in values[f"{each}_interval"]]
+                    rows.writerow([variant, view, name, *(values[each] for each in names), values["objects"], *ends])
 
 
-def _table(figures: Mapping[str, Any]) -> Table:
-    table = Table("", *(f"{view}\nF1 / recall" for view in figures))
-    names = sorted({name for figure in figures.values() for name in figure["classes"]})
-    for name in names:
-        table.add_row(name, *(_cell(figure["classes"].get(name)) for figure in figures.values()))
+def _table(variants: Sequence[Measured]) -> Table:
+    table = Table("macro F1", *(measured.variant for measured in variants))
+    for view in variants[0].views:
+        cells = []
+        for measured in variants:
+            estimate = Estimate.of(measured.macro(view)) if measured.present[measured.place(view)].any() else None
+            cells.append(
+                "" if estimate is None else f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+            )
+        table.add_row(view, *cells)
     table.add_section()
-    means = (f"{figure['macro_f1']:.3f} / {figure['macro_recall']:.3f}" for figure in figures.values())
-    table.add_row("macro mean", *means)
-    table.add_row("count", *(str(figure["objects"]) for figure in figures.values()))
+    for view in ALERT_VIEWS:
+        cells = [f"{100 * measured.ece[view][0]:.1f} %" if view in measured.ece else "" for measured in variants]
+        table.add_row(f"ECE, {'all ' if view == ALERTS else ''}{view}", *cells)
     return table
-
-
-def _cell(values: Mapping[str, float] | None) -> str:
-    return "" if values is None else f"{values['f1']:.3f} / {values['recall']:.3f}"
-
-
-def plot_confusion(counts: NDArray[np.int64], taxonomy: Taxonomy, *, title: str) -> Figure:
-    """Rows are true classes, as shares of the row (thesis figure 4.4); a class without objects has an empty row."""
-    totals = counts.sum(axis=1)
-    shares = counts / np.maximum(totals, 1)[:, None]
-    figure = Figure(figsize=(0.55 * len(taxonomy) + 3, 0.55 * len(taxonomy) + 2), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, f"{shares[row, column]:.2f}", ha="center", va="center", fontsize=7, color=colour)
-    rows = [f"{name} ({total})" for name, total in zip(taxonomy.names, totals, strict=True)]
-    axes.set_xticks(range(len(taxonomy)), taxonomy.names, rotation=60, ha="right")
-    axes.set_yticks(range(len(taxonomy)), rows)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class (objects)")
-    axes.set_title(title)
-    return figure

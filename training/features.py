@@ -1,7 +1,7 @@
 """``python -m training features``: the engineered features of a data directory, computed once for the forests.
 
 Writes a Parquet file a thousand objects: a row an object and a length of its light curve, with every feature and
-metadata column.
+metadata column. With ``--alerts``, a row an alert as sent, for those that ``evaluate`` looks at.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -22,15 +22,16 @@ from rich.console import Console
 from rich.progress import track
 
 from models.inputs import features
-from models.inputs.light_curve import WINDOW_DAYS
+from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS
 from training.data import views
+from training.data.alert_sample import AlertSample
 from training.data.layout import Dataset, InvalidData, Objects, Piece
 from training.data.selection import select
 from training.experiment import TIERS, Tier
 
 _MARK = {b"layout": b"features-1"}
-_POINTS = b"max_points"
+_POINTS, _WINDOW = b"max_points", b"window_days"
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,13 @@ class FeatureTable:
     class_id: NDArray[np.int32]
     split: NDArray[np.str_]
     days: NDArray[np.float32]
+    """After the first alert."""
     columns: NDArray[np.float32]
     """(N, K) in the order of ``ALL_COLUMNS``, NaN where missing."""
     max_points: int | None = None
     """To which the light curves were thinned."""
+    window_days: float = WINDOW_DAYS
+    """How far back they were looked at."""
 
     def __len__(self) -> int:
         return len(self.object_id)
@@ -58,7 +62,20 @@ class FeatureTable:
             self.days[selected],
             self.columns[selected],
             self.max_points,
+            self.window_days,
         )
+
+    def find(self, object_id: NDArray[np.int64], days: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The rows (M,) of these objects (M,) at these days (M,); -1 where there is none."""
+        order = np.lexsort((self.days, self.object_id))
+        ids, lengths = self.object_id[order], self.days[order]
+        start, stop = (np.searchsorted(ids, object_id, side=side) for side in ("left", "right"))
+        found = np.full(len(object_id), -1, dtype=np.int64)
+        for step in range(int((stop - start).max(initial=0))):
+            place = np.minimum(start + step, len(ids) - 1)
+            hit = (start + step < stop) & (lengths[place] == days)
+            found[hit] = order[place[hit]]
+        return found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--days", type=float, nargs="+", default=list(views.MTA_DAYS), help="lengths: days after the first alert"
     )
+    parser.add_argument("--alerts", action="store_true", help="alerts as sent, in place of lengths")
     parser.add_argument("--window", type=float, default=WINDOW_DAYS, help=f"days back, default {WINDOW_DAYS:.0f}")
     parser.add_argument(
         "--tier", choices=tuple(TIERS), help="only of what the experiments of a tier learn from, thinned as they are"
@@ -93,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     make = functools.partial(
         _write,
         output=arguments.output,
-        days=tuple(arguments.days),
+        days=None if arguments.alerts else tuple(arguments.days),
         window_days=arguments.window,
         max_points=arguments.points if tier is None else tier.max_points,
         chosen=None if tier is None else _learnt_from(dataset, tier),
@@ -106,6 +124,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+class _Options(TypedDict):
+    window_days: float
+    max_points: int | None
+
+
 def _learnt_from(dataset: Dataset, tier: Tier) -> NDArray[np.int64]:
     index = dataset.index()
     chosen = select(index, objects=tier.objects)
@@ -116,7 +139,7 @@ def _write(
     piece: Piece,
     *,
     output: Path,
-    days: Sequence[float],
+    days: Sequence[float] | None,
     window_days: float,
     max_points: int | None,
     chosen: NDArray[np.int64] | None,
@@ -126,7 +149,11 @@ def _write(
     if chosen is not None:
         objects = objects.where(np.isin(objects.object_id, chosen))
     objects = objects.where(views.detections(objects.light_curves) > 0)
-    parts = [of_objects(objects, days=length, window_days=window_days, max_points=max_points) for length in days]
+    options: _Options = {"window_days": window_days, "max_points": max_points}
+    if days is None:
+        parts = [of_alerts(objects, **options)]
+    else:
+        parts = [of_objects(objects, days=length, **options) for length in days]
     unfinished = output / f"part-{piece.start:09d}.unfinished"
     pq.write_table(pa.concat_tables([_arrow(part) for part in parts]), unfinished, compression="zstd")
     unfinished.rename(unfinished.with_suffix(".parquet"))
@@ -137,14 +164,37 @@ def of_objects(objects: Objects, *, days: float, window_days: float, max_points:
     """Every object, as it was ``days`` after its first alert."""
     curves = objects.light_curves
     known = curves.until(views.days_after_first_alert(curves, np.full(len(curves), days)), window_days=window_days)
-    known = known.thinned(max_points)
+    rows = np.arange(len(objects))
+    return _of(objects, rows, known, np.full(len(objects), days), window_days=window_days, max_points=max_points)
+
+
+def of_alerts(objects: Objects, *, window_days: float, max_points: int | None = None) -> FeatureTable:
+    """The objects' ``AlertSample``, as sent."""
+    curves = objects.light_curves
+    sample = AlertSample.draw(objects.object_id, curves)
+    sent = curves.take(sample.row).as_sent(sample.epoch, window_days=window_days)
+    days = sample.epoch - curves.first_alert_mjd[sample.row]
+    return _of(objects, sample.row, sent, days, window_days=window_days, max_points=max_points)
+
+
+def _of(
+    objects: Objects,
+    row: NDArray[np.int64],
+    known: LightCurves,
+    days: NDArray[np.float64],
+    *,
+    window_days: float,
+    max_points: int | None,
+) -> FeatureTable:
+    metadata = objects.metadata[row]
     return FeatureTable(
-        object_id=objects.object_id,
-        class_id=objects.class_id,
-        split=objects.split,
-        days=np.full(len(objects), days, dtype=np.float32),
-        columns=np.hstack([features.compute(known, objects.metadata), objects.metadata]),
+        object_id=objects.object_id[row],
+        class_id=objects.class_id[row],
+        split=objects.split[row],
+        days=days.astype(np.float32),
+        columns=np.hstack([features.compute(known.thinned(max_points), metadata), metadata]),
         max_points=max_points,
+        window_days=window_days,
     )
 
 
@@ -159,9 +209,10 @@ def read(directory: Path, *, objects: NDArray[np.int64] | None = None) -> Featur
     if not is_table(directory):
         raise InvalidData(f"{directory} holds no table of features: python -m training features makes one")
     parts = [_read(file, objects) for file in sorted(directory.glob("*.parquet"))]
-    thinned = {part.max_points for part in parts}
-    if len(thinned) > 1:
-        raise InvalidData(f"{directory} holds features of light curves thinned to different numbers of points")
+    cuts = {(part.max_points, part.window_days) for part in parts}
+    if len(cuts) > 1:
+        raise InvalidData(f"{directory} holds features of light curves cut or thinned in different ways")
+    ((max_points, window_days),) = cuts
 
     def joined(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
@@ -172,7 +223,8 @@ def read(directory: Path, *, objects: NDArray[np.int64] | None = None) -> Featur
         split=joined("split"),
         days=joined("days"),
         columns=joined("columns"),
-        max_points=thinned.pop(),
+        max_points=max_points,
+        window_days=window_days,
     )
 
 
@@ -185,7 +237,8 @@ def _read(file: Path, objects: NDArray[np.int64] | None) -> FeatureTable:
     columns = np.empty((len(table), len(ALL_COLUMNS)), dtype=np.float32)
     for place, name in enumerate(ALL_COLUMNS):
         columns[:, place] = table[name].to_numpy()
-    points = (table.schema.metadata or {}).get(_POINTS)
+    notes = table.schema.metadata or {}
+    points = notes.get(_POINTS)
     return FeatureTable(
         object_id=table["object_id"].to_numpy(),
         class_id=table["class_id"].to_numpy(),
@@ -193,6 +246,7 @@ def _read(file: Path, objects: NDArray[np.int64] | None) -> FeatureTable:
         days=table["days"].to_numpy(),
         columns=columns,
         max_points=None if points is None else int(points),
+        window_days=float(notes.get(_WINDOW, WINDOW_DAYS)),
     )
 
 
@@ -205,4 +259,4 @@ def _arrow(table: FeatureTable) -> pa.Table:
         **{name: pa.array(table.columns[:, place], from_pandas=True) for place, name in enumerate(ALL_COLUMNS)},
     }
     points = {} if table.max_points is None else {_POINTS: str(table.max_points)}
-    return pa.table(columns).replace_schema_metadata({**_MARK, **points})
+    return pa.table(columns).replace_schema_metadata({**_MARK, **points, _WINDOW: str(table.window_days)})

@@ -73,6 +73,11 @@ class LightCurves:
         return np.diff(self.offsets)
 
     @property
+    def detections(self) -> IntArray:
+        """(N,), detections of each row."""
+        return np.diff(ragged.keep(self.offsets, self.detected))
+
+    @property
     def time(self) -> NDArray[np.float32]:
         """(P,), days since the row's first point: the clock of time modulation."""
         start = np.repeat(self.mjd[self.offsets[:-1][self.lengths > 0]], self.lengths[self.lengths > 0])

@@ -100,7 +100,9 @@ def test_a_temperature_undoes_overconfidence() -> None:
     labels = torch.multinomial(truth.softmax(1), 1).squeeze(1)
     temperature = fit_temperature(truth * 2.5, labels, weights=torch.ones(len(labels)))
     assert temperature == pytest.approx(2.5, rel=0.05)
-    probabilities = Calibration({"mix": temperature}, prior="").probabilities(truth * 2.5, "mix")
+    probabilities = Calibration({"mix": temperature}, prior="").probabilities(
+        truth * 2.5, "mix", np.ones(len(labels), dtype=np.int64)
+    )
     torch.testing.assert_close(probabilities, F.softmax(truth.double(), 1), atol=0.02, rtol=0)
 
 

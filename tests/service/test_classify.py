@@ -93,6 +93,19 @@ def test_a_schema_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (code, line["alertId"]) == (0, "1")
 
 
+def test_another_prior_can_be_named(tmp_path: Path, files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    names = Classifier.load().taxonomy.names
+    (tmp_path / "rates.json").write_text(json.dumps({name: 1000 if name == "AGN" else 1 for name in names}))
+    _, (plain, *_), _ = _classify(capsys, files[0])
+    code, (weighted, *_), _ = _classify(capsys, "--prior", tmp_path / "rates.json", files[0])
+    odds = [each["probabilities"]["AGN"] / each["probabilities"]["Ia"] for each in (plain, weighted)]
+    assert code == 0
+    assert odds[1] == pytest.approx(1000 * odds[0], rel=1e-3)
+    code, lines, err = _classify(capsys, "--prior", "training", files[0])
+    assert (code, lines) == (2, [])
+    assert "how common its classes were" in err
+
+
 def test_what_no_telescope_measures_is_an_error_and_never_a_nan(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,6 @@ def test_a_class_that_is_off_and_a_score_out_of_bounds_are_named() -> None:
 
 
 def test_it_reads_what_evaluate_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "metrics.json").write_text(json.dumps({"views": _views()}))
+    (tmp_path / "metrics.json").write_text(json.dumps({"models": {"forest-flat": {"views": _views()}}}))
     difficulty.main([str(tmp_path / "metrics.json")])
     assert "no" not in capsys.readouterr().out.replace("none", "").split()

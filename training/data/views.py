@@ -15,7 +15,7 @@ MTA_DAYS = (8.0, 128.0, 2048.0)
 
 def detections(curves: LightCurves) -> IntArray:
     """Number of detections of each row, (N,)."""
-    return np.diff(ragged.keep(curves.offsets, curves.detected))
+    return curves.detections
 
 
 def epoch_of_detection(curves: LightCurves, number: IntArray) -> FloatArray:

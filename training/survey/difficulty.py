@@ -68,9 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("metrics", type=Path, help="metrics.json of the flat forest")
-    views = json.loads(parser.parse_args(argv).metrics.read_text())["views"]
+    (forest,) = json.loads(parser.parse_args(argv).metrics.read_text())["models"].values()
     table = Table("check", "found", "passes")
-    for check, found, passes in verdicts(views):
+    for check, found, passes in verdicts(forest["views"]):
         table.add_row(check, found, "yes" if passes else "no")
     Console().print(table)
 

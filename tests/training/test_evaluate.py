@@ -1,0 +1,194 @@
+"""Evaluation: the same objects for all, once; a report that says what the predictions are."""
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.calibration import UNCALIBRATED, UNIFORM
+from models.classifier import Classifier
+from models.random_forest import Forest, ForestConfig
+from models.taxonomy import Taxonomy
+from tests.training import objects
+from training import features, predictions
+from training.__main__ import main
+from training.data import layout, views
+from training.data.alert_sample import AlertSample
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of 120 objects."""
+    return objects.write(tmp_path_factory.mktemp("data") / "set")
+
+
+@pytest.fixture(scope="module")
+def model(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that tells the two classes apart."""
+    directory = tmp_path_factory.mktemp("run")
+    (directory / "toy.toml").write_text(objects.CONFIG)
+    command = ["train", str(directory / "toy.toml"), "--data", str(data_set), "--output", str(directory)]
+    assert main(command) == 0
+    return directory / "toy"
+
+
+@pytest.fixture(scope="module")
+def forest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A forest that reads a feature and knows nothing."""
+    taxonomy = Taxonomy((objects.TRANSIENT, objects.VARIABLE))
+    trees = Forest(ForestConfig(algorithm="flat", columns=("n_points_r", "mwebv"), trees=5), taxonomy)
+    rng = np.random.default_rng(0)
+    trees.fit(rng.uniform(0, 9, (80, 2)).astype(np.float32), np.arange(80) % 2)
+    directory = tmp_path_factory.mktemp("forest") / "trees"
+    Classifier(trees, taxonomy=taxonomy, calibration=UNCALIBRATED, name="trees", version="1").save(directory)
+    return directory
+
+
+def _evaluate(data: Path, output: Path, *models: Path, options: Sequence[str] = ()) -> dict[str, Any]:
+    named = [word for each in models for word in ("--model", str(each))]
+    command = ["evaluate", *named, "--data", str(data), "--output", str(output), "--draws", "50", *options]
+    assert main(command) == 0
+    report: dict[str, Any] = json.loads((output / "metrics.json").read_text())
+    return report
+
+
+def test_the_report_has_every_view_in_every_form(data_set: Path, model: Path, tmp_path: Path) -> None:
+    report = _evaluate(data_set, tmp_path, model)
+    (told,) = report["models"].values()
+    assert told["prior"] == UNIFORM
+    assert list(told["views"])[:4] == ["1 day", "2 days", "4 days", "8 days"]
+    assert {"2048 days", "alerts", "alerts, 1", "alerts, 3-5", "alerts, 6-20"} <= set(told["views"])
+    whole = told["views"]["2048 days"]
+    assert whole["macro_f1_interval"][0] <= whole["macro_f1"] <= whole["macro_f1_interval"][1]
+    assert sum(map(sum, whole["confusion"])) == whole["objects"] == report["objects"]
+    assert told["seconds"]["inference"] > 0
+    assert "features" not in told["seconds"]
+    rows = list(csv.DictReader((tmp_path / "classes.csv").read_text().splitlines()))
+    assert {(row["view"], row["class"]) for row in rows} >= {("2048 days", "Ia"), ("alerts", "RR Lyrae")}
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 4
+    assert "http" not in page.split("</style>")[1]
+    for name in ("f1_by_days", "f1_by_detections", "confusion-toy", "reliability-toy"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_predictions_are_those_of_the_model_on_what_was_known(data_set: Path, model: Path) -> None:
+    classifier, data = Classifier.load(model), layout.read(data_set)
+    curves, window = data.light_curves, classifier.model.window_days
+    everything = np.ones(len(data), dtype=np.bool_)
+    scored = predictions.of_ages(classifier, data, [1.0, 32.0, 2048.0])
+    found = classifier.calibration.of_rows(scored.logits, scored.head, scored.detections)
+    for place, days in enumerate((1.0, 32.0, 2048.0)):
+        known = curves.until(views.days_after_first_alert(curves, np.full(len(data), days)), window_days=window)
+        expected = classifier.predict(known, data.metadata, everything).probabilities
+        rows = slice(place * len(data), (place + 1) * len(data))
+        np.testing.assert_allclose(found[rows], expected, atol=1e-5)
+        np.testing.assert_array_equal(scored.object_id[rows], data.object_id)
+    sample = AlertSample.draw(data.object_id, curves)
+    sent = curves.take(sample.row).as_sent(sample.epoch, window_days=window)
+    expected = classifier.predict(sent, data.metadata[sample.row], everything[sample.row]).probabilities
+    scored = predictions.of_alerts(classifier, data)
+    found = classifier.calibration.of_rows(scored.logits, scored.head, scored.detections)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_predictions_are_computed_once_until_model_or_data_change(
+    data_set: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = shutil.copytree(model, tmp_path / "toy-0")
+    first = _evaluate(data_set, tmp_path / "report", own)
+
+    def no_model(*_: object, **__: object) -> None:
+        raise AssertionError("the model was asked again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predictions, "predict", no_model)
+        assert _evaluate(data_set, tmp_path / "report", own) == first
+        assert main(["calibrate", "--model", str(own), "--data", str(data_set)]) == 0
+        again = _evaluate(data_set, tmp_path / "report", own)  # another calibration of the same logits
+        assert again["models"]["toy"]["views"]["2048 days"]["objects"] == first["objects"]
+        assert again["models"]["toy"]["calibration"] != first["models"]["toy"]["calibration"]
+        with pytest.raises(AssertionError, match="asked again"):
+            _evaluate(data_set, tmp_path / "report", own, options=["--split", "validation"])
+
+
+def test_seeds_of_a_variant_are_one_model_and_others_are_compared_with_it(
+    data_set: Path, model: Path, forest: Path, tmp_path: Path
+) -> None:
+    seeds = [shutil.copytree(model, tmp_path / f"net-{seed}") for seed in (0, 1)]
+    report = _evaluate(data_set, tmp_path / "report", *seeds, forest, options=["--days", "8", "2048"])
+    assert {name: told["seeds"] for name, told in report["models"].items()} == {"net": 2, "trees": 1}
+    f1 = {name: told["views"]["2048 days"]["macro_f1"] for name, told in report["models"].items()}
+    (difference,) = (each for each in report["differences"] if each["view"] == "2048 days")
+    assert (difference["first"], difference["second"]) == ("trees", "net")
+    assert difference["macro_f1_points"] == pytest.approx(100 * (f1["trees"] - f1["net"]))
+    assert difference["macro_f1_points_interval"][1] < 0
+    assert report["models"]["trees"]["seconds"]["features"] > 0
+
+
+def test_features_come_from_the_tables_that_fit(
+    forest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_set = objects.write(tmp_path / "data", 10)
+    make = ["features", "--data", str(data_set), "--processes", "1"]
+    assert main([*make, "--days", "8", "--output", str(tmp_path / "table")]) == 0
+    assert main([*make, "--alerts", "--output", str(tmp_path / "alerts")]) == 0
+    options = ["--days", "8", "32", "--split", "all"]
+    tables = ["--features", str(tmp_path / "table"), "--alert-features", str(tmp_path / "alerts")]
+    computed = _evaluate(data_set, tmp_path / "computed", forest, options=options)
+    read = _evaluate(data_set, tmp_path / "read", forest, options=[*options, *tables])
+    assert read["models"]["trees"]["views"] == computed["models"]["trees"]["views"]
+    classifier, data = Classifier.load(forest), layout.read(data_set)
+    wrong = features.read(tmp_path / "table")
+    wrong.columns[:] = 0  # to see that it is read at all
+    zeros = predictions.of_ages(classifier, data, [8.0], [wrong])
+    assert len(np.unique(zeros.logits, axis=0)) == 1
+    assert main([*make, "--days", "1", "--points", "5", "--output", str(tmp_path / "thin")]) == 0
+    command = ["evaluate", "--model", str(forest), "--data", str(data_set), "--output", str(tmp_path / "none")]
+    assert main([*command, "--features", str(tmp_path / "thin")]) == 1
+    assert "as the model sees them" in capsys.readouterr().err
+
+
+def test_a_prior_reweights_and_is_named(data_set: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "rates.json").write_text(json.dumps({"Ia": 1e300, "RR Lyrae": 1}))
+    options = ["--days", "8", "--prior", str(tmp_path / "rates.json")]
+    (told,) = _evaluate(data_set, tmp_path / "report", model, options=options)["models"].values()
+    assert told["prior"] == "rates.json"
+    assert told["views"]["8 days"]["classes"]["Ia"]["recall"] == 1
+    assert told["views"]["8 days"]["classes"]["RR Lyrae"]["recall"] < 0.5
+
+
+def test_calibration_is_fitted_on_held_out_alerts_and_says_its_prior(
+    data_set: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = shutil.copytree(model, tmp_path / "toy")
+    assert main(["calibrate", "--model", str(own), "--data", str(data_set)]) == 0
+    assert "mix: cross-entropy of held-out alerts: temperature" in " ".join(capsys.readouterr().out.split())
+    classifier, data = Classifier.load(own), layout.read(data_set)
+    assert set(classifier.calibration.scalings) == {"lc", "tab", "mix"}
+    assert classifier.calibration.prior == UNIFORM
+    shares = (
+        np.bincount(classifier.taxonomy.places(data.class_id[data.split == "train"])) / (data.split == "train").sum()
+    )
+    assert classifier.calibration.training_shares == pytest.approx(tuple(shares))
+    losses = classifier.metrics["calibration, cross-entropy"]
+    assert set(losses["mix"]) == {"temperature", "temperature by detections", "vector", "vector by detections"}
+    assert (own / "weights.safetensors").read_bytes() == (model / "weights.safetensors").read_bytes()
+
+
+def test_what_cannot_be_evaluated_is_told(
+    data_set: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--data", str(data_set), "--output", str(tmp_path / "report"), "--model"]
+    for options, reason in (
+        ([str(tmp_path)], "holds no model"),
+        ([str(model), "--prior", "training"], "does not say how common"),
+        ([str(model), "--prior", "nowhere.json"], "no JSON object"),
+    ):
+        assert main([*command, *options]) == 1
+        assert reason in capsys.readouterr().err

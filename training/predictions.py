@@ -1,0 +1,410 @@
+"""What a model says of every object at every length, and of alerts as sent: computed once, kept as Parquet.
+
+Logits are kept, not probabilities, so that a new calibration or another prior costs nothing.
+"""
+
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from models.classifier import Classifier, InvalidArtifact
+from models.inputs.light_curve import LightCurves
+from models.inputs.metadata import COLUMNS
+from models.inputs.table import select
+from models.scoring import Model, Scores
+from training import features
+from training.data import layout, views
+from training.data.alert_sample import AlertSample
+from training.data.layout import UNKNOWN_CLASS, Dataset, Index, InvalidData, Objects
+from training.features import FeatureTable
+
+IntArray = NDArray[np.int64]
+
+AGES = tuple(float(2**power) for power in range(12))
+"""Days after the first alert that light curves are cut at, up to the whole of them (figure 4.3)."""
+
+_VERSION = 1
+_CHUNK = 500
+_TIMED = 200
+_ARTIFACT = "model.json"
+_WEIGHTS = ("booster.txt", "trees.skops", "weights.safetensors")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """M light curves of one model, row for row."""
+
+    object_id: IntArray
+    class_id: NDArray[np.int32]
+    """What they are."""
+    source: NDArray[np.str_]
+    days: NDArray[np.float32]
+    """After the first alert: the length that was asked for, or the alert's epoch."""
+    detections: IntArray
+    """How many the model was shown."""
+    carried: IntArray
+    """How many the alert as sent carries; as ``detections`` for a whole light curve."""
+    weight: NDArray[np.float32]
+    """Alerts that the row stands for; 1 for a whole light curve."""
+    head: NDArray[np.str_]
+    logits: NDArray[np.float32]
+    """(M, C) of the head that answered."""
+
+    def __len__(self) -> int:
+        return len(self.object_id)
+
+    def take(self, rows: IntArray) -> Self:
+        """These rows, in this order."""
+        return type(self)(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """One after the other."""
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One model's, of one data set."""
+
+    by_age: Scored
+    by_alert: Scored
+    """Of an ``AlertSample``."""
+    seconds: dict[str, float]
+    """Mean wall time a whole light curve: ``inference`` and, for a model that reads them, ``features``."""
+    machine: str
+    """Where that was."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The objects of a data set to predict: read only where something has to be computed."""
+
+    dataset: Dataset
+    index: Index
+    chosen: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls, directory: Path, *, split: str | None, fold: int | None = None, classes: Sequence[int] | None = None
+    ) -> Self:
+        """Labelled objects of one split or fold, and of some classes. Raises InvalidData if there are none."""
+        dataset = Dataset.open(directory)
+        index = dataset.index()
+        chosen = index.class_id != UNKNOWN_CLASS
+        if split is not None:
+            chosen &= index.split == split
+        if fold is not None:
+            chosen &= index.fold == fold
+        if classes is not None:
+            chosen &= np.isin(index.class_id, classes)
+        if not chosen.any():
+            raise InvalidData(f"{directory} has no such objects: split {split or 'any'}, of the model's classes")
+        return cls(dataset, index, chosen)
+
+    def __len__(self) -> int:
+        return int(self.chosen.sum())
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one set of objects from another."""
+        parts = (self.index.object_id, self.index.class_id, self.index.lengths)
+        return hashlib.sha256(b"".join(part[self.chosen].tobytes() for part in parts)).hexdigest()
+
+    def chunks(self) -> Iterator[Objects]:
+        """The chosen objects that were ever detected, a few hundred at a time."""
+        for piece in self.dataset.pieces():
+            chosen = self.chosen[piece.start : piece.start + piece.rows]
+            if chosen.any():
+                objects = piece.read().where(chosen)
+                objects = objects.where(objects.light_curves.detections > 0)
+                for start in range(0, len(objects), _CHUNK):
+                    yield objects.take(np.arange(start, min(start + _CHUNK, len(objects))))
+
+
+@functools.cache
+def _tables(paths: tuple[Path, ...]) -> tuple[FeatureTable, ...]:
+    return tuple(map(features.read, paths))
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Tables of features that were computed before, of light curves by length and of alerts as sent.
+
+    A model takes them from the table whose light curves were cut and thinned as its own are; they are read when the
+    first one asks.
+    """
+
+    by_age: tuple[Path, ...] = ()
+    by_alert: tuple[Path, ...] = ()
+
+
+def of_model(
+    directory: Path,
+    selection: Selection,
+    cache: Path,
+    *,
+    ages: Sequence[float] = AGES,
+    ready: Ready | None = None,
+    device: str = "cpu",
+    console: Console | None = None,
+) -> Predictions:
+    """From the cache, if it is of this very model and these objects; else computed, and left there.
+
+    The data need not be read for what the cache holds.
+    """
+    artifact = find_artifact(directory)
+    key = _key(artifact, selection, ages)
+    kept = _read(cache, key)
+    if kept is None:
+        console = console or Console(stderr=True)
+        classifier = load(artifact, device=device)
+        ready = ready or Ready()
+        kept = predict(
+            classifier, selection, ages=ages, ready=ready, device=device, label=directory.name, console=console
+        )
+        _write(cache, kept, key)
+    return kept
+
+
+def find_artifact(directory: Path) -> Path:
+    """The artifact that a directory is, or the only one that lies in it. Raises InvalidData."""
+    if (directory / _ARTIFACT).exists():
+        return directory
+    found = sorted(path.parent for path in directory.glob(f"*/{_ARTIFACT}"))
+    if len(found) != 1:
+        raise InvalidData(f"{directory} holds {'no model' if not found else 'several models: name one'}")
+    return found[0]
+
+
+def load(directory: Path, *, device: str = "cpu") -> Classifier:
+    """A model. Raises InvalidData if it is none."""
+    try:
+        return Classifier.load(find_artifact(directory), device=device)
+    except InvalidArtifact as error:
+        raise InvalidData(str(error)) from error
+
+
+# --- computing ------------------------------------------------------------------------------------------------------
+
+
+def predict(
+    classifier: Classifier,
+    selection: Selection,
+    *,
+    ages: Sequence[float],
+    ready: Ready,
+    device: str,
+    label: str,
+    console: Console,
+) -> Predictions:
+    """Every object at every age, and its sampled alerts as sent."""
+    asks = not set(classifier.model.columns) <= set(COLUMNS)
+    age_tables, alert_tables = (_tables(paths) if asks else () for paths in (ready.by_age, ready.by_alert))
+    by_age, by_alert = [], []
+    timed = []
+    stride = -(-len(selection) // _TIMED)
+    total = -(-len(selection) // _CHUNK)
+    for objects in track(selection.chunks(), description=label, total=total, console=console):
+        by_age.append(of_ages(classifier, objects, ages, age_tables))
+        by_alert.append(of_alerts(classifier, objects, alert_tables))
+        timed.append(objects.take(np.arange(0, len(objects), stride)))
+    if not by_age:
+        raise InvalidData(f"{selection.dataset.directory}: none of the objects was ever detected")
+    seconds = _seconds(classifier.model, layout.concatenated(timed))
+    return Predictions(Scored.joined(by_age), Scored.joined(by_alert), seconds=seconds, machine=_machine(device))
+
+
+def of_ages(
+    classifier: Classifier, objects: Objects, ages: Sequence[float], tables: Sequence[FeatureTable] = ()
+) -> Scored:
+    """N objects at each age in turn (N * ages,); what no longer changes is scored once."""
+    n = len(objects)
+    row = np.tile(np.arange(n), len(ages))
+    days = np.repeat(np.asarray(ages, dtype=np.float64), n)
+    curves = objects.light_curves.take(row)
+    epoch = views.days_after_first_alert(curves, days)
+    known = curves.until(epoch, window_days=classifier.model.window_days)
+    ends = known.mjd[known.offsets[1:] - 1] if len(known.mjd) else np.zeros(len(known))
+    same = np.stack([row, known.lengths, ends], axis=1)  # a length and an end make a window of one light curve
+    _, first, back = np.unique(same, axis=0, return_index=True, return_inverse=True)
+    seen = Seen.of(objects, row[first], known.take(first), days[first])
+    scored = _scored(classifier, seen, tables).take(back.ravel())
+    return replace(scored, days=days.astype(np.float32))
+
+
+def of_alerts(
+    classifier: Classifier, objects: Objects, tables: Sequence[FeatureTable] = (), *, per_bin: int = 1
+) -> Scored:
+    """The objects' ``AlertSample``."""
+    sample = AlertSample.draw(objects.object_id, objects.light_curves, per_bin=per_bin)
+    seen = Seen.of_alerts(objects, sample, window_days=classifier.model.window_days)
+    scored = _scored(classifier, seen, tables)
+    return replace(scored, carried=sample.detections, weight=sample.weight.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """M light curves as cut for a model, with what tells them apart. Arrays (M,)."""
+
+    light_curves: LightCurves
+    metadata: NDArray[np.float32]
+    """(M, 64)"""
+    object_id: IntArray
+    class_id: NDArray[np.int32]
+    source: NDArray[np.str_]
+    days: NDArray[np.float32]
+    """After the first alert."""
+
+    @classmethod
+    def of(cls, objects: Objects, row: IntArray, light_curves: LightCurves, days: NDArray[np.float64]) -> Self:
+        """Of the objects in these rows (M,)."""
+        return cls(
+            light_curves=light_curves,
+            metadata=objects.metadata[row],
+            object_id=objects.object_id[row],
+            class_id=objects.class_id[row],
+            source=objects.source[row],
+            days=days.astype(np.float32),
+        )
+
+    @classmethod
+    def of_alerts(cls, objects: Objects, sample: AlertSample, *, window_days: float) -> Self:
+        """Alerts as sent."""
+        curves = objects.light_curves
+        sent = curves.take(sample.row).as_sent(sample.epoch, window_days=window_days)
+        return cls.of(objects, sample.row, sent, sample.epoch - curves.first_alert_mjd[sample.row])
+
+    def scores(self, model: Model, tables: Sequence[FeatureTable]) -> Scores:
+        """The model's; features are taken from the table that fits where it has them, and computed where not.
+
+        Raises InvalidData if there are tables, but none of light curves as the model sees them.
+        """
+        has_metadata = np.ones(len(self.object_id), dtype=np.bool_)
+        if not tables or set(model.columns) <= set(COLUMNS):
+            return model.score(self.light_curves, self.metadata, has_metadata)
+        max_points = model.describe().get("max_points")
+        fitting = [each for each in tables if (each.window_days, each.max_points) == (model.window_days, max_points)]
+        if not fitting:
+            told = "as they are" if max_points is None else f"thinned to {max_points} points"
+            raise InvalidData(f"no table has features of {model.window_days:g} days, {told}, as the model sees them")
+        found = fitting[0].find(self.object_id, self.days)
+        columns = np.empty((len(found), len(model.columns)), dtype=np.float32)
+        columns[found >= 0] = select(fitting[0].columns[found[found >= 0]], model.columns)
+        absent = np.flatnonzero(found < 0)
+        if len(absent):
+            columns[absent] = model.table(self.light_curves.take(absent), self.metadata[absent])
+        return model.score_table(self.light_curves, columns, has_metadata)
+
+
+def _scored(classifier: Classifier, seen: Seen, tables: Sequence[FeatureTable]) -> Scored:
+    scores = seen.scores(classifier.model, tables)
+    detections = seen.light_curves.detections
+    return Scored(
+        object_id=seen.object_id,
+        class_id=seen.class_id,
+        source=seen.source,
+        days=seen.days,
+        detections=detections,
+        carried=detections,
+        weight=np.ones(len(detections), dtype=np.float32),
+        head=scores.head,
+        logits=scores.answers(len(classifier.taxonomy)),
+    )
+
+
+def _seconds(model: Model, objects: Objects) -> dict[str, float]:
+    """Table 4.2: mean seconds a whole light curve; the model's after it has warmed up."""
+    curves = objects.light_curves
+    whole = curves.until(curves.last_detection_mjd(), window_days=model.window_days)
+    has_metadata = np.ones(len(whole), dtype=np.bool_)
+    started = time.perf_counter()
+    columns = model.table(whole, objects.metadata)
+    spent = {} if set(model.columns) <= set(COLUMNS) else {"features": time.perf_counter() - started}
+    model.score_table(whole, columns, has_metadata)
+    started = time.perf_counter()
+    model.score_table(whole, columns, has_metadata)
+    spent["inference"] = time.perf_counter() - started
+    return {step: seconds / len(whole) for step, seconds in spent.items()}
+
+
+def _machine(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+# --- the cache ------------------------------------------------------------------------------------------------------
+
+
+def _key(artifact: Path, selection: Selection, ages: Sequence[float]) -> str:
+    """Of weights, architecture, objects and ages; calibration and notes may change."""
+    digest = hashlib.sha256(f"{_VERSION} {tuple(ages)} {selection.fingerprint}".encode())
+    for path in sorted(artifact.iterdir()):
+        if path.name in _WEIGHTS:
+            digest.update(path.name.encode() + path.read_bytes())
+    description = json.loads((artifact / _ARTIFACT).read_text())
+    parts = [description.get(name) for name in ("kind", "architecture", "classes")]
+    digest.update(json.dumps(parts, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _write(cache: Path, predictions: Predictions, key: str) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    timing = json.dumps({"seconds": predictions.seconds, "machine": predictions.machine})
+    notes = {b"key": key.encode(), b"timing": timing.encode()}
+    for name in ("by_age", "by_alert"):
+        scored: Scored = getattr(predictions, name)
+        columns: dict[str, Any] = {each.name: getattr(scored, each.name) for each in fields(scored)}
+        logits = columns.pop("logits")
+        for text in ("source", "head"):
+            columns[text] = pa.array(columns[text].tolist()).dictionary_encode()
+        columns["logits"] = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
+        unfinished = cache / f"{name}.unfinished"
+        pq.write_table(pa.table(columns).replace_schema_metadata(notes), unfinished, compression="zstd")
+        unfinished.replace(cache / f"{name}.parquet")
+
+
+def _read(cache: Path, key: str) -> Predictions | None:
+    """What is kept under this key, or None."""
+    parts: dict[str, Scored] = {}
+    timing: dict[str, Any] = {}
+    for name in ("by_age", "by_alert"):
+        try:
+            table = pq.read_table(cache / f"{name}.parquet")
+        except (OSError, pa.ArrowException):
+            return None
+        notes = table.schema.metadata or {}
+        if notes.get(b"key") != key.encode():
+            return None
+        timing = json.loads(notes[b"timing"])
+        parts[name] = _from_arrow(table.combine_chunks())
+    return Predictions(parts["by_age"], parts["by_alert"], **timing)
+
+
+def _from_arrow(table: pa.Table) -> Scored:
+    columns: dict[str, Any] = {}
+    for each in fields(Scored):
+        column = table[each.name].combine_chunks()
+        if each.name == "logits":
+            columns[each.name] = column.flatten().to_numpy().reshape(len(table), -1)
+        elif each.name in ("source", "head"):
+            names = np.array(column.dictionary.to_pylist(), dtype=np.str_)
+            columns[each.name] = names[column.indices.to_numpy()]
+        else:
+            columns[each.name] = column.to_numpy()
+    return Scored(**columns)
