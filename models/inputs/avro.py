@@ -81,8 +81,6 @@ def message(
     """
     if not data:
         return NotAnAlert("empty message")
-    if len(data) > MAX_ALERT_BYTES:
-        return TooLarge(f"{len(data)} bytes, and an alert has at most {MAX_ALERT_BYTES}")
     if schema is not None:
         return _with_schema(data, schema)
     if len(data) < _CONFLUENT_HEADER.size or data[0] != 0:
@@ -91,8 +89,8 @@ def message(
     named = schema_by_id(schema_id)
     if named is not None:
         return _one(data[_CONFLUENT_HEADER.size :], named, f"schema id {schema_id}")
-    bare = _bare(data)  # whose alertId is 0
-    if isinstance(bare, InvalidAlert):
+    bare = _bare(data)  # of an alertId 0
+    if isinstance(bare, NotAnAlert) and not isinstance(bare, TooLarge):
         return NotAnAlert(
             f"schema id {schema_id} is not known here; Rubin's v7.0 to v11.1 need the extra 'rubin' (lsst-alert-packet)"
         )
@@ -100,6 +98,8 @@ def message(
 
 
 def _bare(data: bytes) -> Reading | InvalidAlert:
+    if len(data) > MAX_ALERT_BYTES:
+        return TooLarge(f"{len(data)} bytes, and an alert has at most {MAX_ALERT_BYTES}")
     possible: dict[str, Record] = {}
     why: dict[str, InvalidAlert] = {}
     for version, candidate in schemas.elasticc().items():
@@ -300,6 +300,8 @@ def _told(error: Exception) -> str:
         return f"a text that is not UTF-8 ({error.reason})"
     if isinstance(error, (KeyError, IndexError)):
         return f"a choice that the schema does not have ({_in_one_line(error)})"
+    if isinstance(error, RecursionError):
+        return "its schema nests too deep"
     return _in_one_line(error)
 
 

@@ -20,7 +20,7 @@ MAX_ALERT_MEMORY = 2**29
 """What one datum may become in memory. ELAsTiCC's and Rubin's schemas reach MAX_ALERT_BYTES before it."""
 
 MAX_DEPTH = 32
-"""Types within types. Rubin's alerts have 5."""
+"""Types within each other. Rubin's alerts have 6: alert, union, array, source, union, number."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class _Size:
     least: int
     memory: float
     rate: float
+    height: int = 0
+    """Types within it."""
 
 
 # Measured with sys.getsizeof on 64-bit CPython, rounded up.
@@ -95,45 +97,45 @@ class _Sizes:
         self._known: dict[str, _Size] = {}
         self._within: list[str] = []
 
-    def of(self, kind: Any, depth: int = 0) -> _Size:  # noqa: PLR0911 - one a kind of type
+    def of(self, kind: Any) -> _Size:
         """The size of a type. Raises NotAnAlert if it has no bounds."""
-        if depth > MAX_DEPTH:
-            raise NotAnAlert(f"its schema nests more than {MAX_DEPTH} types")
+        size = self._of(kind)
+        if size.height > MAX_DEPTH:
+            raise NotAnAlert(f"its schema has more than {MAX_DEPTH} types within each other")
+        return size
+
+    def _of(self, kind: Any) -> _Size:
         if isinstance(kind, list):
-            return _union([self.of(branch, depth + 1) for branch in kind])
+            return _union([self.of(branch) for branch in kind])
         if isinstance(kind, str):
-            return _PRIMITIVES[kind] if kind in _PRIMITIVES else self._by_name(kind, self._named[kind], depth)
+            return _PRIMITIVES[kind] if kind in _PRIMITIVES else self._by_name(kind, self._named[kind])
         name = kind["type"]
-        if name in {"record", "error"}:
-            return self._by_name(kind["name"], kind, depth)
-        if name in {"array", "map"}:
-            return self._of_many(kind, depth)
         if name == "fixed":
             return _Size(_not_negative(kind["size"]), 40 + kind["size"], 0)
-        return self.of(name, depth + 1)
+        if name in ("array", "map"):
+            return self._of_many(kind)
+        return self._by_name(kind["name"], kind) if "fields" in kind else self.of(name)
 
-    def _by_name(self, name: str, kind: Any, depth: int) -> _Size:
+    def _by_name(self, name: str, kind: Any) -> _Size:
+        if "fields" not in kind:  # an enum or fixed
+            return self._of(kind)
         if name in self._within:
             raise NotAnAlert(f"its schema's {name} contains itself: an alert ends somewhere")
         if name not in self._known:
             self._within.append(name)
-            fields = kind.get("fields")
-            if fields is None:  # a named enum or fixed
-                self._known[name] = self.of({**kind, "name": ""}, depth)
-            else:
-                sizes = [self.of(field["type"], depth + 1) for field in fields]
-                self._known[name] = _joined(sizes, _DICT + _DICT_ENTRY * len(sizes))
+            sizes = [self.of(field["type"]) for field in kind["fields"]]
+            self._known[name] = _joined(sizes, _DICT + _DICT_ENTRY * len(sizes))
             self._within.pop()
         return self._known[name]
 
-    def _of_many(self, kind: Any, depth: int) -> _Size:
+    def _of_many(self, kind: Any) -> _Size:
         if kind["type"] == "map":
-            entry = _joined([_PRIMITIVES["string"], self.of(kind["values"], depth + 1)], _DICT_ENTRY)
-            return _Size(1, _DICT, max(entry.memory / entry.least, entry.rate))
-        item = self.of(kind["items"], depth + 1)
+            entry = _joined([_PRIMITIVES["string"], self.of(kind["values"])], _DICT_ENTRY)
+            return _Size(1, _DICT, max(entry.memory / entry.least, entry.rate), entry.height)
+        item = self.of(kind["items"])
         if not item.least:
             raise NotAnAlert("its schema has an array of items of no bytes: a datum may claim any number of those")
-        return _Size(1, _LIST, max((_REFERENCE + item.memory) / item.least, item.rate))
+        return _Size(1, _LIST, max((_REFERENCE + item.memory) / item.least, item.rate), 1 + item.height)
 
 
 def _not_negative(size: int) -> int:
@@ -149,6 +151,7 @@ def _joined(sizes: Iterable[_Size], own: float) -> _Size:
         sum(size.least for size in together),
         own + sum(size.memory for size in together),
         max((size.rate for size in together), default=0.0),
+        1 + max((size.height for size in together), default=0),
     )
 
 
@@ -158,6 +161,7 @@ def _union(branches: list[_Size]) -> _Size:
         1 + min((size.least for size in branches), default=0),
         max((size.memory for size in branches), default=0.0),
         max((size.rate for size in branches), default=0.0),
+        1 + max((size.height for size in branches), default=0),
     )
 
 
