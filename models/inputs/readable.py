@@ -87,6 +87,7 @@ _PRIMITIVES = {
     "string": _Size(1, 64, 4),  # one character beyond the basic plane makes every other take 4 bytes
     "enum": _Size(1, 0, 0),
 }
+_KEY = _Size(1, _DICT_ENTRY + 64, 4)
 
 
 class _Sizes:
@@ -129,13 +130,15 @@ class _Sizes:
         return self._known[name]
 
     def _of_many(self, kind: Any) -> _Size:
-        if kind["type"] == "map":
-            entry = _joined([_PRIMITIVES["string"], self.of(kind["values"])], _DICT_ENTRY)
-            return _Size(1, _DICT, max(entry.memory / entry.least, entry.rate), entry.height)
-        item = self.of(kind["items"])
-        if not item.least:
+        """An array or a map: as much as its worst items, one beside the other."""
+        is_map = kind["type"] == "map"
+        values = kind["values" if is_map else "items"]
+        branches = [_union([self.of(branch)]) for branch in values] if isinstance(values, list) else [self.of(values)]
+        items = [_joined([_KEY, branch], 0) for branch in branches] if is_map else branches
+        if not all(item.least for item in items):
             raise NotAnAlert("its schema has an array of items of no bytes: a datum may claim any number of those")
-        return _Size(1, _LIST, max((_REFERENCE + item.memory) / item.least, item.rate), 1 + item.height)
+        rate = max((max((_REFERENCE + item.memory) / item.least, item.rate) for item in items), default=0.0)
+        return _Size(1, _DICT if is_map else _LIST, rate, 1 + max((item.height for item in items), default=0))
 
 
 def _not_negative(size: int) -> int:
