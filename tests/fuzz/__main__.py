@@ -43,8 +43,8 @@ def main() -> int:
         worker.join()
         if worker.exitcode:
             failures.append(f"a process ends with {worker.exitcode} in batch {current[number]}: a crash, or it hangs")
-    for failure in failures:
-        print(f"FAILED with seed {arguments.seed}: {failure}")
+            print(f"FAILED: {failures[-1]}")
+    print(f"seed {arguments.seed}: {len(failures)} failures")
     return 1 if failures else 0
 
 
@@ -59,6 +59,7 @@ def _watch(workers: list[Any], results: "multiprocessing.queues.Queue[Any]", tot
             continue
         if isinstance(result, str):
             failures.append(result)
+            print(f"FAILED: {result}", flush=True)
             continue
         done += BATCH
         outcomes += result

@@ -191,14 +191,14 @@ def _expected(record: Mapping[str, Any]) -> list[Any]:
         if rubin
         else ("midPointTai", "filterName", "psFlux", "psFluxErr")
     )
-    detections = [record["diaSource"], *(record["prvDiaSources"] or ())]
+    detections = [record["diaSource"], *(record.get("prvDiaSources") or ())]
     saturated = {
         (point[names[0]], point[names[1]])
         for point in detections
         if point.get("pixelFlags_saturated") or point.get("pixelFlags_saturatedCenter")
     }
     points = [(point, True, point["diaSourceId"]) for point in detections]
-    points += [(point, False, point["diaForcedSourceId"]) for point in record["prvDiaForcedSources"] or ()]
+    points += [(point, False, point["diaForcedSourceId"]) for point in record.get("prvDiaForcedSources") or ()]
     expected = []
     for point, detected, id_ in points:
         mjd, band, flux, error = (point[name] for name in names)
