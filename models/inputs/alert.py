@@ -497,21 +497,23 @@ def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert], not_after: NDArr
 def _crowded(raw: _RawColumns, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which points (P,) are too many: all but MAX_READ_PER_BAND of a band's usable ones, spread evenly over its times.
 
-    The trigger, a row's first point, always stays.
+    The trigger, a row's first point, is among them.
     """
     crowded = np.zeros(len(usable), dtype=np.bool_)
     if not (np.diff(raw.offsets) > MAX_READ_PER_BAND).any():
         return crowded
+    is_trigger = np.zeros(len(usable), dtype=np.bool_)
+    is_trigger[raw.offsets[:-1]] = True
     places = np.flatnonzero(usable)
     crowd = ragged.row_of_each(raw.offsets)[places] * len(BANDS) + raw.band[places]
     order = np.lexsort((raw.mjd[places], crowd))
     starts = np.flatnonzero(ragged.first_of_each(crowd[order])) if len(order) else np.empty(0, dtype=np.int64)
     for points in np.split(places[order], starts[1:]):
         if len(points) > MAX_READ_PER_BAND:
-            taken = np.linspace(0, len(points) - 1, MAX_READ_PER_BAND).round().astype(np.int64)
-            crowded[points] = True
-            crowded[points[taken]] = False
-    crowded[raw.offsets[:-1]] = False
+            others = points[~is_trigger[points]]
+            room = MAX_READ_PER_BAND - (len(points) - len(others))
+            crowded[others] = True
+            crowded[others[np.linspace(0, len(others) - 1, room).round().astype(np.int64)]] = False
     return crowded
 
 

@@ -253,7 +253,7 @@ def _records(data: bytes, max_bytes: int) -> Iterator[tuple[bytes, Record] | Inv
 def _of_block(plain: bytes, count: int, known: Readable) -> Iterator[tuple[bytes, Record]]:
     """Its records, none of more than ``known.max_bytes``. Raises TooLarge, or whatever a reader does."""
     base, block = 0, io.BytesIO(plain[: known.max_bytes])
-    for _ in range(count):
+    while count > 0:
         start = block.tell()
         try:
             record: Any = fastavro.schemaless_reader(block, known.form)
@@ -262,14 +262,15 @@ def _of_block(plain: bytes, count: int, known: Readable) -> Iterator[tuple[bytes
                 raise
             if not start:
                 raise TooLarge(f"an alert has at most {known.max_bytes} bytes") from error
-            base += start
-            start, block = 0, io.BytesIO(plain[base : base + known.max_bytes])
-            record = fastavro.schemaless_reader(block, known.form)
+            base += start  # the record may only be at the end of what was looked at: look at it from its beginning
+            block = io.BytesIO(plain[base : base + known.max_bytes])
+            continue
         if block.tell() == start:
             raise ValueError("a record of no bytes: a block may claim any number of those")
         datum_ = plain[base + start : base + block.tell()]
         _must_be_exact(datum_, record, known)
         yield datum_, record
+        count -= 1
     if base + block.tell() != len(plain):
         raise ValueError(f"{len(plain) - base - block.tell()} bytes too many after the records of a block")
 

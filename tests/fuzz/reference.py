@@ -47,7 +47,9 @@ def container(data: bytes) -> Iterator[Any]:
     while place < len(data):
         count, place = _long(data, place)
         size, place = _long(data, place)
-        packed, place = _bytes_of(size)(data, place)
+        if size < 0:
+            raise Wrong("a block of less than nothing")
+        packed, place = data[place : place + size], place + size  # of one that breaks off, what there is
         try:
             plain = unpack(packed)
         except Exception as error:

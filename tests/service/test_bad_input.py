@@ -525,7 +525,7 @@ def _checked_stub(topics: Topics, count: int) -> None:
 
 
 def test_a_dead_letter_that_its_topic_does_not_take_becomes_a_stub(kafka: str, classifier: Classifier) -> None:
-    topics = Topics(kafka, partitions=1, config={"dead": {"max.message.bytes": "100000", "compression.type": "none"}})
+    topics = Topics(kafka, partitions=1, config={"dead": {"max.message.bytes": "100000"}})
     topics.send([_good(0), LONG, _good(2)])
     with running(topics, classifier) as up:
         _checked_stub(topics, 3)
@@ -554,7 +554,8 @@ def test_a_topic_that_takes_less_than_was_known_is_found_out_and_the_batch_done_
         topics.wait_for(1)
         entry = ConfigEntry("max.message.bytes", "100000", incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, topics.dead_letters, incremental_configs=[entry])
-        for future in AdminClient({"bootstrap.servers": kafka}).incremental_alter_configs([resource]).values():
+        admin = AdminClient({"bootstrap.servers": kafka})
+        for future in admin.incremental_alter_configs([resource]).values():
             future.result(20)
         topics.send([NOISE, _good(2)])
         seen = topics.wait_for(3)
