@@ -355,6 +355,8 @@ def _id(record: Mapping[str, Any], name: str, *, nothing: int | None = None) -> 
     value = record[name]
     if value is None and nothing is not None:
         return nothing
+    if value.__class__ is not int:  # a float would be rounded
+        raise NotAnAlert(f"not an alert: {name} is no whole number: {value!r:.50}")
     if value < 0:
         raise InvalidAlert(f"{name} is below zero: {value}")
     return _int64(value)

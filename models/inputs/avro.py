@@ -137,13 +137,14 @@ def datum(data: bytes, schema: Schema) -> Record:
 
 _IS_HIGH = bytes(byte >= 0x80 for byte in range(256))
 _LONG_RUN = b"\x01" * 9
-_BEYOND_64_BITS = re.compile(rb"[\x80-\xff]{9}[^\x00\x01]")
-"""What a number of more than 64 bits contains. Neighbouring values may contain it too."""
+_BEYOND_64_BITS = re.compile(rb"[\x80-\xff]{9}[^\x00\x01]|\xff{9}\x01")
+"""What a number of more than 64 bits contains, and -2^63, a count whose negative has more. Neighbours may look so."""
 
 
 def _must_be_exact(data: bytes, record: Record, known: Readable) -> None:
     """Raises ValueError for a number of more than 64 bits, of which fastavro's compiled reader loses the upper ones.
 
+    It also takes an array of -2^63 items for an empty one: EOFError.
     What looks like one, about one alert in 5,000, is read once more by fastavro's reader in Python, which keeps them.
     """
     if _LONG_RUN not in data.translate(_IS_HIGH):

@@ -51,7 +51,7 @@ def check(inputs: Inputs, *, seed: int, batch: int, classifier: Classifier) -> C
         if place % _GOOD_EVERY == 0:
             readings += avro.readings(_GOOD)
             sources.append(_GOOD)
-        read = _read(data)
+        read = check_read(data)
         outcomes["records" if read and not isinstance(read[-1], InvalidAlert) else "unreadable"] += 1
         readings += read
         sources += [data] * len(read)
@@ -74,8 +74,8 @@ def _memory_at_start() -> int:
 # --- bytes -> records ----------------------------------------------------------------------------------------------
 
 
-def _read(data: bytes) -> list[Reading | InvalidAlert]:
-    """What the decoder reads, held against the reference."""
+def check_read(data: bytes) -> list[Reading | InvalidAlert]:
+    """What the decoder reads, held against the reference. Raises Disagreement."""
     try:
         read = list(avro.readings(data, max_bytes=_UNPACKED_BYTES))
     except Exception as error:

@@ -205,6 +205,12 @@ def test_bytes_that_swell_in_memory_are_refused_before_they_do() -> None:
     assert peak < 700
 
 
+def test_an_array_of_the_largest_negative_count_is_not_taken_for_an_empty_one(classifier: Classifier) -> None:
+    """Without a second look, fastavro does: the count has no positive."""
+    promising = datum(elasticc(object_=None))[:-3] + b"\x02" + varint(-(2**63)) + b"\x02" + bytes(3)
+    _costs_itself_only(promising, "v0_9_1: truncated: it promises more than there is", classifier)
+
+
 def test_an_alert_over_the_size_limit_is_refused(classifier: Classifier) -> None:
     refused = _costs_itself_only(bytes([2]) * (MAX_ALERT_BYTES + 1), "bytes, and an alert has at most", classifier)
     assert isinstance(refused, TooLarge)
