@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help setup check lint types test demo bench clean
+.PHONY: help setup check lint types test fuzz demo bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,6 +29,9 @@ check: lint types ## everything but the tests
 
 test: check ## every check
 	$(BIN)/python -m pytest
+
+fuzz: $(READY) ## a million broken inputs for the decoder
+	$(BIN)/python -m tests.fuzz
 
 demo: $(READY) ## a simulated night through the whole service
 	$(BIN)/python -m service demo

@@ -49,6 +49,10 @@ _TRANSIENT = {
 """Errors that the same call may not meet again; librdkafka marks them as such in its transactional calls only."""
 _HEADER_BYTES = 2048
 """What headers may add to a message on its way to the dead letters."""
+_LEAST_DEAD_LETTER_BYTES = 8192
+"""A dead-letter topic that takes no more than this would keep hardly any alert."""
+_DEFAULT_MESSAGE_BYTES = 1_000_000
+"""What librdkafka sends, unless it is told otherwise."""
 
 Client = TypeVar("Client", Consumer, Producer)
 Partition = tuple[str, int]
@@ -98,6 +102,22 @@ class Assignment:
     joined: bool = False
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """``max.message.bytes`` of the output topics."""
+
+    classification: int
+    dead_letter: int
+
+    @property
+    def options(self) -> dict[str, int]:
+        """A producer's: messages as long as a topic takes, and no batch longer than every topic takes."""
+        return {
+            "message.max.bytes": max(self.classification, self.dead_letter),
+            "batch.size": min(self.classification, self.dead_letter, _DEFAULT_MESSAGE_BYTES),
+        }
+
+
 class KafkaStream:
     """The input topics' messages in, transactions out. To be used by one thread.
 
@@ -117,6 +137,10 @@ class KafkaStream:
         self._common = common
         self._group_id = settings.kafka_group_id
         self._transactional_id = settings.kafka_transactional_id
+        self.max_dead_letter_bytes = int(common.get("message.max.bytes", _DEFAULT_MESSAGE_BYTES)) - _HEADER_BYTES
+        """A longer message cannot be published as a dead letter. Becomes less when Kafka refuses one."""
+        self._refused_bytes = 0
+        """The longest dead letter that Kafka has refused since ``open``."""
         self._begin_again()
         self._consumer = (
             self._new_consumer()
@@ -142,12 +166,12 @@ class KafkaStream:
         }
         return _client(Consumer, options)
 
-    def _new_producer(self, max_message_bytes: int | None) -> Producer:
+    def _new_producer(self, limits: "_Limits | None") -> Producer:
         options = {
             "linger.ms": 5,
             "compression.type": "lz4",
             **{name: value for name, value in self._common.items() if name != "allow.auto.create.topics"},
-            **({} if max_message_bytes is None else {"message.max.bytes": max_message_bytes}),
+            **({} if limits is None else limits.options),
             "transactional.id": self._transactional_id,
             "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,
             "delivery.timeout.ms": (TRANSACTION_SECONDS - 5) * 1000,
@@ -162,9 +186,15 @@ class KafkaStream:
         May be called again after ``abandon``. Raises KafkaUnavailable, Misconfigured or Fatal.
         """
         self._begin_again()
-        partitions, max_message_bytes = self._check_topics()
+        partitions, limits = self._check_topics()
+        if limits is not None:
+            self.max_dead_letter_bytes = limits.dead_letter - _HEADER_BYTES
+        elif self._refused_bytes:
+            self.max_dead_letter_bytes = min(self.max_dead_letter_bytes, self._refused_bytes // 2)
+            limits = _Limits(_DEFAULT_MESSAGE_BYTES, 1)  # a message a batch: one that is refused takes no other with it
+        self._refused_bytes = 0
         log.info("partitions: %s", ", ".join(f"{topic} {count}" for topic, count in partitions.items()))
-        self._producer = self._new_producer(max_message_bytes)
+        self._producer = self._new_producer(limits)
         try:
             self._transact(lambda: self._producer.init_transactions(10))
         except TransactionAborted as error:
@@ -186,8 +216,8 @@ class KafkaStream:
         self.close()
         self._consumer = self._new_consumer()
 
-    def _check_topics(self) -> tuple[dict[str, int], int | None]:
-        """Partitions by topic, and the longest message that a topic takes, if it may be known."""
+    def _check_topics(self) -> tuple[dict[str, int], "_Limits | None"]:
+        """Partitions by topic, and how long the output topics' messages may be, if that may be known."""
         admin = AdminClient({name: value for name, value in self._common.items() if name != "allow.auto.create.topics"})
         try:
             topics = admin.list_topics(timeout=_CALL_SECONDS).topics
@@ -206,7 +236,7 @@ class KafkaStream:
         except KafkaException as error:  # not allowed to, or no real Kafka
             log.warning("the topics' settings cannot be read and are not checked: %s", error.args[0].str())
             return {name: len(topics[name].partitions) for name in names}, None
-        limits = {}
+        limits: dict[str, int] = {}
         for name, config in answers.items():
             policy = config["cleanup.policy"].value
             if policy != "delete":
@@ -215,8 +245,12 @@ class KafkaStream:
         needed = max(limits[topic] for topic in self._topics) + _HEADER_BYTES
         dead_letters = self._output_topics[1]
         if limits[dead_letters] < needed:
-            raise Misconfigured(f"topic {dead_letters} has max.message.bytes={limits[dead_letters]}, it needs {needed}")
-        return {name: len(topics[name].partitions) for name in names}, max(limits.values())
+            text = f"topic {dead_letters} has max.message.bytes={limits[dead_letters]}, it needs {needed}"
+            if limits[dead_letters] <= _LEAST_DEAD_LETTER_BYTES:
+                raise Misconfigured(text)
+            log.warning("%s: of a longer dead letter only size and hash will be kept", text)
+        outputs = _Limits(*(limits[topic] for topic in self._output_topics))
+        return {name: len(topics[name].partitions) for name in names}, outputs
 
     # --- the group ------------------------------------------------------------------------------------------------
 
@@ -383,13 +417,28 @@ class KafkaStream:
     def _send(self, output: Output) -> None:
         while True:
             try:
-                self._producer.produce(output.topic, value=output.value, key=output.key, headers=output.headers)
+                self._producer.produce(
+                    output.topic,
+                    value=output.value,
+                    key=output.key,
+                    headers=output.headers,
+                    on_delivery=self._dead_letter_delivered if output.topic == self._output_topics[1] else None,
+                )
             except BufferError:  # the local queue is full: let deliveries make room
                 self._producer.poll(0.1)
             except KafkaException as error:
+                self._note_size(output.topic, len(output.value), error.args[0])
                 raise _outcome(error) from error
             else:
                 return
+
+    def _dead_letter_delivered(self, error: KafkaError | None, message: RawMessage) -> None:
+        if error is not None:
+            self._note_size(message.topic() or "", len(message), error)
+
+    def _note_size(self, topic: str, size: int, error: KafkaError) -> None:
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and topic == self._output_topics[1]:
+            self._refused_bytes = max(self._refused_bytes, size)
 
     def _abort(self) -> None:
         try:
@@ -397,6 +446,8 @@ class KafkaStream:
         except TransactionAborted as error:  # Kafka would not even abort: only a new producer can go on
             raise KafkaUnavailable(f"the transaction could not be aborted: {error}") from error
         self.rewind()
+        if self._refused_bytes:  # done again as it is, the batch would be refused again
+            raise KafkaUnavailable(f"topic {self._output_topics[1]} takes less than was known: {self._refused_bytes}")
 
     def rewind(self) -> None:
         """Back to the committed offsets: librdkafka goes on behind an aborted batch by itself, and would lose it.

@@ -19,6 +19,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.alerts = self._counter("classifier_alerts", "alerts by what became of them", "outcome", "schema")
         self.dead_letters = self._counter("classifier_dead_letters", "dead letters by reason", "reason")
+        self.points_left_out = self._counter(
+            "classifier_points_left_out", "points of classified alerts that were not used, by reason", "reason"
+        )
         self.history = self._counter("classifier_history", "classifications by history used", "kind")
         self.transactions = self._counter("classifier_transactions", "transactions by outcome", "outcome")
         self.http_requests = self._counter("classifier_http_requests", "HTTP requests by status", "path", "status")

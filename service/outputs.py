@@ -11,6 +11,8 @@ import numpy as np
 
 from models.classifier import Classifications, Classifier
 from models.inputs.alert import NO_ALERT, NO_OBJECT
+from models.inputs.errors import NothingLeft
+from models.taxonomy import NOT_CLASSIFIED
 
 Result = dict[str, Any]
 
@@ -58,21 +60,48 @@ def broker_classification(
     ``broker`` is name and version; ``published_ms`` the Kafka timestamp of the alert. How it was classified (branches,
     observations, history) stands in ``classifierParams`` as JSON.
     """
-    how = {"branches": result["branches"], "nObservations": result["nObservations"], "history": history}
-    record = {
-        "alertId": int(result["alertId"]),
-        "diaSourceId": int(result["diaSourceId"]),
-        "elasticcPublishTimestamp": published_ms,
-        "brokerIngestTimestamp": ingested_ms,
-        "brokerName": broker[0],
-        "brokerVersion": broker[1],
-        "classifierName": result["classifier"],
-        "classifierParams": json.dumps(how),
-        "classifications": [
-            {"classId": class_id, "probability": result["probabilities"][name]}
-            for class_id, name in zip(classifier.taxonomy.class_ids, classifier.taxonomy.names, strict=True)
-        ],
-    }
+    return _datum(
+        {
+            "alertId": int(result["alertId"]),
+            "diaSourceId": int(result["diaSourceId"]),
+            "elasticcPublishTimestamp": published_ms,
+            "brokerIngestTimestamp": ingested_ms,
+            "brokerName": broker[0],
+            "brokerVersion": broker[1],
+            "classifierName": result["classifier"],
+            "classifierParams": json.dumps(
+                {"branches": result["branches"], "nObservations": result["nObservations"], "history": history}
+            ),
+            "classifications": [
+                {"classId": class_id, "probability": result["probabilities"][name]}
+                for class_id, name in zip(classifier.taxonomy.class_ids, classifier.taxonomy.names, strict=True)
+            ],
+        }
+    )
+
+
+def declined_classification(
+    reason: NothingLeft, classifier: Classifier, *, broker: tuple[str, str], published_ms: int, ingested_ms: int
+) -> bytes:
+    """As ``broker_classification`` for an alert with nothing to classify it by: class 300, and why in
+    ``classifierParams``.
+    """
+    return _datum(
+        {
+            "alertId": reason.alert_id,
+            "diaSourceId": reason.dia_source_id,
+            "elasticcPublishTimestamp": published_ms,
+            "brokerIngestTimestamp": ingested_ms,
+            "brokerName": broker[0],
+            "brokerVersion": broker[1],
+            "classifierName": f"{classifier.name}/{classifier.version}",
+            "classifierParams": json.dumps({"declined": str(reason)}),
+            "classifications": [{"classId": NOT_CLASSIFIED, "probability": 1.0}],
+        }
+    )
+
+
+def _datum(record: dict[str, Any]) -> bytes:
     stream = io.BytesIO()
     fastavro.schemaless_writer(stream, _BROKER_CLASSIFICATION, record)
     return stream.getvalue()

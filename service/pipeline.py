@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.classifier import Classifications, Classifier
 from models.inputs.alert import AlertBatch, Decoded
-from models.inputs.errors import InvalidAlert
+from models.inputs.errors import InvalidAlert, NothingLeft
 from service.errors import ServiceError
 from service.history import Completed
 from service.outputs import Result, results
@@ -65,12 +65,17 @@ def _inferred(classifier: Classifier, alerts: AlertBatch, infer: Infer) -> list[
             return [InvalidAlert(f"the model failed on it: {type(error).__name__}")]
         half = np.array_split(np.arange(len(alerts)), 2)
         return [result for rows in half for result in _inferred(classifier, alerts.take(rows), infer)]
-    return [_checked(result) for result in classified]
+    return [_checked(result, alerts, row) for row, result in enumerate(classified)]
 
 
-def _checked(result: Result) -> Result | InvalidAlert:
+def _checked(result: Result, alerts: AlertBatch, row: int) -> Result | InvalidAlert:
     if not result["nObservations"]:
-        return InvalidAlert("no observation within the model's window")
+        return NothingLeft(
+            "no usable observation within the model's window",
+            alert_id=int(alerts.alert_id[row]),
+            dia_source_id=int(alerts.dia_source_id[row]),
+            dia_object_id=int(alerts.dia_object_id[row]),
+        )
     if not all(map(math.isfinite, result["probabilities"].values())):
         return InvalidAlert("the model failed on it: its probabilities are not finite")
     return result

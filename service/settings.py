@@ -50,6 +50,9 @@ class Settings(BaseModel):
     )
     device: Literal["cpu", "cuda"] = _named("DEVICE", "cpu", "where the model runs; cuda without a GPU is an error")
     broker_name: str = _named("BROKER_NAME", "ATAT Broker", "brokerName of the classifications")
+    alert_days_ahead: float = _named(
+        "ALERT_DAYS_AHEAD", 1500.0, "an alert dated more days after its Kafka timestamp is refused", gt=0
+    )
     batch_tokens: int = _named("BATCH_TOKENS", 16_384, "a transaction closes at this many points", ge=1)
     batch_alerts: int = _named("BATCH_ALERTS", 1024, "... or at this many alerts", ge=1)
     batch_seconds: float = _named("BATCH_SECONDS", 0.05, "... or this long after its first alert came", gt=0)

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.classifier import Classifications
 from models.inputs import avro
-from models.inputs.alert import AlertBatch, Decoded, alert_batch, joined
+from models.inputs.alert import NO_OBJECT, AlertBatch, Decoded, alert_batch, joined
 from models.inputs.avro import Reading
-from models.inputs.errors import InvalidAlert
+from models.inputs.errors import InvalidAlert, NothingLeft
 from service import pipeline
 from service.deadletters import dead_letter
 from service.errors import Fatal, KafkaUnavailable, RegistryUnavailable, ServiceError, TransactionAborted
@@ -21,7 +24,7 @@ from service.history import Completed, History
 from service.inference import Inference
 from service.kafka import KafkaStream, Message, Output, Partition
 from service.metrics import Metrics
-from service.outputs import Result, broker_classification
+from service.outputs import Result, broker_classification, declined_classification
 from service.pipeline import Answers
 from service.registry import Registry
 from service.settings import Settings
@@ -34,6 +37,8 @@ _RETRY_SECONDS = 5.0
 _REPORT_SECONDS = 1.0
 _PROBE_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 30.0
+
+_MS_PER_DAY, _MJD_OF_1970 = 86_400_000, 40_587
 
 BROKER_VERSION = version("atat-broker")
 
@@ -175,7 +180,13 @@ class Worker:
         if good:
             gathered.messages += good
             gathered.schemas += map(_schema, readings)
-            gathered.parts.append(alert_batch(readings))
+            gathered.parts.append(alert_batch(readings, not_after=self._not_after(good)))
+
+    def _not_after(self, messages: Sequence[Message]) -> NDArray[np.float64]:
+        """The latest time that each message's alert may have [mjd], by its Kafka timestamp, which may be none."""
+        milliseconds = np.array([message.timestamp_ms for message in messages], dtype=np.float64)
+        milliseconds[milliseconds <= 0] = np.nan
+        return milliseconds / _MS_PER_DAY + _MJD_OF_1970 + self._settings.alert_days_ahead
 
     def _readings(self, messages: Sequence[Message]) -> tuple[list[Message], list[Reading | InvalidAlert]]:
         """Messages and what they say; a partition whose schema cannot be had now is held, and its messages left out."""
@@ -283,11 +294,31 @@ class Worker:
     def _outputs(self, messages: list[Message], answers: Answers, ingested_ms: int) -> list[Output]:
         """One output a message: a classification, or a dead letter."""
         return [
-            dead_letter(message, result, topic=self._settings.kafka_dead_letter_topic)
+            self._refused(message, result, ingested_ms)
             if isinstance(result, InvalidAlert)
             else self._classification(message, result, ingested_ms, history="full" if full else "alert_only")
             for message, result, full in zip(messages, answers.results, answers.full_history.tolist(), strict=True)
         ]
+
+    def _refused(self, message: Message, reason: InvalidAlert, ingested_ms: int) -> Output:
+        """A dead letter; of a sound alert that there is nothing to classify by, a classification that says so."""
+        if not isinstance(reason, NothingLeft):
+            topic, max_bytes = self._settings.kafka_dead_letter_topic, self._stream.max_dead_letter_bytes
+            return dead_letter(message, reason, topic=topic, max_bytes=max_bytes)
+        classifier = self._inference.classifier
+        model = f"{classifier.name}/{classifier.version}".encode()
+        return Output(
+            topic=self._settings.kafka_output_topic,
+            key=None if reason.dia_object_id == NO_OBJECT else str(reason.dia_object_id).encode(),
+            value=declined_classification(
+                reason,
+                classifier,
+                broker=(self._settings.broker_name, BROKER_VERSION),
+                published_ms=message.timestamp_ms,
+                ingested_ms=ingested_ms,
+            ),
+            headers=[*message.origin, ("history", b"alert_only"), ("model-version", model)],
+        )
 
     def _classification(self, message: Message, result: Result, ingested_ms: int, *, history: str) -> Output:
         dia_object_id = result["diaObjectId"]
@@ -325,6 +356,9 @@ class Worker:
         self._metrics.last_commit.set(now)
         self._metrics.batch_alerts.observe(len(gathered.messages))
         self._metrics.batch_tokens.observe(gathered.tokens)
+        for part in gathered.parts:
+            for left_out, count in part.left_out.items():
+                self._metrics.points_left_out.labels(left_out).inc(count)
         rows = zip(gathered.messages, gathered.schemas, answers.results, answers.full_history.tolist(), strict=True)
         for message, schema, result, full in rows:
             age = now - message.timestamp_ms / 1000
@@ -332,7 +366,9 @@ class Worker:
             if age < 0:
                 self._metrics.clock_skew.inc()
             self._metrics.latency.observe(max(age, 0.0))
-            if isinstance(result, InvalidAlert):
+            if isinstance(result, NothingLeft):
+                self._metrics.alerts.labels("declined", schema).inc()
+            elif isinstance(result, InvalidAlert):
                 self._metrics.alerts.labels("dead_letter", schema).inc()
                 self._metrics.dead_letters.labels(_reason(result)).inc()
             else:

@@ -4,8 +4,9 @@ A survey's record becomes raw columns (wire units, NaN for null), and raw column
 usable points). A faster decoder fills the same raw columns another way; everything after them is shared.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.inputs import metadata, ragged
 from models.inputs.avro import Reading, Record
-from models.inputs.errors import InvalidAlert, NotAnAlert
+from models.inputs.errors import InvalidAlert, NotAnAlert, NothingLeft
 from models.inputs.photometry import BANDS, FLUX_ERR_FLOOR, FLUX_LIMIT, FLUXCAL_PER_NJY
 
 IntArray = NDArray[np.int64]
@@ -26,6 +27,9 @@ NO_OBJECT = 0
 
 MJD_RANGE = (40_000.0, 100_000.0)
 """Years 1968 to 2132: a time outside is a broken alert, not an observation."""
+
+MAX_READ_PER_BAND = 1000
+"""Of more points in a band of one alert than this, this many are read, spread evenly. Real alerts have 253 in all."""
 
 _BAND_CODE = {band: code for code, band in enumerate(BANDS)} | {"Y": BANDS.index("y")}
 
@@ -53,7 +57,7 @@ class AlertBatch:
     """N alerts as arrays; their points (P,) lie end to end, row ``i`` at ``offsets[i]:offsets[i + 1]``.
 
     Only usable points are here: a flux and an error that a telescope can measure (FLUX_LIMIT, FLUX_ERR_FLOOR), in a
-    known band, unsaturated. Every row has one.
+    known band, unsaturated. Every row has one, and at most MAX_READ_PER_BAND a band.
     """
 
     alert_id: IntArray
@@ -146,6 +150,8 @@ class Decoded:
     """(N,), position of each row's message; increasing."""
     invalid: Mapping[int, InvalidAlert]
     """The other messages' reasons, by position."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """How many points of the good alerts were not taken, by reason."""
 
     @property
     def count(self) -> int:
@@ -164,12 +170,16 @@ def joined(parts: Sequence[Decoded]) -> Decoded:
             for part, start in zip(parts, before, strict=False)
             for position, reason in part.invalid.items()
         },
+        left_out=sum((Counter(part.left_out) for part in parts), Counter()),
     )
 
 
-def alert_batch(readings: Sequence[Reading | InvalidAlert]) -> Decoded:
-    """Messages as read by ``avro`` -> an AlertBatch of the good ones. A bad alert costs itself only."""
-    return _batch(readings, lambda reading: _alert_row(_the_one_reading(reading)))
+def alert_batch(readings: Sequence[Reading | InvalidAlert], *, not_after: NDArray[np.float64] | None = None) -> Decoded:
+    """Messages as read by ``avro`` -> an AlertBatch of the good ones. A bad alert costs itself only.
+
+    ``not_after`` (N,) [mjd], NaN where unknown: an alert with a time after its own is a bad one.
+    """
+    return _batch(readings, lambda reading: _alert_row(_the_one_reading(reading)), not_after=not_after)
 
 
 def object_batch(objects: Sequence[Mapping[str, Any]]) -> Decoded:
@@ -212,7 +222,7 @@ class _Row:
 T = TypeVar("T")
 
 
-def _batch(items: Iterable[T], row_of: Callable[[T], _Row]) -> Decoded:
+def _batch(items: Iterable[T], row_of: Callable[[T], _Row], *, not_after: NDArray[np.float64] | None = None) -> Decoded:
     """Rows of the good items; a bad one is left out with its reason."""
     rows: dict[int, _Row] = {}
     invalid: dict[int, InvalidAlert] = {}
@@ -225,7 +235,8 @@ def _batch(items: Iterable[T], row_of: Callable[[T], _Row]) -> Decoded:
             invalid[position] = NotAnAlert(f"not an alert: no field {missing}")
         except (AttributeError, TypeError, ValueError, OverflowError) as wrong:  # a container may hold anything
             invalid[position] = NotAnAlert(f"not an alert: {wrong}")
-    return _usable(_raw_columns(rows), invalid)
+    raw = _raw_columns(rows)
+    return _usable(raw, invalid, np.full(len(rows), np.nan) if not_after is None else not_after[raw.message])
 
 
 @dataclass(frozen=True)
@@ -344,6 +355,8 @@ def _id(record: Mapping[str, Any], name: str, *, nothing: int | None = None) -> 
     value = record[name]
     if value is None and nothing is not None:
         return nothing
+    if value.__class__ is not int:  # a float would be rounded
+        raise NotAnAlert(f"not an alert: {name} is no whole number: {value!r:.50}")
     if value < 0:
         raise InvalidAlert(f"{name} is below zero: {value}")
     return _int64(value)
@@ -417,8 +430,11 @@ def _raw_columns(rows: Mapping[int, _Row]) -> _RawColumns:
     )
 
 
-def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert]) -> Decoded:
-    """Units, and what of it can be used; a row with an absurd point, or with none left, joins the invalid."""
+def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert], not_after: NDArray[np.float64]) -> Decoded:
+    """Units, and what of it can be used; a row with an absurd point, or with none left, joins the invalid.
+
+    ``not_after`` (N,) [mjd] is the latest time that each row may have; NaN for any.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         flux = (raw.psf_flux * FLUXCAL_PER_NJY).astype(np.float32)
         flux_err = (raw.psf_flux_err * FLUXCAL_PER_NJY).astype(np.float32)
@@ -426,6 +442,7 @@ def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert]) -> Decoded:
     messages = raw.message.tolist()
     absurd = (
         (~((raw.mjd >= MJD_RANGE[0]) & (raw.mjd <= MJD_RANGE[1])), "a time that no survey has (mjd {0})", raw.mjd),
+        (raw.mjd > not_after[rows], "a time far after its message's own (mjd {0})", raw.mjd),
         (np.isinf(flux), "a flux that is not finite ({0})", flux),
         (np.isinf(flux_err), "a flux error that is not finite ({0})", flux_err),
         (flux_err <= 0, "a flux error that is not positive ({0})", flux_err),
@@ -437,15 +454,25 @@ def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert]) -> Decoded:
         for point in np.flatnonzero(wrong):
             invalid.setdefault(messages[rows[point]], InvalidAlert(reason.format(values[point])))
     saturated = _whole_visits(raw.offsets, raw.mjd, raw.band, raw.saturated)
-    usable = ~np.isnan(flux) & ~np.isnan(flux_err) & (raw.band != _NO_BAND) & ~saturated
+    measured = ~np.isnan(flux) & ~np.isnan(flux_err) & (raw.band != _NO_BAND)
+    usable = measured & ~saturated
+    crowded = _crowded(raw, usable)
+    usable &= ~crowded
     counts = np.diff(ragged.keep(raw.offsets, usable))
     for row in np.flatnonzero(counts == 0):
         lost = saturated[raw.offsets[row] : raw.offsets[row + 1]]
         why = f"{lost.sum()} saturated, {(~lost).sum()} without flux, error or band"
-        invalid.setdefault(messages[row], InvalidAlert(f"no usable observation: {why}"))
+        nothing_left = NothingLeft(
+            f"no usable observation: {why}",
+            alert_id=int(raw.alert_id[row]),
+            dia_source_id=int(raw.dia_source_id[row]),
+            dia_object_id=int(raw.dia_object_id[row]),
+        )
+        invalid.setdefault(messages[row], nothing_left)
 
     good = np.array([message not in invalid for message in messages], dtype=np.bool_)
     kept = usable & good[rows]
+    left_out = {"saturated": saturated, "not measured": ~measured & ~saturated, "crowded": crowded}
     alerts = AlertBatch(
         alert_id=raw.alert_id[good],
         dia_source_id=raw.dia_source_id[good],
@@ -461,7 +488,35 @@ def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert]) -> Decoded:
         detected=raw.detected[kept],
         source_id=raw.source_id[kept],
     )
-    return Decoded(alerts=alerts, messages=raw.message[good], invalid=invalid)
+    return Decoded(
+        alerts=alerts,
+        messages=raw.message[good],
+        invalid=invalid,
+        left_out={reason: int(np.count_nonzero(points & good[rows])) for reason, points in left_out.items()},
+    )
+
+
+def _crowded(raw: _RawColumns, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which points (P,) are too many: all but MAX_READ_PER_BAND of a band's usable ones, spread evenly over its times.
+
+    The trigger, a row's first point, is among them.
+    """
+    crowded = np.zeros(len(usable), dtype=np.bool_)
+    if not (np.diff(raw.offsets) > MAX_READ_PER_BAND).any():
+        return crowded
+    is_trigger = np.zeros(len(usable), dtype=np.bool_)
+    is_trigger[raw.offsets[:-1]] = True
+    places = np.flatnonzero(usable)
+    crowd = ragged.row_of_each(raw.offsets)[places] * len(BANDS) + raw.band[places]
+    order = np.lexsort((raw.mjd[places], crowd))
+    starts = np.flatnonzero(ragged.first_of_each(crowd[order])) if len(order) else np.empty(0, dtype=np.int64)
+    for points in np.split(places[order], starts[1:]):
+        if len(points) > MAX_READ_PER_BAND:
+            others = points[~is_trigger[points]]
+            room = MAX_READ_PER_BAND - (len(points) - len(others))
+            crowded[others] = True
+            crowded[others[np.linspace(0, len(others) - 1, room).round().astype(np.int64)]] = False
+    return crowded
 
 
 def _whole_visits(

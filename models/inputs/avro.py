@@ -11,17 +11,21 @@ import gzip
 import io
 import json
 import lzma
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import fastavro
+from fastavro import _read_py as slow_reader
+from fastavro.io.binary_decoder import BinaryDecoder
 from fastavro.schema import parse_schema
 from fastavro.types import Schema
 
 from models.inputs import schemas
 from models.inputs.errors import InvalidAlert, NotAnAlert, TooLarge
+from models.inputs.readable import MAX_ALERT_BYTES, Readable, readable, remembered
 
 Record = Mapping[str, Any]
 Reading = Mapping[str, Record]
@@ -80,42 +84,90 @@ def message(
         return NotAnAlert("empty message")
     if schema is not None:
         return _with_schema(data, schema)
-    framed = len(data) >= _CONFLUENT_HEADER.size and data[0] == 0
-    if framed:
-        _, schema_id = _CONFLUENT_HEADER.unpack_from(data)
-        named = schema_by_id(schema_id)
-        if named is not None:
-            return _one(data[_CONFLUENT_HEADER.size :], named, f"schema id {schema_id}")
-    possible: dict[str, Record] = {}
-    for version, candidate in schemas.elasticc().items():
-        try:
-            possible[version] = datum(data, candidate)
-        except InvalidAlert:
-            continue
-    if possible:
-        return possible
-    if framed:
+    if len(data) < _CONFLUENT_HEADER.size or data[0] != 0:
+        return _bare(data)
+    _, schema_id = _CONFLUENT_HEADER.unpack_from(data)
+    named = schema_by_id(schema_id)
+    if named is not None:
+        return _one(data[_CONFLUENT_HEADER.size :], named, f"schema id {schema_id}")
+    bare = _bare(data)  # of an alertId 0
+    if isinstance(bare, NotAnAlert) and not isinstance(bare, TooLarge):
         return NotAnAlert(
             f"schema id {schema_id} is not known here; Rubin's v7.0 to v11.1 need the extra 'rubin' (lsst-alert-packet)"
         )
-    return NotAnAlert(f"{len(data)} bytes that no ELAsTiCC schema reads ({', '.join(schemas.elasticc())})")
+    return bare
+
+
+def _bare(data: bytes) -> Reading | InvalidAlert:
+    if len(data) > MAX_ALERT_BYTES:
+        return TooLarge(f"{len(data)} bytes, and an alert has at most {MAX_ALERT_BYTES}")
+    possible: dict[str, Record] = {}
+    why: dict[str, InvalidAlert] = {}
+    for version, candidate in schemas.elasticc().items():
+        try:
+            possible[version] = datum(data, candidate)
+        except InvalidAlert as invalid:
+            why[version] = invalid
+    if possible:
+        return possible
+    told = "; ".join(f"{version}: {invalid}" for version, invalid in why.items())
+    return NotAnAlert(f"{len(data)} bytes that no ELAsTiCC schema reads ({told})")
 
 
 def datum(data: bytes, schema: Schema) -> Record:
     """The record that ``schema`` reads from exactly these bytes.
 
-    Raises InvalidAlert if it cannot, or if bytes are left over.
+    Raises InvalidAlert if it cannot, or if bytes are left over. What was found out of the schema is remembered.
     """
     stream = io.BytesIO(data)
     try:
-        record = fastavro.schemaless_reader(stream, schema)
+        known = remembered(schema)
+        if len(data) > known.max_bytes:
+            raise TooLarge(f"{len(data)} bytes, and an alert has at most {known.max_bytes}")
+        record: Any = fastavro.schemaless_reader(stream, known.form)
+        if stream.tell() != len(data):
+            raise NotAnAlert(f"{len(data) - stream.tell()} bytes too many after the datum")
+        _must_be_exact(data, record, known)
+    except InvalidAlert:
+        raise
     except Exception as error:  # arbitrary bytes raise nearly anything in a decoder; all of it means "not this schema"
-        raise NotAnAlert(f"truncated or not of this schema: {_told(error)}") from error
-    if stream.tell() != len(data):
-        raise NotAnAlert(f"{len(data) - stream.tell()} bytes too many after the datum")
-    if not isinstance(record, dict):
-        raise NotAnAlert(f"a {type(record).__name__} where an alert record belongs")
-    return record
+        raise NotAnAlert(_told(error)) from error
+    return cast(Record, record)
+
+
+_IS_HIGH = bytes(byte >= 0x80 for byte in range(256))
+_LONG_RUN = b"\x01" * 9
+_BEYOND_64_BITS = re.compile(rb"[\x80-\xff]{9}[^\x00\x01]|\xff{9}\x01")
+"""What a number of more than 64 bits contains, and -2^63, a count whose negative has more. Neighbours may look so."""
+
+
+def _must_be_exact(data: bytes, record: Record, known: Readable) -> None:
+    """Raises ValueError for a number of more than 64 bits, of which fastavro's compiled reader loses the upper ones.
+
+    It also takes an array of -2^63 items for an empty one: EOFError.
+    What looks like one, about one alert in 5,000, is read once more by fastavro's reader in Python, which keeps them.
+    """
+    if _LONG_RUN not in data.translate(_IS_HIGH):
+        return
+    others = data
+    for value in record.values():
+        if isinstance(value, bytes):  # a cutout looks like anything
+            others = others.replace(value, b"", 1)
+    if _BEYOND_64_BITS.search(others):
+        named = {"writer": known.form["__named_schemas"], "reader": {}}
+        slow_reader.read_data(_Exact(io.BytesIO(data)), known.form, named)  # type: ignore[no-untyped-call]
+
+
+class _Exact(BinaryDecoder):
+    """fastavro's decoder in Python, for numbers of 64 bits only."""
+
+    def read_long(self) -> int:
+        value: int = super().read_long()  # type: ignore[no-untyped-call]
+        if not -(2**63) <= value < 2**63:
+            raise ValueError("a number of more than 64 bits")
+        return value
+
+    read_int = read_long
 
 
 def _with_schema(data: bytes, schema: Schema) -> Reading | InvalidAlert:
@@ -130,13 +182,15 @@ def _one(data: bytes, schema: Schema, name: str) -> Reading | InvalidAlert:
     try:
         return {name: datum(data, schema)}
     except InvalidAlert as invalid:
-        return NotAnAlert(f"{name}: {invalid}")
+        return type(invalid)(f"{name}: {invalid}")
 
 
 # --- containers ---------------------------------------------------------------------------------------------------
 
 
 class _Unpacker(Protocol):
+    @property
+    def eof(self) -> bool: ...
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
@@ -166,15 +220,10 @@ _HEADER = parse_schema(
 
 def _container(data: bytes, max_bytes: int) -> Iterator[Reading | InvalidAlert]:
     for one in _records(data, max_bytes):
-        if isinstance(one, InvalidAlert):
-            yield one
-        elif isinstance(one[1], dict):
-            yield {"container": one[1]}
-        else:
-            yield NotAnAlert(f"a {type(one[1]).__name__} where an alert record belongs")
+        yield one if isinstance(one, InvalidAlert) else {"container": one[1]}
 
 
-def _records(data: bytes, max_bytes: int) -> Iterator[tuple[bytes, Any] | InvalidAlert]:
+def _records(data: bytes, max_bytes: int) -> Iterator[tuple[bytes, Record] | InvalidAlert]:
     """Each record of a container as bytes and as what they say; where it breaks off, the reason.
 
     fastavro's own reader unpacks whatever a block holds: a few kilobytes may become gigabytes.
@@ -182,26 +231,49 @@ def _records(data: bytes, max_bytes: int) -> Iterator[tuple[bytes, Any] | Invali
     stream = io.BytesIO(data)
     try:
         header: Any = fastavro.schemaless_reader(stream, _HEADER)
-        schema = parse_schema(json.loads(header["meta"]["avro.schema"]))
+        if "avro.schema" not in header["meta"]:
+            raise ValueError("its head names no schema")
+        known = readable(parse_schema(json.loads(header["meta"]["avro.schema"])))
         codec = header["meta"].get("avro.codec", b"null").decode()
         while stream.tell() < len(data):
             count, size = _long(stream), _long(stream)
+            if count < 0 or size < 0:
+                raise ValueError("a block of less than nothing")
             packed = stream.read(size)
             plain = packed if codec == "null" else _unpacked(packed, codec, max_bytes)
             max_bytes -= 0 if codec == "null" else len(plain)
-            block = io.BytesIO(plain)
-            for _ in range(count):
-                start = block.tell()
-                record = fastavro.schemaless_reader(block, schema)
-                if block.tell() == start:
-                    raise ValueError("a record of no bytes: a block may claim any number of those")
-                yield plain[start : block.tell()], record
+            yield from _of_block(plain, count, known)
             if stream.read(_SYNC_BYTES) != header["sync"]:
                 raise ValueError("a block does not end where it says")
     except TooLarge as error:
         yield error
     except Exception as error:  # as in datum(): a broken file raises nearly anything
         yield NotAnAlert(f"the Avro container breaks off: {_told(error)}")
+
+
+def _of_block(plain: bytes, count: int, known: Readable) -> Iterator[tuple[bytes, Record]]:
+    """Its records, none of more than ``known.max_bytes``. Raises TooLarge, or whatever a reader does."""
+    base, block = 0, io.BytesIO(plain[: known.max_bytes])
+    while count > 0:
+        start = block.tell()
+        try:
+            record: Any = fastavro.schemaless_reader(block, known.form)
+        except Exception as error:
+            if base + known.max_bytes >= len(plain):
+                raise
+            if not start:
+                raise TooLarge(f"an alert has at most {known.max_bytes} bytes") from error
+            base += start  # the record may only be at the end of what was looked at: look at it from its beginning
+            block = io.BytesIO(plain[base : base + known.max_bytes])
+            continue
+        if block.tell() == start:
+            raise ValueError("a record of no bytes: a block may claim any number of those")
+        datum_ = plain[base + start : base + block.tell()]
+        _must_be_exact(datum_, record, known)
+        yield datum_, record
+        count -= 1
+    if base + block.tell() != len(plain):
+        raise ValueError(f"{len(plain) - base - block.tell()} bytes too many after the records of a block")
 
 
 def _long(stream: io.BytesIO) -> int:
@@ -212,9 +284,12 @@ def _long(stream: io.BytesIO) -> int:
 def _unpacked(packed: bytes, codec: str, max_bytes: int) -> bytes:
     if codec not in _CODECS:
         raise ValueError(f"codec {codec} is not read here: null, {', '.join(_CODECS)}")
-    plain = _CODECS[codec]().decompress(packed, max_bytes + 1)
+    unpacker = _CODECS[codec]()
+    plain = unpacker.decompress(packed, max_bytes + 1)
     if len(plain) > max_bytes:
         raise TooLarge("the Avro container unpacks to more than is allowed")
+    if not unpacker.eof:
+        raise EOFError
     return plain
 
 
@@ -232,4 +307,17 @@ def _unzipped(data: bytes, max_bytes: int) -> bytes | InvalidAlert:
 
 
 def _told(error: Exception) -> str:
+    """What is wrong with bytes that a decoder failed on, in words for a person."""
+    if isinstance(error, EOFError):
+        return "truncated: it promises more than there is"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a text that is not UTF-8 ({error.reason})"
+    if isinstance(error, (KeyError, IndexError)):
+        return f"a choice that the schema does not have ({_in_one_line(error)})"
+    if isinstance(error, RecursionError):
+        return "its schema nests too deep"
+    return _in_one_line(error)
+
+
+def _in_one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__

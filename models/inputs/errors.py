@@ -10,4 +10,17 @@ class NotAnAlert(InvalidAlert):
 
 
 class TooLarge(NotAnAlert):
-    """It unpacks to more than the caller allows."""
+    """It has, or unpacks to, more bytes than are allowed."""
+
+
+class NothingLeft(InvalidAlert):
+    """A sound alert, but nothing of it can be used to classify it: it is declined, not refused.
+
+    ``dia_object_id`` as in AlertBatch.
+    """
+
+    def __init__(self, reason: str, *, alert_id: int, dia_source_id: int, dia_object_id: int) -> None:
+        super().__init__(reason)
+        self.alert_id = alert_id
+        self.dia_source_id = dia_source_id
+        self.dia_object_id = dia_object_id
