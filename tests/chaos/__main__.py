@@ -10,8 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.caught import POINT, caught
 from tests.chaos.run import FULL, QUICK, Report, run
 from tests.conftest import DATA
+from tests.servers.kafka import KafkaServer
+
+_ANYWHERE = 10
+"""A worker without transactions is killed so often at any moment, before it is at the moment when it is wrong."""
 
 
 def main() -> int:
@@ -26,7 +31,14 @@ def main() -> int:
     plan = dataclasses.replace(plan, alerts=arguments.alerts or plan.alerts)
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
-        report = run(plan, seed=seed, directory=Path(directory), data=DATA)
+        report = run(plan, seed=seed, directory=Path(directory) / "run", data=DATA)
+        with KafkaServer(Path(directory) / "kafka") as kafka:
+            for kind in POINT:
+                tries, said = caught(
+                    kind, kafka.bootstrap_servers, Path(directory), model=plan.model, seed=seed, anywhere=_ANYWHERE
+                )
+                report.figures[f"without transactions, {kind}: caught at try"] = tries if said else "never"
+                report.wrong += [] if said else [f"a worker without transactions was not caught: {kind}"]
     show(report)
     return 1 if report.wrong else 0
 
@@ -41,7 +53,7 @@ def show(report: Report) -> None:
     console.print(faults)
     figures = Table("figure", "value")
     for name, value in report.figures.items():
-        figures.add_row(name, f"{value:,}")
+        figures.add_row(name, f"{value:,}" if isinstance(value, (int, float)) else str(value))
     console.print(figures)
     for wrong in report.wrong:
         console.print(f"[red]wrong:[/] {wrong}")

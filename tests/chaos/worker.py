@@ -163,23 +163,10 @@ class _CommitsFirst(_Untransacted):
         self._producer.flush(10)
 
 
-class _Backwards(KafkaStream):
-    """Sends what it has in the wrong order."""
-
-    @contextlib.contextmanager
-    def transaction(self, messages: Sequence[Message]) -> Iterator[Callable[[Output], None]]:
-        outputs: list[Output] = []
-        with super().transaction(messages) as send:
-            yield outputs.append
-            for output in reversed(outputs):
-                send(output)
-
-
 STREAMS: dict[str, type[KafkaStream]] = {
     "service": KafkaStream,
     "sends-first": _SendsFirst,
     "commits-first": _CommitsFirst,
-    "backwards": _Backwards,
 }
 
 

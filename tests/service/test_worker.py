@@ -194,6 +194,32 @@ def test_an_unknown_schema_id_holds_its_partition_until_the_registry_answers(
     assert len({one.origin for one in seen}) == 41
 
 
+def test_a_held_partition_goes_on_though_another_one_went_to_another_worker_meanwhile(
+    kafka: str, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.worker._RETRY_SECONDS", 1.0)
+    topics = Topics(kafka, partitions=4)
+    framed = alerts.confluent(toy_alerts(1)[0][0], 4711)
+    topics.send([framed] * 40, keys=[str(number) for number in range(40)])  # some in each partition
+    registry = _Unreachable(None)
+    with running(topics, classifier, registry=registry) as first:
+        _until(lambda: first.metric("classifier_partitions_held") == 4, what="the first holds all")
+        with running(topics, classifier, registry=registry, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-2") as second:
+            _until(lambda: second.metric("classifier_partitions_held") == 2, what="the second holds what it was given")
+            _until(lambda: len(first.stream.assignment.next) == 2, what="the first has the others")
+            registry.away = False
+            seen = topics.wait_for(40)
+            assert first.metric("classifier_alerts_total", outcome="dead_letter", schema="unknown") > 0
+    assert len({one.origin for one in seen}) == len(seen) == 40
+
+
+def _until(true: Callable[[], bool], *, what: str) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, f"not within 60 s: {what}"
+        time.sleep(0.1)
+
+
 def _start_fails(topics: Topics, **values: str) -> str:
     stream = KafkaStream(topics.settings(**values))
     with contextlib.closing(stream), pytest.raises(Misconfigured) as error:
