@@ -2,7 +2,8 @@
 
 import argparse
 import dataclasses
-import os
+import random
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -11,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.caught import POINT, caught
-from tests.chaos.run import FULL, QUICK, Report, run
+from tests.chaos.ground import Failed
+from tests.chaos.run import FULL, QUICK, Plan, Report, run
 from tests.conftest import DATA
+from tests.servers import ServerError, UnavailableError
 from tests.servers.kafka import KafkaServer
 
 _ANYWHERE = 10
@@ -26,21 +29,30 @@ def main() -> int:
     parser.add_argument("--alerts", type=int, metavar="N", help=f"default: {FULL.alerts}, or {QUICK.alerts}")
     parser.add_argument("--quick", action="store_true", help="the shorter form")
     arguments = parser.parse_args()
-    seed = arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(4))
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1_000_000)
     plan = QUICK if arguments.quick else FULL
     plan = dataclasses.replace(plan, alerts=arguments.alerts or plan.alerts)
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
-        report = run(plan, seed=seed, directory=Path(directory) / "run", data=DATA)
-        with KafkaServer(Path(directory) / "kafka") as kafka:
-            for kind in POINT:
-                tries, said = caught(
-                    kind, kafka.bootstrap_servers, Path(directory), model=plan.model, seed=seed, anywhere=_ANYWHERE
-                )
-                report.figures[f"without transactions, {kind}: caught at try"] = tries if said else "never"
-                report.wrong += [] if said else [f"a worker without transactions was not caught: {kind}"]
+        try:
+            report = run(plan, seed=seed, directory=Path(directory) / "run", data=DATA)
+            _catch(plan, report, Path(directory))
+        except (Failed, ServerError, UnavailableError, subprocess.TimeoutExpired) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
     show(report)
     return 1 if report.wrong else 0
+
+
+def _catch(plan: Plan, report: Report, directory: Path) -> None:
+    """The check itself: does it catch workers without transactions?"""
+    with KafkaServer(directory / "kafka") as kafka:
+        for kind in POINT:
+            tries, said = caught(
+                kind, kafka.bootstrap_servers, directory, model=plan.model, seed=report.seed, anywhere=_ANYWHERE
+            )
+            report.figures[f"without transactions, {kind}: caught at try"] = tries if said else "never"
+            report.wrong += [] if said else [f"a worker without transactions was not caught: {kind}"]
 
 
 def show(report: Report) -> None:

@@ -25,6 +25,8 @@ _REAL_SHARE = 0.275
 """13,747 of 50,000: all there are."""
 _ALERTS_PER_OBJECT = 40
 _CHUNK = 500
+_SEEDS = 10_000_000
+"""So many the simulated survey knows."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,14 @@ def load(count: int, *, seed: int, directory: Path, data: Path) -> Load:
 
 
 def _simulate(count: int, seed: int, directory: Path) -> list[Path]:
-    options = ["--objects", str(20 + count // _ALERTS_PER_OBJECT), "--seed", str(seed), "--output", str(directory)]
+    options = [
+        "--objects",
+        str(20 + count // _ALERTS_PER_OBJECT),
+        "--seed",
+        str(seed % _SEEDS),
+        "--output",
+        str(directory),
+    ]
     command = [sys.executable, "-m", "training", "simulate", "--alerts", *options]
     subprocess.run(command, check=True, cwd=REPOSITORY, capture_output=True)
     return sorted(directory.glob("*.avro"))

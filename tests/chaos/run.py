@@ -23,7 +23,8 @@ from tests.service.stream import Topics
 
 _MARGIN = 1.3
 """The load should last this much longer than the faults are expected to."""
-_SLOWEST, _FASTEST = 15.0, 2000.0
+_SLOWEST, _FIRST, _FASTEST = 3.0, 15.0, 2000.0
+"""Alerts a second."""
 _TOGETHER = 2
 """So many faults may be under way at once."""
 
@@ -89,7 +90,7 @@ QUICK = Plan(
     together=1.0,
     fault_seconds=4.0,
     partitions=4,
-    session_seconds=3.0,
+    session_seconds=4.0,
     least_aborted=2,
 )
 
@@ -141,7 +142,7 @@ def run(plan: Plan, *, seed: int, directory: Path, data: Path) -> Report:
 def _strike(plan: Plan, ground: Ground, alerts: Load, report: Report) -> None:
     """Publish the load while the faults strike, then wait until all that is in the input topic is answered."""
     started = time.monotonic()
-    publisher = Publisher(ground.kafka.bootstrap_servers, ground.topics.alerts, alerts, rate=_SLOWEST)
+    publisher = Publisher(ground.kafka.bootstrap_servers, ground.topics.alerts, alerts, rate=_FIRST)
     publisher.start()
     for number in range(plan.workers):
         ground.start(f"worker-{number}")
