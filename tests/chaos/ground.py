@@ -3,7 +3,6 @@
 import contextlib
 import os
 import random
-import shutil
 import signal
 import sys
 import threading
@@ -230,10 +229,6 @@ class Ground:
             for worker in self._everyone
             if worker.log.exists()
         )
-
-    def remove(self) -> None:
-        """The directory, with everything in it."""
-        shutil.rmtree(self._directory)
 
 
 def until(true: Callable[[], bool], *, what: str, seconds: float = LIMIT) -> None:

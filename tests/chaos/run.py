@@ -77,7 +77,6 @@ FULL = Plan(
 QUICK = Plan(
     alerts=3_000,
     faults={
-        "kill -9": 1,
         "SIGTERM": 1,
         "frozen and replaced": 1,
         "Kafka killed and restarted": 1,
@@ -90,6 +89,7 @@ QUICK = Plan(
     together=1.0,
     fault_seconds=4.0,
     partitions=4,
+    workers=2,
     session_seconds=4.0,
     least_aborted=2,
 )
@@ -105,7 +105,7 @@ class Struck:
     published: int
     """How many alerts were published when it struck."""
     answered: int
-    """How many were answered in the seconds before."""
+    """How many were answered when it struck."""
     recovered_in: float | None = None
 
 

@@ -20,7 +20,7 @@ from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.ground import Worker, until
+from tests.chaos.ground import LIMIT, Worker, until
 from tests.chaos.load import Load, load
 from tests.conftest import DATA
 from tests.servers import LOOPBACK, free_ports
@@ -87,13 +87,13 @@ class Soaked:
 
 
 class _Feed(threading.Thread):
-    """Publishes a load again and again: at a rate, or without one as much as keeps the worker busy."""
+    """Publishes a load again and again: at a rate, or, if that is None, as much as keeps the worker busy."""
 
     def __init__(self, topics: Topics, alerts: Load) -> None:
         super().__init__(name="feed", daemon=True)
         self._topics = topics
         self._alerts = alerts
-        self._producer = Producer({"bootstrap.servers": topics.servers, "linger.ms": 5})
+        self._producer = Producer({"bootstrap.servers": topics.servers, "linger.ms": 5, "log_level": 0})
         self._ending = threading.Event()
         self.rate: float | None = None
         self.published = 0
@@ -109,6 +109,8 @@ class _Feed(threading.Thread):
                 looked, self.answered = now, self._topics.committed()
             if self.rate is None:
                 wanted, due = max(self.answered + _BACKLOG - self.published, 0), now
+            elif not self.rate:
+                wanted, due = 0, now
             else:
                 wanted = int((now - due) * self.rate)
                 due += wanted / self.rate
@@ -141,11 +143,13 @@ def soak(alerts: Load, *, minutes: float, directory: Path) -> Soaked:
             began, before = time.monotonic(), feed.answered
             time.sleep(_MEASURED_SECONDS)
             maximum = (feed.answered - before) / (time.monotonic() - began)
-            feed.rate = rate = SHARE * maximum
+            rate = SHARE * maximum
             _say(f"at most {maximum:.0f} alerts/s; {minutes:g} minutes at {rate:.0f}")
-            until(lambda: feed.published - feed.answered < rate * _BEHIND_SECONDS / 2, what="the backlog is worked off")
+            feed.rate = 0.0
+            until(lambda: feed.answered == feed.published, what="the backlog is worked off", seconds=10 * LIMIT)
+            feed.rate = rate
             samples = list(_samples(worker.pid, port, feed, seconds=minutes * 60))
-        feed.stop()
+            feed.stop()
     warm = [sample for sample in samples if sample.at > _WARM_UP_SHARE * minutes * 60]
     return Soaked(maximum, rate, warm)
 

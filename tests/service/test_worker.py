@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from models.calibration import UNCALIBRATED
@@ -112,6 +112,37 @@ def test_without_the_rewind_an_aborted_batch_would_be_lost(kafka: str, classifie
     aborted, answers = _after_an_abort(kafka, classifier, _FailsOnceWithoutRewind)
     assert aborted == 1
     assert len(answers) < 200
+
+
+class _Overtaken(Consumer):
+    """A consumer whose first seek comes to nothing, as when a rebalance overtakes it."""
+
+    seeks = 0
+
+    def seek(self, partition: TopicPartition) -> None:
+        _Overtaken.seeks += 1
+        if _Overtaken.seeks == 1:
+            raise KafkaException(KafkaError(KafkaError._OUTDATED))
+        super().seek(partition)
+
+
+class _FailsOnceAndStays(_FailsOnce):
+    """One that must not begin anew for that."""
+
+    abandoned = 0
+
+    def abandon(self) -> None:
+        _FailsOnceAndStays.abandoned += 1
+        super().abandon()
+
+
+def test_a_seek_that_was_overtaken_is_made_again_and_the_group_is_not_left_for_it(
+    kafka: str, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.kafka.Consumer", _Overtaken)
+    aborted, answers = _after_an_abort(kafka, classifier, _FailsOnceAndStays)
+    assert (aborted, len(answers), set(answers.values())) == (1, 200, {1})
+    assert (_Overtaken.seeks, _FailsOnceAndStays.abandoned) == (2, 0)
 
 
 def test_a_message_that_the_model_fails_on_is_found_and_the_others_answered(kafka: str, classifier: Classifier) -> None:
