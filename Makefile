@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help setup check lint types test fuzz demo bench clean
+.PHONY: help setup check lint types test fuzz demo bench chaos soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -38,6 +38,12 @@ demo: $(READY) ## a simulated night through the whole service
 
 bench: $(READY) ## every benchmark, as a table and bench.json; on an idle machine
 	$(BIN)/python -m tests.benchmarks
+
+chaos: $(READY) ## the kill test in full: 50,000 alerts, 25 faults (python -m tests.chaos --help)
+	$(BIN)/python -m tests.chaos
+
+soak: $(READY) ## ten minutes at 80 % of the maximum rate (python -m tests.chaos.soak --help)
+	$(BIN)/python -m tests.chaos.soak
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

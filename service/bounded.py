@@ -2,10 +2,13 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_GRACE_SECONDS = 2.0
+"""A process that was frozen wakes up with its time over: the call did not have it, and gets this."""
 
 
 class Hanging(Exception):
@@ -27,9 +30,7 @@ def bounded(call: Callable[[], T], seconds: float) -> T:
             answer.set_exception(error)
 
     threading.Thread(target=run, name="bounded call", daemon=True).start()
-    try:
-        return answer.result(seconds)
-    except TimeoutError:
-        if answer.done():  # the call's own
-            raise
-        raise Hanging(f"no answer in {seconds:.0f} s") from None
+    for limit in (seconds, _GRACE_SECONDS):
+        if wait([answer], limit).done:
+            return answer.result()
+    raise Hanging(f"no answer in {seconds:.0f} s")

@@ -45,6 +45,7 @@ _TRANSIENT = {
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.UNSTABLE_OFFSET_COMMIT,
+    KafkaError._OUTDATED,  # a seek that was overtaken by the start of the fetching that an assignment brought
 }
 """Errors that the same call may not meet again; librdkafka marks them as such in its transactional calls only."""
 _HEADER_BYTES = 2048
@@ -352,9 +353,16 @@ class KafkaStream:
         partition = TopicPartition(message.topic, message.partition, message.offset)
         try:
             self._consumer.pause([partition])
-            self._consumer.seek(partition)
         except KafkaException as error:
             raise _of_consumer(error) from error
+        self._seek(partition)
+
+    def _seek(self, partition: TopicPartition) -> None:
+        """Raises KafkaUnavailable."""
+        try:
+            self._attempt(lambda: self._consumer.seek(partition))
+        except TransactionAborted as error:
+            raise KafkaUnavailable(f"the consumer cannot go back: {error}") from error
 
     def resume(self, partitions: Iterable[Partition]) -> None:
         """Read held partitions again."""
@@ -460,7 +468,7 @@ class KafkaStream:
                 name = (partition.topic, partition.partition)
                 if name not in self.assignment.stopped:
                     offset = partition.offset if partition.offset >= 0 else self.assignment.next[name]
-                    self._consumer.seek(TopicPartition(*name, offset))
+                    self._seek(TopicPartition(*name, offset))
         except (KafkaException, TransactionAborted) as error:
             raise KafkaUnavailable(f"the consumer cannot go back: {error}") from error
 

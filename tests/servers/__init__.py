@@ -52,6 +52,10 @@ class Server(ABC):
     def _answers(self) -> bool:
         """Whether the server does its work, asked over its own protocol."""
 
+    def _environment(self) -> dict[str, str] | None:
+        """The process's environment; None for this one's own."""
+        return None
+
     @property
     def is_running(self) -> bool:
         """Whether the process lives."""
@@ -74,6 +78,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.directory,
+                env=self._environment(),
                 start_new_session=True,  # a Ctrl-C is for the tests: they stop their servers in their own order
             )
         self._guardian = _Guardian(self._process.pid)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from models.calibration import UNCALIBRATED
@@ -114,6 +114,37 @@ def test_without_the_rewind_an_aborted_batch_would_be_lost(kafka: str, classifie
     assert len(answers) < 200
 
 
+class _Overtaken(Consumer):
+    """A consumer whose first seek comes to nothing, as when a rebalance overtakes it."""
+
+    seeks = 0
+
+    def seek(self, partition: TopicPartition) -> None:
+        _Overtaken.seeks += 1
+        if _Overtaken.seeks == 1:
+            raise KafkaException(KafkaError(KafkaError._OUTDATED))
+        super().seek(partition)
+
+
+class _FailsOnceAndStays(_FailsOnce):
+    """One that must not begin anew for that."""
+
+    abandoned = 0
+
+    def abandon(self) -> None:
+        _FailsOnceAndStays.abandoned += 1
+        super().abandon()
+
+
+def test_a_seek_that_was_overtaken_is_made_again_and_the_group_is_not_left_for_it(
+    kafka: str, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.kafka.Consumer", _Overtaken)
+    aborted, answers = _after_an_abort(kafka, classifier, _FailsOnceAndStays)
+    assert (aborted, len(answers), set(answers.values())) == (1, 200, {1})
+    assert (_Overtaken.seeks, _FailsOnceAndStays.abandoned) == (2, 0)
+
+
 def test_a_message_that_the_model_fails_on_is_found_and_the_others_answered(kafka: str, classifier: Classifier) -> None:
     class Failing(Classifier):
         def classify(self, batch: object) -> object:  # type: ignore[override]
@@ -192,6 +223,32 @@ def test_an_unknown_schema_id_holds_its_partition_until_the_registry_answers(
     (dead,) = [one for one in seen if one.topic == topics.dead_letters]
     assert dead.headers["schema-id"] == "4711"
     assert len({one.origin for one in seen}) == 41
+
+
+def test_a_held_partition_goes_on_though_another_one_went_to_another_worker_meanwhile(
+    kafka: str, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.worker._RETRY_SECONDS", 1.0)
+    topics = Topics(kafka, partitions=4)
+    framed = alerts.confluent(toy_alerts(1)[0][0], 4711)
+    topics.send([framed] * 40, keys=[str(number) for number in range(40)])  # some in each partition
+    registry = _Unreachable(None)
+    with running(topics, classifier, registry=registry) as first:
+        _until(lambda: first.metric("classifier_partitions_held") == 4, what="the first holds all")
+        with running(topics, classifier, registry=registry, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-2") as second:
+            _until(lambda: second.metric("classifier_partitions_held") == 2, what="the second holds what it was given")
+            _until(lambda: len(first.stream.assignment.next) == 2, what="the first has the others")
+            registry.away = False
+            seen = topics.wait_for(40)
+            assert first.metric("classifier_alerts_total", outcome="dead_letter", schema="unknown") > 0
+    assert len({one.origin for one in seen}) == len(seen) == 40
+
+
+def _until(true: Callable[[], bool], *, what: str) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, f"not within 60 s: {what}"
+        time.sleep(0.1)
 
 
 def _start_fails(topics: Topics, **values: str) -> str:
