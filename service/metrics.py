@@ -19,6 +19,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.alerts = self._counter("classifier_alerts", "alerts by what became of them", "outcome", "schema")
         self.dead_letters = self._counter("classifier_dead_letters", "dead letters by reason", "reason")
+        self.predicted = self._counter("classifier_predicted", "alerts by their most probable class", "class")
         self.history = self._counter("classifier_history", "classifications by history used", "kind")
         self.transactions = self._counter("classifier_transactions", "transactions by outcome", "outcome")
         self.http_requests = self._counter("classifier_http_requests", "HTTP requests by status", "path", "status")
@@ -41,6 +42,9 @@ class Metrics:
         self.history_up = self._gauge("classifier_history_up", "1 if the history can be used")
         self.last_commit = self._gauge(
             "classifier_last_commit_timestamp_seconds", "when the last transaction committed"
+        )
+        self.transaction_since = self._gauge(
+            "classifier_transaction_open_since_timestamp_seconds", "when the open transaction began; 0 if none is open"
         )
         self.model = self._gauge("classifier_model_info", "1 for the model that answers", "name", "version")
 
