@@ -610,6 +610,8 @@ def _generation(metadata: Any) -> int:
 
 _COMMAND_SECONDS = 30.0
 _READ_MESSAGES = 500
+_READ_SECONDS = 0.1
+"""Kafka's client waits so long for as many, even where there are no more."""
 _STALLED_SECONDS = 60.0
 _SETTLED_MESSAGES = 1000
 """So many messages in a row that are dated behind a window end its reading: clocks of producers differ a little."""
@@ -766,7 +768,7 @@ class Reader:
         moved = time.monotonic()
         try:
             while left:
-                came = self._consumer.consume(_READ_MESSAGES, 1.0)
+                came = self._consumer.consume(_READ_MESSAGES, _READ_SECONDS)
                 messages, reached = _read(came)
                 messages = [one for one in messages if one.offset < left.get((one.topic, one.partition), 0)]
                 done = {name for name, offset in reached.items() if offset >= left.get(name, math.inf)}

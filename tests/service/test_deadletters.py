@@ -68,10 +68,8 @@ def test_a_dead_letter_is_listed_shown_and_answered_again_when_it_is_requeued(
     assert [line["id"] for line in command(topics, "list", "--reason", "schema")[1]] == [other["id"]]
     assert command(topics, "list", "--to", "2020-01-01") == (0, [])
     _, counts = command(topics, "list", "--counts")
-    assert {line["reason"]: line["count"] for line in counts} == {
-        "unknown band": 1,
-        "bytes that no ELAsTiCC schema reads": 1,
-    }
+    known = "unknown band; known are u, g, r, i, z, y"
+    assert {line["reason"]: line["count"] for line in counts} == {known: 1, "bytes that no ELAsTiCC schema reads": 1}
 
     _, (shown,) = command(topics, "show", band["id"], "--raw", str(tmp_path / "raw"))
     assert (tmp_path / "raw").read_bytes() == BAND
