@@ -388,12 +388,12 @@ class KafkaStream:
         waiting = {*held, *self.assignment.stopped}
         self._consumer.resume([TopicPartition(*partition) for partition in mine - waiting])
 
-    def lags(self, *, held: Collection[Partition] = ()) -> dict[Partition, int]:
+    def lags(self, *, unread: Collection[Partition] = ()) -> dict[Partition, int]:
         """Messages not answered yet, by partition, as the last fetch told.
 
-        Of a partition that is held or stands still nothing is fetched: its end is asked for.
+        Of a partition that is paused or stands still nothing is fetched: its end is asked for.
         """
-        asked = {*held, *self.assignment.stopped}
+        asked = {*unread, *self.assignment.stopped}
         ends = {name: self._end(TopicPartition(*name), asked=name in asked) for name in self.assignment.next}
         return {name: max(end - self.assignment.next[name], 0) for name, end in ends.items() if end >= 0}
 

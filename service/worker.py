@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -244,9 +244,10 @@ class Worker:
             self._report_again = now + _REPORT_SECONDS
             if self._history is not None and self._history.fault is not None:
                 self._history.check()
-            self._report()
+            self._report(unread=self._held)
 
-    def _report(self) -> None:
+    def _report(self, *, unread: Collection[Partition]) -> None:
+        """``unread`` are partitions of which nothing is fetched now."""
         assignment = self._stream.assignment
         self._health.joined = assignment.joined
         self._health.stopped = {f"{topic}/{number}": why for (topic, number), why in assignment.stopped.items()}
@@ -255,7 +256,7 @@ class Worker:
         self._metrics.held.set(len(self._held))
         self._metrics.history_up.set(self._history is not None and self._history.fault is None)
         if self._health.kafka is None:  # else the question would only wait
-            self._report_lag(self._stream.lags(held=self._held))
+            self._report_lag(self._stream.lags(unread=unread))
 
     def _report_lag(self, lags: Mapping[Partition, int]) -> None:
         now = time.time()
@@ -335,8 +336,9 @@ class Worker:
                 self._stream.resume(held=self._held)
 
     def _stay(self, answer: "Future[Classifications]") -> None:
-        """Stay in the group. Raises PartitionsRevoked."""
+        """Stay in the group, and tell how far behind this worker is. Raises PartitionsRevoked."""
         revoked = self._stream.idle()
+        self._report(unread=self._stream.assignment.next)
         if revoked:
             answer.cancel()
             self._held -= revoked
