@@ -31,8 +31,8 @@ MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 OF_LIBRARIES = {"OMP_NUM_THREADS"}
 """Variables in a container that are not the service's own: PyTorch reads this one."""
 
-OF_PROMETHEUS = {"up"}
-"""Series that Prometheus makes."""
+OF_PROMETHEUS = {"up", "process_start_time_seconds"}
+"""Series that Prometheus makes, and its client."""
 
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 
@@ -133,7 +133,7 @@ def _run(*command: str) -> None:
 @pytest.mark.parametrize(("where", "expression"), list(_expressions()))
 def test_alerts_and_dashboards_ask_for_series_that_the_service_has(where: str, expression: str) -> None:
     series = _series()
-    words = set(re.findall(r"\b(?:classifier_\w+|up\b)", expression))
+    words = set(re.findall(r"\b(?:classifier_\w+|process_\w+|up\b)", expression))
     assert words, f"{where} asks for nothing of the service"
     assert words <= series.keys() | OF_PROMETHEUS
 
