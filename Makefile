@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help setup check lint types test demo bench clean
+.PHONY: help setup check lint types test demo bench audit clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,6 +35,9 @@ demo: $(READY) ## a simulated night through the whole service
 
 bench: $(READY) ## every benchmark, as a table and bench.json; on an idle machine
 	$(BIN)/python -m tests.benchmarks
+
+audit: $(READY) ## known vulnerabilities of the pinned dependencies; asks PyPI, and fails where it does not answer
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
