@@ -8,6 +8,8 @@ polled in, and getting away from calls that do not come back when Kafka was rest
 
 import logging
 import math
+import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
@@ -543,11 +545,25 @@ def _ask(common: Mapping[str, Any]) -> tuple[AdminClient, dict[str, TopicMetadat
             admin.poll(0)  # which is when ``told`` is told
             for one in told:
                 if one.code() in _REFUSED:
-                    raise Refused(f"Kafka: {one.str()}") from error
+                    raise Refused(f"Kafka: {_distrust(common) or one.str()}") from error
             if time.monotonic() > until:
                 # That they are all down says less than what became of one of them.
                 reasons = [one.str() for one in told if one.code() != KafkaError._ALL_BROKERS_DOWN]
                 raise KafkaUnavailable(f"Kafka does not answer: {[error.args[0].str(), *reasons][-1]}") from error
+
+
+def _distrust(common: Mapping[str, Any]) -> str | None:
+    """Why the first server's certificate is not trusted, which Kafka's client does not tell; None if that is not it."""
+    host, _, port = common["bootstrap.servers"].split(",")[0].rpartition(":")
+    try:
+        context = ssl.create_default_context(cafile=common.get("ssl.ca.location"), cadata=common.get("ssl.ca.pem"))
+        with socket.create_connection((host, int(port)), timeout=_CALL_SECONDS) as connection:
+            context.wrap_socket(connection, server_hostname=host).close()
+    except ssl.SSLCertVerificationError as error:
+        return f"the certificate of {host}:{port} is not trusted: {error.verify_message}"
+    except (OSError, ValueError):
+        return None
+    return None
 
 
 def _received(raw: RawMessage) -> Message:
