@@ -65,6 +65,9 @@ _HEADER_BYTES = 2048
 POLL_BYTES = 16 * 2**20
 """What one poll brings at most, by the topics' own max.message.bytes, and what is fetched ahead of it."""
 
+_USUAL_BYTES = 2**20
+"""Kafka's own max.message.bytes, for topics whose settings may not be read."""
+
 _COMMON: dict[str, Any] = {
     "log_level": 2,  # what fails is told where it is handled, once, and not by each connection that is tried
     "reconnect.backoff.ms": 500,
@@ -141,7 +144,7 @@ class KafkaStream:
         self._group_id = settings.kafka_group_id
         self._transactional_id = settings.kafka_transactional_id
         self._begin_again()
-        self._at_once = 1
+        self._at_once = POLL_BYTES // _USUAL_BYTES
         """Messages that one call into Kafka's client may bring."""
         self._was_open = False
         self._told: str | None = None
@@ -229,7 +232,6 @@ class KafkaStream:
         absent = [name for name in names if name not in topics or topics[name].error is not None]
         if absent:
             raise Misconfigured(f"no topic {', '.join(absent)}: create it, with cleanup.policy=delete")
-        self._at_once = 1
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         try:
             answers = {

@@ -345,6 +345,7 @@ def test_no_secret_is_in_logs_metrics_answers_or_errors(
         SCHEMA_REGISTRY_URL=f"http://me:{REGISTRY_PASSWORD}@{LOOPBACK}:1",
         HTTP_PORT=str(port),
         HTTP_TOKENS_FILE=str(tokens),
+        DRAIN_SECONDS="2",
     )
     with served(topics, classifier, tmp_path, **values) as process:
         topics.wait_for(6, seconds=200)
