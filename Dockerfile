@@ -28,9 +28,12 @@ RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin atat
 COPY --from=build /opt/venv /opt/venv
 COPY deploy/healthcheck.py /opt/healthcheck.py
 
-# Within the container's own network; what reaches it from outside is for whoever runs the container to say, and so is
-# who may use it: HTTP_TOKENS_FILE, or HTTP_OPEN, without which the API does not start.
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HTTP_HOST=0.0.0.0
+# A bare `docker run -e KAFKA_BOOTSTRAP_SERVERS=...` classifies, and its API answers inside the container alone. To open it:
+#
+#   docker run -e HTTP_HOST=0.0.0.0 -e HTTP_TOKENS_FILE=/run/secrets/http-tokens ... atat-broker
+#
+# and without tokens only by -e HTTP_OPEN=true, where the network is closed.
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HTTP_HOST=127.0.0.1
 WORKDIR /srv
 USER 10001:10001
 EXPOSE 8000

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help setup check lint types test fuzz demo bench chaos soak clean
+.PHONY: help setup check lint types test fuzz demo bench chaos soak audit clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -44,6 +44,9 @@ chaos: $(READY) ## the kill test in full: 50,000 alerts, 25 faults (python -m te
 
 soak: $(READY) ## ten minutes at 80 % of the maximum rate (python -m tests.chaos.soak --help)
 	$(BIN)/python -m tests.chaos.soak
+
+audit: $(READY) ## known vulnerabilities of the pinned dependencies; asks PyPI, and fails where it does not answer
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -12,6 +12,8 @@ _COMMANDS = {
     "serve": ("service.serve", "classify a Kafka stream, and answer over HTTP"),
     "classify": ("service.classify", "classify alert files"),
     "demo": ("service.demo", "a simulated night through the whole service, with no server to start"),
+    "deadletters": ("service.deadletters", "list, show and requeue what could not be classified"),
+    "reconcile": ("service.reconcile", "account for every message of a window"),
     "replay": ("service.replay", "publish alerts to a topic, from files or from a topic's past"),
 }
 

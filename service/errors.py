@@ -17,12 +17,24 @@ class KafkaUnavailable(ServiceError):
     """Kafka cannot be used now: begin anew with it, from the committed offsets, until it can."""
 
 
+class PartitionsRevoked(ServiceError):
+    """What the batch was polled from went to another worker, which does it: forget it."""
+
+
 class Misconfigured(ServiceError):
     """The service cannot start like this; the message says what to change."""
 
 
+class Refused(Misconfigured):
+    """Kafka does not let this client in, or shows a certificate that it cannot trust."""
+
+
 class Fatal(ServiceError):
     """The process must end, with nothing committed: another one has taken its place, or Kafka refuses it for good."""
+
+
+class Fenced(Fatal):
+    """Kafka has given this producer's name to another one."""
 
 
 class HistoryUnavailable(ServiceError):

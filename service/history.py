@@ -42,7 +42,7 @@ _SECONDS = 2.0
 CHECK_SECONDS = 0.3
 """The check is made every second while Redis is away: it must not take the stream's time."""
 
-_FAULT_CHARACTERS = 100
+_FAULT_CHARACTERS = 200
 
 _PROBE_KEY = "probe"
 _PROBE_MS = 1000

@@ -7,20 +7,29 @@ polled in, and getting away from calls that do not come back when Kafka was rest
 """
 
 import logging
+import math
+import socket
+import ssl
 import struct
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as RawMessage
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+    TopicMetadata,
+)
 
 from service.bounded import Hanging, bounded
-from service.errors import Fatal, KafkaUnavailable, Misconfigured, TransactionAborted
+from service.errors import Fatal, Fenced, KafkaUnavailable, Misconfigured, Refused, TransactionAborted
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -48,6 +57,9 @@ _TRANSIENT = {
     KafkaError._OUTDATED,  # a seek that was overtaken by the start of the fetching that an assignment brought
 }
 """Errors that the same call may not meet again; librdkafka marks them as such in its transactional calls only."""
+_REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}
+"""What trying again does not mend: who this client is, or whom it trusts."""
+_FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
 _HEADER_BYTES = 2048
 """What headers may add to a message on its way to the dead letters."""
 _LEAST_DEAD_LETTER_BYTES = 8192
@@ -55,7 +67,18 @@ _LEAST_DEAD_LETTER_BYTES = 8192
 _DEFAULT_MESSAGE_BYTES = 1_000_000
 """What librdkafka sends, unless it is told otherwise."""
 
-Client = TypeVar("Client", Consumer, Producer)
+POLL_BYTES = 16 * 2**20
+"""What one poll brings at most, by the topics' own max.message.bytes, and what is fetched ahead of it."""
+
+_USUAL_BYTES = 2**20
+"""Kafka's own max.message.bytes, for topics whose settings may not be read."""
+
+_COMMON: dict[str, Any] = {
+    "log_level": 2,  # what fails is told where it is handled, once, and not by each connection that is tried
+    "reconnect.backoff.ms": 500,
+}
+
+Client = TypeVar("Client", Consumer, Producer, AdminClient)
 Partition = tuple[str, int]
 Headers = list[tuple[str, str | bytes | None]]
 
@@ -70,6 +93,9 @@ class Message:
     timestamp_ms: int
     """Kafka's, of the message."""
     value: bytes
+    key: bytes | None = None
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+    """Of what is read outside of the group; the worker asks for none."""
 
     @property
     def origin(self) -> Headers:
@@ -90,6 +116,8 @@ class Output:
     key: bytes | None
     value: bytes
     headers: Headers
+    partition: int | None = None
+    """None: the one that its key belongs to."""
 
 
 @dataclass
@@ -126,10 +154,8 @@ class KafkaStream:
     """
 
     def __init__(self, settings: Settings, *, waiting: Callable[[str], None] = lambda _: None) -> None:
-        if not settings.kafka_bootstrap_servers:
-            raise Misconfigured("KAFKA_BOOTSTRAP_SERVERS is not set")
-        common = {"log_level": 3, "allow.auto.create.topics": False, **settings.kafka_clients()}
-        self._reset = common.pop("auto.offset.reset", None)
+        common = {"allow.auto.create.topics": False, **_common(settings)}
+        self._reset = settings.kafka_clients().get("auto.offset.reset")
         if self._reset not in {None, "earliest", "latest"}:
             raise Misconfigured(f"KAFKA_CONFIG_AUTO_OFFSET_RESET is {self._reset}: earliest or latest")
         self.waiting = waiting
@@ -143,9 +169,13 @@ class KafkaStream:
         self._refused_bytes = 0
         """The longest dead letter that Kafka has refused since ``open``."""
         self._begin_again()
-        self._consumer = (
-            self._new_consumer()
-        )  # here, so that an option that Kafka's client does not know ends the start
+        self._at_once = POLL_BYTES // _USUAL_BYTES
+        """Messages that one call into Kafka's client may bring."""
+        self._was_open = False
+        self._told: str | None = None
+        """What Kafka's client last told of its connections."""
+        # Here, so that an option that Kafka's client does not know ends the start.
+        self._consumer = self._new_consumer()
 
     def _begin_again(self) -> None:
         """Forget everything of a membership in the group."""
@@ -157,7 +187,10 @@ class KafkaStream:
     def _new_consumer(self) -> Consumer:
         options = {
             "partition.assignment.strategy": "cooperative-sticky",
+            "queued.max.messages.kbytes": POLL_BYTES // 1024,
+            "fetch.max.bytes": POLL_BYTES,
             **self._common,
+            "error_cb": self._note,
             "group.id": self._group_id,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -187,7 +220,12 @@ class KafkaStream:
         May be called again after ``abandon``. Raises KafkaUnavailable, Misconfigured or Fatal.
         """
         self._begin_again()
-        partitions, limits = self._check_topics()
+        try:
+            partitions, limits = self._check_topics()
+        except Refused as error:
+            if self._was_open:  # a certificate or a password that is being changed: the worker did its work with it
+                raise KafkaUnavailable(str(error)) from error
+            raise
         if limits is not None:
             self.max_dead_letter_bytes = limits.dead_letter - _HEADER_BYTES
         elif self._refused_bytes:
@@ -200,6 +238,7 @@ class KafkaStream:
             self._transact(lambda: self._producer.init_transactions(10))
         except TransactionAborted as error:
             raise KafkaUnavailable(str(error)) from error
+        self._was_open = True
         self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._left, on_lost=self._lost)
 
     def close(self) -> None:
@@ -219,11 +258,7 @@ class KafkaStream:
 
     def _check_topics(self) -> tuple[dict[str, int], "_Limits | None"]:
         """Partitions by topic, and how long the output topics' messages may be, if that may be known."""
-        admin = AdminClient({name: value for name, value in self._common.items() if name != "allow.auto.create.topics"})
-        try:
-            topics = admin.list_topics(timeout=_CALL_SECONDS).topics
-        except KafkaException as error:
-            raise KafkaUnavailable(f"no answer: {error.args[0].str()}") from error
+        admin, topics = _ask(self._common)
         names = [*self._topics, *self._output_topics]
         absent = [name for name in names if name not in topics or topics[name].error is not None]
         if absent:
@@ -243,7 +278,9 @@ class KafkaStream:
             if policy != "delete":
                 raise Misconfigured(f"topic {name} has cleanup.policy={policy}: it must be delete, or messages vanish")
             limits[name] = int(config["max.message.bytes"].value)
-        needed = max(limits[topic] for topic in self._topics) + _HEADER_BYTES
+        longest = max(limits[topic] for topic in self._topics)
+        self._at_once = max(POLL_BYTES // longest, 1)
+        needed = longest + _HEADER_BYTES
         dead_letters = self._output_topics[1]
         if limits[dead_letters] < needed:
             text = f"topic {dead_letters} has max.message.bytes={limits[dead_letters]}, it needs {needed}"
@@ -307,37 +344,64 @@ class KafkaStream:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def poll(self, max_messages: int, timeout: float) -> tuple[list[Message], set[Partition]]:
-        """Messages that came, and the partitions that went.
+        """Messages that came, at most so many and hardly more than POLL_BYTES, and the partitions that went.
 
         Where some went, nothing comes and the consumer is back at the committed offsets: a partition may have gone and
         come back in one call, with its position behind messages that were not answered. What was polled since the last
         commit is to be forgotten then.
         """
-        try:
-            raw = self._consumer.consume(max_messages, timeout)
-        except KafkaException as error:
-            raise _of_consumer(error) from error
-        if self._failure is not None:
-            raise self._failure
-        revoked, self._revoked = self._revoked, set()
+        raw = self._consume(max_messages, timeout)
+        revoked = self._gone()
         if revoked:
-            self.rewind()
             return [], revoked
         messages = [message for message in map(self._message, raw) if message is not None]
         if messages:
             self._polled_in = self._consumer.consumer_group_metadata()
         return messages, revoked
 
+    def idle(self) -> set[Partition]:
+        """Poll and read nothing while a batch takes its time, or the group would take this worker for dead.
+
+        Returns the partitions that went, as ``poll`` does. All that are left are paused, until ``resume``.
+        """
+        self._consumer.pause(self._consumer.assignment())
+        for early in self._consume(1, 0.0):  # of a partition that came with this very poll
+            message = self._message(early)
+            if message is not None:
+                self.hold(message)
+        revoked = self._gone()
+        if not revoked:  # the partitions are this worker's as before, if perhaps in another generation
+            self._polled_in = self._consumer.consumer_group_metadata()
+        return revoked
+
+    def _consume(self, max_messages: int, timeout: float) -> list[RawMessage]:
+        """Messages, until there are so many or POLL_BYTES of them, or the time is over, or the group had its say."""
+        until = time.monotonic() + timeout
+        raw: list[RawMessage] = []
+        size, left = 0, timeout
+        while len(raw) < max_messages and size < POLL_BYTES and left >= 0 and not self._revoked:
+            try:
+                came = self._consumer.consume(min(max_messages - len(raw), self._at_once), left)
+            except KafkaException as error:
+                raise _of_consumer(error) from error
+            if self._failure is not None:
+                raise self._failure
+            raw += came
+            size += sum(map(len, came))
+            left = until - time.monotonic() if came else -1
+        return raw
+
+    def _gone(self) -> set[Partition]:
+        """The partitions that went since the last time; where some did, the others are back where they were."""
+        revoked, self._revoked = self._revoked, set()
+        if revoked:
+            self.rewind()
+        return revoked
+
     def _message(self, raw: RawMessage) -> Message | None:
         error = raw.error()
         if error is None:
-            return Message(
-                topic=raw.topic() or "",
-                partition=raw.partition() or 0,
-                offset=raw.offset() or 0,
-                timestamp_ms=raw.timestamp()[1],
-                value=raw.value() or b"",
-            )
+            return _received(raw)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             name = (raw.topic() or "", raw.partition() or 0)
             self._stop(name, "its next offset was removed by retention before it was read")
@@ -364,17 +428,18 @@ class KafkaStream:
         except TransactionAborted as error:
             raise KafkaUnavailable(f"the consumer cannot go back: {error}") from error
 
-    def resume(self, partitions: Iterable[Partition]) -> None:
-        """Read held partitions again."""
+    def resume(self, *, held: Collection[Partition] = ()) -> None:
+        """Read every partition again, but those that are held or stand still."""
         mine = {(partition.topic, partition.partition) for partition in self._consumer.assignment()}
-        self._consumer.resume([TopicPartition(*partition) for partition in set(partitions) & mine])
+        waiting = {*held, *self.assignment.stopped}
+        self._consumer.resume([TopicPartition(*partition) for partition in mine - waiting])
 
-    def lags(self, *, held: Collection[Partition] = ()) -> dict[Partition, int]:
+    def lags(self, *, unread: Collection[Partition] = ()) -> dict[Partition, int]:
         """Messages not answered yet, by partition, as the last fetch told.
 
-        Of a partition that is held or stands still nothing is fetched: its end is asked for.
+        Of a partition that is paused or stands still nothing is fetched: its end is asked for.
         """
-        asked = {*held, *self.assignment.stopped}
+        asked = {*unread, *self.assignment.stopped}
         ends = {name: self._end(TopicPartition(*name), asked=name in asked) for name in self.assignment.next}
         return {name: max(end - self.assignment.next[name], 0) for name, end in ends.items() if end >= 0}
 
@@ -391,9 +456,12 @@ class KafkaStream:
         try:
             self._consumer.list_topics(self._topics[0], timeout=2.0)
         except KafkaException as error:
-            reason: str = error.args[0].str()
+            reason: str = self._told or error.args[0].str()
             return reason
         return None
+
+    def _note(self, error: KafkaError) -> None:
+        self._told = error.str()
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -425,13 +493,8 @@ class KafkaStream:
     def _send(self, output: Output) -> None:
         while True:
             try:
-                self._producer.produce(
-                    output.topic,
-                    value=output.value,
-                    key=output.key,
-                    headers=output.headers,
-                    on_delivery=self._dead_letter_delivered if output.topic == self._output_topics[1] else None,
-                )
+                told = self._dead_letter_delivered if output.topic == self._output_topics[1] else None
+                _produce(self._producer, output, on_delivery=told)
             except BufferError:  # the local queue is full: let deliveries make room
                 self._producer.poll(0.1)
             except KafkaException as error:
@@ -512,6 +575,72 @@ def _client(make: Callable[[dict[str, Any]], Client], options: dict[str, Any]) -
         raise Misconfigured(f"Kafka's client: {cause.str() if isinstance(cause, KafkaError) else cause}") from error
 
 
+def _common(settings: Settings) -> dict[str, Any]:
+    """What every client is made with. Raises Misconfigured."""
+    if not settings.kafka_bootstrap_servers:
+        raise Misconfigured("KAFKA_BOOTSTRAP_SERVERS is not set")
+    options = {**_COMMON, **settings.kafka_clients()}
+    options.pop("auto.offset.reset", None)  # of the group's beginning, which KafkaStream decides
+    return options
+
+
+def _ask(common: Mapping[str, Any]) -> tuple[AdminClient, dict[str, TopicMetadata]]:
+    """A client to ask with, and every topic.
+
+    Raises Refused where Kafka does not let this client in, or shows it a certificate that it cannot trust, and
+    KafkaUnavailable where it does not answer.
+    """
+    told: list[KafkaError] = []
+    options = {name: value for name, value in common.items() if name != "allow.auto.create.topics"}
+    admin = _client(AdminClient, {**options, "error_cb": told.append})
+    until = time.monotonic() + _CALL_SECONDS
+    while True:
+        try:
+            return admin, admin.list_topics(timeout=1.0).topics
+        except KafkaException as error:
+            admin.poll(0)  # which is when ``told`` is told
+            for one in told:
+                if one.code() in _REFUSED:
+                    raise Refused(f"Kafka: {_distrust(common) or one.str()}") from error
+            if time.monotonic() > until:
+                # That they are all down says less than what became of one of them.
+                reasons = [one.str() for one in told if one.code() != KafkaError._ALL_BROKERS_DOWN]
+                raise KafkaUnavailable(f"Kafka does not answer: {[error.args[0].str(), *reasons][-1]}") from error
+
+
+def _distrust(common: Mapping[str, Any]) -> str | None:
+    """Why the first server's certificate is not trusted, which Kafka's client does not tell; None if that is not it."""
+    host, _, port = common["bootstrap.servers"].split(",")[0].rpartition(":")
+    try:
+        context = ssl.create_default_context(cafile=common.get("ssl.ca.location"), cadata=common.get("ssl.ca.pem"))
+        with socket.create_connection((host, int(port)), timeout=_CALL_SECONDS) as connection:
+            context.wrap_socket(connection, server_hostname=host).close()
+    except ssl.SSLCertVerificationError as error:
+        return f"the certificate of {host}:{port} is not trusted: {error.verify_message}"
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _received(raw: RawMessage) -> Message:
+    key: Any = raw.key()
+    return Message(
+        topic=raw.topic() or "",
+        partition=raw.partition() or 0,
+        offset=raw.offset() or 0,
+        timestamp_ms=raw.timestamp()[1],
+        value=raw.value() or b"",
+        key=key,
+    )
+
+
+def _produce(producer: Producer, output: Output, **options: Any) -> None:
+    """Queue one message. Raises BufferError while there is no room, and KafkaException."""
+    if output.partition is not None:
+        options["partition"] = output.partition
+    producer.produce(output.topic, value=output.value, key=output.key, headers=output.headers, **options)
+
+
 def _is_transient(error: KafkaException) -> bool:
     cause: KafkaError = error.args[0]
     return cause.retriable() or cause.code() in _TRANSIENT
@@ -524,7 +653,9 @@ def _of_consumer(error: KafkaException) -> Exception:
 
 def _outcome(error: KafkaException) -> Exception:
     cause: KafkaError = error.args[0]
-    if cause.fatal() or cause.code() in {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH}:
+    if cause.code() in _FENCED:
+        return Fenced(cause.str())
+    if cause.fatal():
         return Fatal(cause.str())
     return TransactionAborted(cause.str())
 
@@ -547,24 +678,29 @@ def _generation(metadata: Any) -> int:
     return generation
 
 
-# --- without a group or a transaction: for the commands -----------------------------------------------------------
+# --- without a group: for the commands ----------------------------------------------------------------------------
+
+_COMMAND_SECONDS = 30.0
+_READ_MESSAGES = 500
+_READ_SECONDS = 0.1
+"""Kafka's client waits so long for as many, even where there are no more."""
+_STALLED_SECONDS = 60.0
+_SETTLED_MESSAGES = 1000
+"""So many messages in a row that are dated behind a window end its reading: clocks of producers differ a little."""
 
 
 class Publisher:
     """A plain producer, for putting alerts on a topic."""
 
     def __init__(self, settings: Settings) -> None:
-        if not settings.kafka_bootstrap_servers:
-            raise Misconfigured("KAFKA_BOOTSTRAP_SERVERS is not set")
         self._failed = 0
-        options = {name: value for name, value in settings.kafka_clients().items() if name != "auto.offset.reset"}
-        self._producer = Producer({"log_level": 3, "linger.ms": 5, "enable.idempotence": True, **options})
+        self._producer = _client(Producer, {"linger.ms": 5, "enable.idempotence": True, **_common(settings)})
 
-    def send(self, topic: str, *, value: bytes, key: bytes | None, headers: Headers) -> None:
+    def send(self, output: Output) -> None:
         """Queue one message, waiting while the queue is full."""
         while True:
             try:
-                self._producer.produce(topic, value=value, key=key, headers=headers, on_delivery=self._delivered)
+                _produce(self._producer, output, on_delivery=self._delivered)
             except BufferError:
                 self._producer.poll(0.1)
             else:
@@ -581,37 +717,183 @@ class Publisher:
             log.error("not published: %s", error.str())
 
 
-def read_window(
-    settings: Settings, topic: str, begin: datetime, end: datetime
-) -> Iterator[tuple[bytes, bytes | None, int]]:
-    """What was committed to a topic from ``begin`` up to ``end`` by Kafka's timestamps: value, key, timestamp [ms]."""
-    options = {name: value for name, value in settings.kafka_clients().items() if name != "auto.offset.reset"}
-    consumer = Consumer(
-        {"log_level": 3, **options, "group.id": f"{settings.kafka_group_id}-reader", "enable.partition.eof": True}
-    )
-    try:
-        known = consumer.list_topics(topic, timeout=10).topics[topic]
-        if known.error is not None:
-            raise Misconfigured(f"no topic {topic}: {known.error.str()}")
-        milliseconds = int(begin.timestamp() * 1000)
-        starts = [TopicPartition(topic, number, milliseconds) for number in known.partitions]
-        open_ = {p.partition: p for p in consumer.offsets_for_times(starts, timeout=10) if p.offset >= 0}
-        consumer.assign(list(open_.values()))
-        while open_:
-            for raw in consumer.consume(500, 1.0):
-                partition = raw.partition() or 0
-                error = raw.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(error)
-                timestamp = raw.timestamp()[1]
-                if error is not None or timestamp >= end.timestamp() * 1000:
-                    if open_.pop(partition, None) is not None:
-                        consumer.incremental_unassign([TopicPartition(topic, partition)])
-                elif partition in open_:
-                    key = raw.key()
-                    yield raw.value() or b"", key.encode() if isinstance(key, str) else key, timestamp
-    finally:
-        consumer.close()
+class TransactionalPublisher:
+    """A producer for what must become visible together. One at a time: a second one of its name ends the first."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        """Returns when whatever an earlier one left open is done with. Raises Refused, KafkaUnavailable or Fenced."""
+        common = _common(settings)
+        _ask(common)
+        self._producer = _client(Producer, {**common, "transactional.id": f"{settings.kafka_group_id}-{name}"})
+        self._do(lambda: self._producer.init_transactions(_COMMAND_SECONDS))
+
+    def publish(self, outputs: Iterable[Output]) -> None:
+        """All of them, or none. Raises KafkaUnavailable, Fenced or Fatal."""
+        self._do(self._producer.begin_transaction)
+        try:
+            for output in outputs:
+                self._do(lambda output=output: _produce(self._producer, output))  # type: ignore[misc]
+            self._do(lambda: self._producer.commit_transaction(_COMMAND_SECONDS))
+        except KafkaUnavailable:
+            with suppress(KafkaException):
+                self._producer.abort_transaction(_COMMAND_SECONDS)
+            raise
+
+    def _do(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except KafkaException as error:
+            outcome = _outcome(error)
+            raise (KafkaUnavailable(str(outcome)) if isinstance(outcome, TransactionAborted) else outcome) from error
+
+
+class Reader:
+    """Reads topics from one offset to another, outside of any group. What is not committed is not seen.
+
+    Every call raises Refused or KafkaUnavailable where Kafka does not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        common = _common(settings)
+        self._admin, self._topics = _ask(common)
+        options = {
+            **common,
+            "group.id": settings.kafka_group_id,  # which is asked for its offsets, and never joined
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+        }
+        self._consumer = _client(Consumer, options)
+
+    def close(self) -> None:
+        """End."""
+        self._consumer.close()
+
+    def partitions(self, topics: Iterable[str]) -> list[Partition]:
+        """All of these topics'. Raises Misconfigured where one is not there."""
+        found = []
+        for topic in topics:
+            if topic not in self._topics:
+                raise Misconfigured(f"no topic {topic}")
+            found += [(topic, number) for number in sorted(self._topics[topic].partitions)]
+        return found
+
+    def first(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """The first offset that is left."""
+        earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+        return {name: offset for name, (offset, _) in self._offsets(partitions, earliest).items()}
+
+    def end(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """The offset behind the last message, of an open transaction even."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        return {name: offset for name, (offset, _) in self._offsets(partitions, latest).items()}
+
+    def since(self, partitions: Iterable[Partition], moment: datetime) -> dict[Partition, tuple[int, int]]:
+        """Offset and timestamp [ms] of the first message that is dated then or later, where there is one."""
+        milliseconds = max(int(moment.timestamp() * 1000), 0)
+        found = self._offsets(partitions, OffsetSpec.for_timestamp(milliseconds))
+        return {name: place for name, place in found.items() if place[0] >= 0}
+
+    def _offsets(self, partitions: Iterable[Partition], which: OffsetSpec) -> dict[Partition, tuple[int, int]]:
+        asked = {TopicPartition(*name): which for name in partitions}
+        if not asked:
+            return {}
+        futures = self._admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_COMMAND_SECONDS
+        )
+        try:
+            answers = {partition: future.result() for partition, future in futures.items()}
+        except KafkaException as error:
+            raise KafkaUnavailable(f"Kafka: {error.args[0].str()}") from error
+        return {(one.topic, one.partition): (answer.offset, answer.timestamp) for one, answer in answers.items()}
+
+    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """The group's offsets, where it has any."""
+        try:
+            answers = self._consumer.committed([TopicPartition(*name) for name in partitions], _COMMAND_SECONDS)
+        except KafkaException as error:
+            raise KafkaUnavailable(f"Kafka: {error.args[0].str()}") from error
+        return {(one.topic, one.partition): one.offset for one in answers if one.offset >= 0}
+
+    def retention_ms(self, topic: str) -> int | None:
+        """How long the topic keeps a message at least; None if it may go by size, or nobody tells."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        try:
+            (future,) = self._admin.describe_configs([resource], request_timeout=_COMMAND_SECONDS).values()
+            config = future.result()
+        except KafkaException:  # not allowed to ask
+            return None
+        kept = int(config["retention.ms"].value)
+        return kept if kept >= 0 and int(config["retention.bytes"].value) < 0 else None
+
+    def read(
+        self, begin: Mapping[Partition, int], end: Mapping[Partition, int]
+    ) -> Generator[list[Message], Collection[Partition] | None]:
+        """Messages from ``begin`` up to ``end``, in order within a partition, with their headers.
+
+        The generator may be sent partitions that need not be read on. Where a transaction is open before an end, waits
+        for it.
+        """
+        left = {name: end[name] for name, offset in begin.items() if offset < end[name]}
+        self._consumer.assign([TopicPartition(*name, begin[name]) for name in left])
+        moved = time.monotonic()
+        try:
+            while left:
+                came = self._consumer.consume(_READ_MESSAGES, _READ_SECONDS)
+                messages, reached = _read(came)
+                messages = [one for one in messages if one.offset < left.get((one.topic, one.partition), 0)]
+                done = {name for name, offset in reached.items() if offset >= left.get(name, math.inf)}
+                if messages:
+                    done.update((yield messages) or ())
+                for name in done & left.keys():
+                    del left[name]
+                    self._consumer.incremental_unassign([TopicPartition(*name)])
+                if came:
+                    moved = time.monotonic()  # behind the yield: the caller may take its time
+                elif time.monotonic() - moved > _STALLED_SECONDS:
+                    names = ", ".join(f"{topic}/{number}" for topic, number in left)
+                    raise KafkaUnavailable(f"nothing more of {names} in {_STALLED_SECONDS:.0f} s: an open transaction?")
+        finally:
+            with suppress(RuntimeError):  # closed by now
+                self._consumer.unassign()
+
+    def window(self, topics: Iterable[str], begin: datetime, end: datetime) -> Iterator[list[Message]]:
+        """What is dated from ``begin`` up to ``end`` by Kafka's timestamps, which need not be quite in order.
+
+        A partition is read until _SETTLED_MESSAGES in a row are dated later.
+        """
+        partitions = self.partitions(topics)
+        starts = {name: offset for name, (offset, _) in self.since(partitions, begin).items()}
+        begin_ms, end_ms = begin.timestamp() * 1000, end.timestamp() * 1000
+        later = dict.fromkeys(partitions, 0)
+        reading = self.read(starts, self.end(partitions))
+        messages = next(reading, None)
+        while messages is not None:
+            for one in messages:
+                name = (one.topic, one.partition)
+                later[name] = later[name] + 1 if one.timestamp_ms >= end_ms else 0
+            yield [one for one in messages if begin_ms <= one.timestamp_ms < end_ms]
+            try:
+                messages = reading.send({name for name, count in later.items() if count >= _SETTLED_MESSAGES})
+            except StopIteration:
+                return
+
+
+def _read(came: Iterable[RawMessage]) -> tuple[list[Message], dict[Partition, int]]:
+    """Messages with their headers, and how far each partition is read. Raises KafkaUnavailable."""
+    messages, reached = [], {}
+    for raw in came:
+        error = raw.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            raise KafkaUnavailable(f"Kafka: {error.str()}")
+        name, offset = (raw.topic() or "", raw.partition() or 0), raw.offset() or 0
+        if error is None:
+            pairs: Any = raw.headers() or ()
+            messages.append(replace(_received(raw), headers=dict(pairs)))
+        # The end may be behind what no reader sees: the ends of transactions, and what was aborted.
+        reached[name] = offset + 1 if error is None else offset
+    return messages, reached
 
 
 class Tail:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _SIZES = tuple(float(2**power) for power in range(18))
@@ -17,11 +17,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.alerts = self._counter("classifier_alerts", "alerts by what became of them", "outcome", "schema")
         self.dead_letters = self._counter("classifier_dead_letters", "dead letters by reason", "reason")
         self.points_left_out = self._counter(
             "classifier_points_left_out", "points of classified alerts that were not used, by reason", "reason"
         )
+        self.predicted = self._counter("classifier_predicted", "alerts by their most probable class", "class")
         self.history = self._counter("classifier_history", "classifications by history used", "kind")
         self.transactions = self._counter("classifier_transactions", "transactions by outcome", "outcome")
         self.http_requests = self._counter("classifier_http_requests", "HTTP requests by status", "path", "status")
@@ -44,6 +46,9 @@ class Metrics:
         self.history_up = self._gauge("classifier_history_up", "1 if the history can be used")
         self.last_commit = self._gauge(
             "classifier_last_commit_timestamp_seconds", "when the last transaction committed"
+        )
+        self.transaction_since = self._gauge(
+            "classifier_transaction_open_since_timestamp_seconds", "when the open transaction began; 0 if none is open"
         )
         self.model = self._gauge("classifier_model_info", "1 for the model that answers", "name", "version")
 

@@ -3,19 +3,20 @@
 import argparse
 import itertools
 import logging
-import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from models.inputs import avro
 from models.inputs.alert import NO_OBJECT, alert_batch
 from models.inputs.errors import InvalidAlert
-from service.errors import Misconfigured, ServiceError
-from service.kafka import Headers, KafkaException, Publisher, read_window  # type: ignore[attr-defined]
+from service.arguments import add_window, positive
+from service.errors import Misconfigured
+from service.kafka import Headers, Output, Publisher, Reader
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
     parser.add_argument("files", nargs="*", metavar="FILE", help="alert files, as for classify")
     parser.add_argument("--from-topic", metavar="TOPIC", help="instead of files: what was published to this topic")
-    parser.add_argument("--from", dest="begin", type=_time, metavar="TIME", help="ISO 8601, of Kafka's timestamp, UTC")
-    parser.add_argument("--to", dest="end", type=_time, metavar="TIME", help="ISO 8601, not included")
+    add_window(parser)
     parser.add_argument("--topic", required=True, help="topic to publish to")
     parser.add_argument("--rate", type=positive(float), metavar="N", help="at most so many alerts a second")
 
@@ -48,22 +48,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.from_topic:
         if arguments.files or arguments.begin is None or arguments.end is None:
             raise Misconfigured("--from-topic goes with --from and --to, and without files")
-        window = read_window(settings, arguments.from_topic, arguments.begin, arguments.end)
-        replayed: Iterable[Replayed | InvalidAlert] = (
-            Replayed(value, key, [("original-timestamp", str(timestamp).encode())]) for value, key, timestamp in window
+        replayed: Iterable[Replayed | InvalidAlert] = _of_topic(
+            settings, arguments.from_topic, arguments.begin, arguments.end
         )
     elif arguments.files:
         replayed = itertools.chain.from_iterable(_of_file(Path(file)) for file in arguments.files)
     else:
         raise Misconfigured("name files, or --from-topic")
-    try:
-        publisher = Publisher(settings)
-    except KafkaException as error:  # such as a KAFKA_CONFIG_* that is no option
-        raise Misconfigured(f"Kafka's client cannot be made: {error.args[0].str()}") from error
-    try:
-        published, failed = publish(replayed, publisher, topic=arguments.topic, rate=arguments.rate)
-    except KafkaException as error:
-        raise ServiceError(f"Kafka: {error.args[0].str()}") from error
+    published, failed = publish(replayed, Publisher(settings), topic=arguments.topic, rate=arguments.rate)
     log.info("%d published, %d failed", published, failed)
     return 1 if failed else 0
 
@@ -80,9 +72,17 @@ def publish(
             continue
         if rate is not None:
             time.sleep(max(started + published / rate - time.monotonic(), 0))
-        publisher.send(topic, value=one.value, key=one.key, headers=one.headers)
+        publisher.send(Output(topic=topic, key=one.key, value=one.value, headers=one.headers))
         published += 1
     return published - publisher.close(), failed
+
+
+def _of_topic(settings: Settings, topic: str, begin: datetime, end: datetime) -> Iterator[Replayed]:
+    with closing(Reader(settings)) as reader:
+        for messages in reader.window([topic], begin, end):
+            for message in messages:
+                headers: Headers = [("original-timestamp", str(message.timestamp_ms).encode())]
+                yield Replayed(message.value, message.key, headers)
 
 
 def _of_file(path: Path) -> Iterator[Replayed | InvalidAlert]:
@@ -111,20 +111,3 @@ def _keyed(messages: list[bytes | InvalidAlert], path: Path) -> Iterator[Replaye
         id_ = int(decoded.alerts.dia_object_id[row])
         key = None if id_ == NO_OBJECT else str(id_).encode()
         yield Replayed(message, key, [("original-mjd", repr(float(decoded.alerts.epoch[row])).encode())])
-
-
-def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
-    """An argument's type: a number above zero, and not without end."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is not above zero")
-        return value
-
-    return number
-
-
-def _time(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -1,6 +1,7 @@
 """``python -m service serve``: the worker and the HTTP API in one process, until a signal."""
 
 import argparse
+import asyncio
 import logging
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from models.classifier import Classifier
 from service import auth, model
@@ -24,6 +26,9 @@ from service.settings import Settings
 from service.worker import Worker
 
 log = logging.getLogger(__name__)
+
+_HEAD_SECONDS = 20.0
+"""A connection that has not sent the head of a request by then is closed: it costs a descriptor."""
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
@@ -128,10 +133,22 @@ def _serve_http(settings: Settings, api: Api) -> uvicorn.Server | None:
     if settings.http_port is None:
         return None
     app = create_app(api, tokens=auth.tokens(settings))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_keep_alive=30))
+    server = uvicorn.Server(uvicorn.Config(app, http=_Impatient, log_level="warning", timeout_keep_alive=30))
     sockets = _listening(settings.http_host, settings.http_port)
     threading.Thread(target=server.run, args=(sockets,), name="http", daemon=True).start()
     return server
+
+
+class _Impatient(H11Protocol):
+    """HTTP that does not wait for ever for the first request of a connection, as uvicorn's own does."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(_HEAD_SECONDS, self._close_if_nothing_came)
+
+    def _close_if_nothing_came(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 def _listening(host: str, port: int) -> list[socket.socket]:

@@ -1,10 +1,11 @@
 """The loop: poll, decode, classify, publish in one transaction, and again."""
 
 import logging
-import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -17,12 +18,20 @@ from models.inputs.alert import NO_OBJECT, AlertBatch, Decoded, alert_batch, joi
 from models.inputs.avro import Reading
 from models.inputs.errors import InvalidAlert, NothingLeft
 from service import pipeline
-from service.deadletters import dead_letter
-from service.errors import Fatal, KafkaUnavailable, RegistryUnavailable, ServiceError, TransactionAborted
+from service.deadletters import dead_letter, kind_of
+from service.errors import (
+    Fatal,
+    Fenced,
+    KafkaUnavailable,
+    PartitionsRevoked,
+    RegistryUnavailable,
+    ServiceError,
+    TransactionAborted,
+)
 from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference
-from service.kafka import KafkaStream, Message, Output, Partition
+from service.kafka import POLL_BYTES, KafkaStream, Message, Output, Partition
 from service.metrics import Metrics
 from service.outputs import Result, broker_classification, declined_classification
 from service.pipeline import Answers
@@ -37,6 +46,13 @@ _RETRY_SECONDS = 5.0
 _REPORT_SECONDS = 1.0
 _PROBE_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 30.0
+_PATIENCE_SECONDS = 2.0
+"""A batch that is longer in the model than this pauses the partitions, and the consumer polls on without reading."""
+_MODEL_SECONDS = 600.0
+"""A model that has not answered for so long never will."""
+
+BATCH_BYTES = POLL_BYTES
+"""A transaction closes at this many bytes of messages, or at twice as many by what the last poll brings."""
 
 _MS_PER_DAY, _MJD_OF_1970 = 86_400_000, 40_587
 
@@ -51,6 +67,8 @@ class _Gathered:
     schemas: list[str] = field(default_factory=list)
     """What each message was written with, as far as that can be told."""
     parts: list[Decoded] = field(default_factory=list)
+    size: int = 0
+    """Bytes of the messages."""
 
     @property
     def tokens(self) -> int:
@@ -90,6 +108,8 @@ class Worker:
         self._away: str | None = None
         """What the last probe of Kafka said."""
         stream.waiting = self._waiting
+        for name in inference.classifier.taxonomy.names:  # a share is of all classes, of those not seen yet too
+            metrics.predicted.labels(name)
 
     def stop(self) -> None:
         """End after the batch that is under way. May be called from anywhere."""
@@ -103,6 +123,7 @@ class Worker:
             while not self._stopping.is_set():
                 try:
                     self._stream.open()
+                    self._metrics.transaction_since.set(0)  # whatever was left open is aborted now
                     pause = _IDLE_SECONDS
                     self._turns()
                 except KafkaUnavailable as error:
@@ -125,6 +146,11 @@ class Worker:
         try:
             self._classify_and_publish(gathered, joined(gathered.parts))
             self._health.kafka = None
+        except PartitionsRevoked as revoked:
+            log.info("%s", revoked)
+        except Fenced:
+            self._metrics.transactions.labels("fenced").inc()
+            raise
         except KafkaUnavailable:
             self._metrics.transactions.labels("aborted").inc()
             raise
@@ -158,7 +184,7 @@ class Worker:
         settings = self._settings
         gathered = _Gathered()
         deadline = time.monotonic() + _IDLE_SECONDS
-        while (left := deadline - time.monotonic()) > 0 and gathered.tokens < settings.batch_tokens:
+        while (left := deadline - time.monotonic()) > 0 and not self._is_full(gathered):
             room = settings.batch_alerts - len(gathered.messages)
             if room <= 0 or (gathered.messages and self._stopping.is_set()):
                 break
@@ -175,9 +201,13 @@ class Worker:
                     self._decode(messages, gathered)
         return gathered
 
+    def _is_full(self, gathered: _Gathered) -> bool:
+        return gathered.tokens >= self._settings.batch_tokens or gathered.size >= BATCH_BYTES
+
     def _decode(self, messages: Sequence[Message], gathered: _Gathered) -> None:
         good, readings = self._readings(messages)
         if good:
+            gathered.size += sum(len(message.value) for message in good)
             gathered.messages += good
             gathered.schemas += map(_schema, readings)
             gathered.parts.append(alert_batch(readings, not_after=self._not_after(good)))
@@ -211,8 +241,8 @@ class Worker:
         """What does not belong to a batch: held partitions, the history's state, Kafka's, lag."""
         now = time.monotonic()
         if self._held and now >= self._ask_again:
-            self._stream.resume(self._held)
             self._held.clear()
+            self._stream.resume()
         if not self._held:
             self._health.registry = None
         if now >= self._probe_again:
@@ -225,9 +255,10 @@ class Worker:
             self._report_again = now + _REPORT_SECONDS
             if self._history is not None and self._history.fault is not None:
                 self._history.check()
-            self._report()
+            self._report(unread=self._held)
 
-    def _report(self) -> None:
+    def _report(self, *, unread: Collection[Partition]) -> None:
+        """``unread`` are partitions of which nothing is fetched now."""
         assignment = self._stream.assignment
         self._health.joined = assignment.joined
         self._health.stopped = {f"{topic}/{number}": why for (topic, number), why in assignment.stopped.items()}
@@ -236,7 +267,7 @@ class Worker:
         self._metrics.held.set(len(self._held))
         self._metrics.history_up.set(self._history is not None and self._history.fault is None)
         if self._health.kafka is None:  # else the question would only wait
-            self._report_lag(self._stream.lags(held=self._held))
+            self._report_lag(self._stream.lags(unread=unread))
 
     def _report_lag(self, lags: Mapping[Partition, int]) -> None:
         now = time.time()
@@ -259,7 +290,7 @@ class Worker:
         answers = pipeline.answer(self._inference.classifier, decoded, complete=self._completed, infer=self._infer)
         with self._metrics.time("encode"):
             outputs = self._outputs(messages, answers, ingested_ms)
-        with self._stream.transaction(messages) as send:
+        with self._open_transaction(), self._stream.transaction(messages) as send:
             with self._metrics.time("produce"):
                 for output in outputs:
                     send(output)
@@ -268,16 +299,62 @@ class Worker:
         self._account(gathered, answers)
         self._remember(answers)
 
+    @contextmanager
+    def _open_transaction(self) -> Iterator[None]:
+        """Shows since when a transaction is open, which may be longer than its batch is done: see ``run``."""
+        self._metrics.transaction_since.set_to_current_time()
+        try:
+            yield
+        except KafkaUnavailable:
+            raise
+        except BaseException:
+            self._metrics.transaction_since.set(0)
+            raise
+        self._metrics.transaction_since.set(0)
+
     def _infer(self, alerts: AlertBatch) -> Classifications:
         """Raises Fatal if the model fails on anything at all: then it is not the alerts' fault."""
         try:
-            return self._inference.classify(alerts).result()
+            return self._awaited(self._inference.classify(alerts))
         except ServiceError:
             raise
         except Exception:
             if len(alerts) == 1:
                 self._must_be_the_alert()
             raise
+
+    def _awaited(self, answer: "Future[Classifications]") -> Classifications:
+        """What the model answers. Until then the partitions pause and the consumer polls on, within its group.
+
+        Raises PartitionsRevoked if partitions went meanwhile, and Fatal for a model that hangs.
+        """
+        until = time.monotonic() + _MODEL_SECONDS
+        paused = False
+        try:
+            while True:
+                try:
+                    return answer.result(_PATIENCE_SECONDS)
+                except TimeoutError:
+                    if answer.done():  # the model's own
+                        raise
+                if time.monotonic() > until:
+                    raise Fatal(f"the model has not answered in {_MODEL_SECONDS:.0f} s")
+                self._health.turned = time.monotonic()
+                paused = True
+                self._stay(answer)
+        finally:
+            if paused:
+                self._stream.resume(held=self._held)
+
+    def _stay(self, answer: "Future[Classifications]") -> None:
+        """Stay in the group, and tell how far behind this worker is. Raises PartitionsRevoked."""
+        revoked = self._stream.idle()
+        self._report(unread=self._stream.assignment.next)
+        if revoked:
+            answer.cancel()
+            self._held -= revoked
+            names = ", ".join(f"{topic}/{number}" for topic, number in sorted(revoked))
+            raise PartitionsRevoked(f"{names} went to another worker before the model had answered")
 
     def _must_be_the_alert(self) -> None:
         try:
@@ -370,17 +447,13 @@ class Worker:
                 self._metrics.alerts.labels("declined", schema).inc()
             elif isinstance(result, InvalidAlert):
                 self._metrics.alerts.labels("dead_letter", schema).inc()
-                self._metrics.dead_letters.labels(_reason(result)).inc()
+                self._metrics.dead_letters.labels(kind_of(str(result))).inc()
             else:
                 self._metrics.alerts.labels("classified", schema).inc()
+                self._metrics.predicted.labels(result["predicted"]).inc()
                 self._metrics.history.labels("full" if full else "alert_only").inc()
 
 
 def _schema(reading: Reading | InvalidAlert) -> str:
     """What the message was written with, as a label; never taken from bytes that nothing could read."""
     return "unknown" if isinstance(reading, InvalidAlert) else next(iter(reading))
-
-
-def _reason(invalid: InvalidAlert) -> str:
-    """A reason as a label: its words without the values, which would make a series each."""
-    return re.sub(r"\s*(\(.*|:.*|[-+]?\d\S*|'[^']*')", "", str(invalid)).strip()[:60] or "other"

@@ -28,11 +28,13 @@ DEPLOY = ROOT / "deploy"
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 
+RULE_TESTS = sorted((DEPLOY / "prometheus").glob("*_test.yml"))
+
 OF_LIBRARIES = {"OMP_NUM_THREADS"}
 """Variables in a container that are not the service's own: PyTorch reads this one."""
 
-OF_PROMETHEUS = {"up"}
-"""Series that Prometheus makes."""
+OF_PROMETHEUS = {"up", "process_start_time_seconds"}
+"""Series that Prometheus makes, and its client."""
 
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 
@@ -133,7 +135,7 @@ def _run(*command: str) -> None:
 @pytest.mark.parametrize(("where", "expression"), list(_expressions()))
 def test_alerts_and_dashboards_ask_for_series_that_the_service_has(where: str, expression: str) -> None:
     series = _series()
-    words = set(re.findall(r"\b(?:classifier_\w+|up\b)", expression))
+    words = set(re.findall(r"\b(?:classifier_\w+|process_\w+|up\b)", expression))
     assert words, f"{where} asks for nothing of the service"
     assert words <= series.keys() | OF_PROMETHEUS
 
@@ -175,7 +177,7 @@ def test_links_within_the_runbook_lead_somewhere() -> None:
 
 
 def test_every_alert_is_seen_to_fire_and_to_keep_silent() -> None:
-    tests = _documents(DEPLOY / "prometheus" / "alerts_test.yml")[0]["tests"]
+    tests = [test for path in RULE_TESTS for test in _documents(path)[0]["tests"]]
     expected = [(one["alertname"], bool(one["exp_alerts"])) for test in tests for one in test["alert_rule_test"]]
     for rule in _rules():
         assert (rule["alert"], True) in expected, f"{rule['alert']} never fires in a test"
@@ -203,7 +205,7 @@ def test_prometheus_accepts_its_configuration_and_the_alerts_pass_their_tests() 
     promtool = _tool("promtool", "it is in Debian's package prometheus")
     _run(promtool, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
     _run(promtool, "check", "rules", str(DEPLOY / "prometheus" / "alerts.yml"))
-    _run(promtool, "test", "rules", str(DEPLOY / "prometheus" / "alerts_test.yml"))
+    _run(promtool, "test", "rules", *map(str, RULE_TESTS))
 
 
 def test_alerts_name_the_job_that_prometheus_gives_the_service() -> None:
@@ -252,8 +254,10 @@ def test_the_service_accepts_what_it_is_given(environment: dict[str, str]) -> No
 
 def test_nobody_reaches_the_api_by_mistake(tmp_path: Path) -> None:
     image, compose, kubernetes = _image_environment(), _compose_environment(), _kubernetes_environment()
-    with pytest.raises(Misconfigured, match="HTTP_TOKENS_FILE"):
-        auth.tokens(Settings.from_env(image))
+    assert Settings.from_env(image).http_host == "127.0.0.1"  # of the container: it starts, and nobody reaches it
+    for opened in (image | {"HTTP_HOST": compose["HTTP_HOST"]}, image | {"HTTP_HOST": kubernetes["HTTP_HOST"]}):
+        with pytest.raises(Misconfigured, match="HTTP_TOKENS_FILE"):
+            auth.tokens(Settings.from_env(opened))
     assert auth.tokens(Settings.from_env(image | compose)) is None  # published on loopback only, as a test below says
     tokens = tmp_path / Path(kubernetes["HTTP_TOKENS_FILE"]).name
     text = _manifest("Secret")["stringData"][tokens.name]

@@ -104,6 +104,10 @@ class Topics:
 
     def read(self, *, committed: bool = True) -> list[Seen]:
         """Everything in the two output topics up to their ends, partition by partition in order."""
+        return self.read_topic(self.classifications, self.dead_letters, committed=committed)
+
+    def read_topic(self, *topics: str, committed: bool = True) -> list[Seen]:
+        """Everything in these topics up to their ends."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self.servers,
@@ -113,11 +117,7 @@ class Topics:
                 "isolation.level": "read_committed" if committed else "read_uncommitted",
             }
         )
-        wanted = [
-            TopicPartition(topic, number, 0)
-            for topic in (self.classifications, self.dead_letters)
-            for number in range(self.partitions)
-        ]
+        wanted = [TopicPartition(topic, number, 0) for topic in topics for number in range(self.partitions)]
         consumer.assign(wanted)
         seen, ended = [], 0
         while ended < len(wanted):

@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
-from service.errors import Fatal, RegistryUnavailable, TransactionAborted
+from service.errors import Fatal, Fenced, RegistryUnavailable, TransactionAborted
 from service.kafka import KafkaStream
 from service.registry import Registry
 from tests import alerts
@@ -133,7 +133,8 @@ def test_a_second_worker_of_the_same_name_ends_the_first(kafka: str, classifier:
                 first.thread.join(1)
                 if not first.thread.is_alive():
                     break
-            assert isinstance(first.failure[0], Fatal)
+            assert isinstance(first.failure[0], Fenced)
+            assert first.metric("classifier_transactions_total", outcome="fenced") == 1
     seen = topics.read()
     assert len({one.origin for one in seen}) == len(seen)
 

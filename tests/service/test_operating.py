@@ -1,0 +1,181 @@
+"""The stream under a slow model, large messages, and workers replaced one by one."""
+
+import contextlib
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import Producer
+
+from models.calibration import UNCALIBRATED
+from models.classifier import Classifications, Classifier
+from models.inputs.alert import AlertBatch
+from service.errors import Fatal
+from tests.service.stream import Running, Seen, Topics, running, toy_alerts
+
+
+class _Slow(Classifier):
+    """A model that takes its time with each batch of the stream."""
+
+    seconds = 10.0
+
+    def classify(self, batch: AlertBatch) -> Classifications:
+        time.sleep(self.seconds)
+        return super().classify(batch)
+
+
+def _like(classifier: Classifier, kind: type[Classifier] = Classifier, *, version: str = "1") -> Classifier:
+    return kind(classifier.model, taxonomy=classifier.taxonomy, calibration=UNCALIBRATED, name="toy", version=version)
+
+
+def _until(true: Callable[[], bool], *, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def _each_once_in_order(seen: list[Seen], count: int) -> None:
+    assert len({one.origin for one in seen}) == len(seen) == count
+    by_key = defaultdict(list)
+    for one in seen:
+        by_key[one.key].append(one.origin[2])
+    assert all(offsets == sorted(offsets) for offsets in by_key.values())
+
+
+def _lag(up: Running) -> float:
+    """Messages that the worker says are not answered yet."""
+    where = ({"topic": topic, "partition": str(number)} for topic, number in list(up.stream.assignment.next))
+    return sum(up.metric("classifier_lag_messages", **one) for one in where)
+
+
+# --- a slow model -------------------------------------------------------------------------------------------------
+
+
+def test_a_model_slower_than_the_poll_interval_keeps_its_partitions_and_does_nothing_twice(
+    kafka: str, classifier: Classifier
+) -> None:
+    topics = Topics(kafka)
+    values, keys = toy_alerts(30)
+    topics.send(values, keys=keys)
+    batches = []
+
+    class Counting(_Slow):
+        def classify(self, batch: AlertBatch) -> Classifications:
+            batches.append(len(batch))
+            return super().classify(batch)
+
+    with running(
+        topics, _like(classifier, Counting), KAFKA_CONFIG_MAX_POLL_INTERVAL_MS="6500", BATCH_SECONDS="0.5"
+    ) as up:
+        _until(lambda: _lag(up) == 30)
+        topics.send(values, keys=keys)  # they wait in Kafka, their partitions paused
+        _until(lambda: _lag(up) == 60)
+        topics.wait_for(60, seconds=120)
+        assert up.metric("classifier_transactions_total", outcome="aborted") == 0
+        assert up.metric("classifier_transactions_total", outcome="committed") == len(batches)
+        assert up.health.unready() == []
+    _each_once_in_order(topics.read(), 60)
+
+
+def test_partitions_that_go_while_the_model_works_are_done_by_who_gets_them(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka)
+    values, keys = toy_alerts(40)
+    topics.send(values, keys=keys)
+    begun = threading.Event()
+
+    class Noting(_Slow):
+        seconds = 6.0
+
+        def classify(self, batch: AlertBatch) -> Classifications:
+            begun.set()
+            return super().classify(batch)
+
+    with running(topics, _like(classifier, Noting)) as first:
+        assert begun.wait(60)
+        with running(topics, classifier, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-2") as second:
+            topics.wait_for(40, seconds=120)
+            assert second.metric("classifier_transactions_total", outcome="committed") > 0
+        assert first.failure == []
+    _each_once_in_order(topics.read(), 40)
+
+
+def test_a_model_that_hangs_ends_the_worker_and_its_batch_is_done_by_the_next(
+    kafka: str, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.worker._MODEL_SECONDS", 3.0)
+    topics = Topics(kafka, partitions=1)
+    topics.send(toy_alerts(5)[0])
+    monkeypatch.setattr(_Slow, "seconds", 6.0)
+    with running(topics, _like(classifier, _Slow)) as up:
+        up.thread.join(40)
+        assert isinstance(up.failure[0], Fatal)
+        assert "the model has not answered in 3 s" in str(up.failure[0])
+    with running(topics, classifier):
+        _each_once_in_order(topics.wait_for(5), 5)
+
+
+# --- large messages -----------------------------------------------------------------------------------------------
+
+
+def test_a_batch_of_large_messages_closes_at_its_bytes(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka, partitions=1)
+    producer = Producer({"bootstrap.servers": kafka, "message.max.bytes": 2_000_000})
+    for _ in range(40):
+        producer.produce(topics.alerts, b"x" * 1_000_000)
+        producer.poll(0)
+    producer.flush(60)
+    with running(topics, classifier, BATCH_SECONDS="5") as up:  # which is time enough for all of them
+        topics.wait_for(40, seconds=120)
+        assert up.metric("classifier_batch_alerts_bucket", le="32.0") == up.metric("classifier_batch_alerts_count")
+        assert up.metric("classifier_batch_alerts_count") >= 2
+
+
+# --- another model, one worker after the other --------------------------------------------------------------------
+
+
+def test_workers_replaced_one_by_one_under_traffic_lose_nothing_and_say_which_model_answered(
+    kafka: str, classifier: Classifier
+) -> None:
+    topics = Topics(kafka, partitions=4)
+    values, keys = toy_alerts(40, objects=16)
+    old, new = _like(classifier), _like(classifier, version="2")
+    ending, sent = threading.Event(), [0]
+
+    def send() -> None:
+        while not ending.is_set():
+            topics.send(values, keys=keys)
+            sent[0] += len(values)
+            ending.wait(0.1)
+
+    traffic = threading.Thread(target=send)
+    with contextlib.ExitStack() as workers:
+
+        def start(name: str, model: Classifier, *, batch: str) -> Running:
+            named = running(topics, model, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-{name}", BATCH_ALERTS=batch)
+            up = workers.enter_context(named)
+            _until(lambda: up.metric("classifier_batch_alerts_count") > 1)
+            return up
+
+        traffic.start()
+        workers.callback(traffic.join)
+        workers.callback(ending.set)
+        first, second = start("a", old, batch="1000"), start("b", old, batch="1000")
+        first.stop()
+        start("a", new, batch="10")  # the settings change, too
+        second.stop()
+        start("b", new, batch="10")
+        ending.set()
+        traffic.join()
+        topics.wait_for(sent[0], seconds=120)
+    seen = topics.read()
+    _each_once_in_order(seen, sent[0])
+    by_partition = defaultdict(list)
+    for one in seen:
+        by_partition[one.origin[:2]].append(one)
+    for answers in by_partition.values():
+        answers.sort(key=lambda one: one.origin)
+        assert answers[0].headers["model-version"] == "toy/1"
+        assert answers[-1].headers["model-version"] == "toy/2"
