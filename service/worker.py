@@ -17,7 +17,7 @@ from models.inputs import avro
 from models.inputs.alert import NO_OBJECT, AlertBatch, Decoded, alert_batch, joined
 from models.inputs.avro import Reading
 from models.inputs.errors import InvalidAlert, NothingLeft
-from service import pipeline
+from service import memory, pipeline
 from service.deadletters import dead_letter, kind_of
 from service.errors import (
     Fatal,
@@ -45,6 +45,7 @@ _IDLE_SECONDS = 0.2
 _RETRY_SECONDS = 5.0
 _REPORT_SECONDS = 1.0
 _PROBE_SECONDS = 5.0
+_TRIM_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _PATIENCE_SECONDS = 2.0
 """A batch that is longer in the model than this pauses the partitions, and the consumer polls on without reading."""
@@ -105,6 +106,7 @@ class Worker:
         self._ask_again = 0.0
         self._report_again = 0.0
         self._probe_again = 0.0
+        self._trim_again = 0.0
         self._away: str | None = None
         """What the last probe of Kafka said."""
         stream.waiting = self._waiting
@@ -238,8 +240,11 @@ class Worker:
         return good, readings
 
     def _look_around(self) -> None:
-        """What does not belong to a batch: held partitions, the history's state, Kafka's, lag."""
+        """What does not belong to a batch: held partitions, the history's state, Kafka's, lag, memory."""
         now = time.monotonic()
+        if now >= self._trim_again:
+            self._trim_again = now + _TRIM_SECONDS
+            memory.give_back()
         if self._held and now >= self._ask_again:
             self._held.clear()
             self._stream.resume()
