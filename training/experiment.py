@@ -33,7 +33,7 @@ class TrainingConfig:
     logit_adjustment: bool = False
     """Take the drawn classes' unequal shares back in the loss, so that the model's prior is uniform."""
     every_prefix: bool = True
-    """Whether ATAT2 learns from every alert of what is drawn, or from the last one alone, as ATAT does."""
+    """Whether ATAT2 learns from every prefix of what is drawn, or from the whole alone, as ATAT does."""
     ema: float = 0.0
     """Decay a step of the moving average of the weights that is evaluated and saved; 0 for none."""
     evaluate_every: int = 20_000
@@ -44,7 +44,7 @@ class TrainingConfig:
     the model sees, or there are none."""
     full: float = 0.0
     """Share of the draws with the whole light curve, from the first alert - 30 days to the last detection (4.2). ATAT2,
-    which learns from every alert of what is drawn, gives this share of the weight to the last."""
+    which learns from every prefix of what is drawn, gives this share of the weight to the whole."""
     missing_metadata: float = 0.0
     """Share of the table's values to hide."""
     no_metadata: float = 0.0

@@ -34,13 +34,13 @@ class Objective:
     """(C,), added to the logits: log shares, so that the model's own prior is uniform; or zeros."""
     label_smoothing: float
     last: float
-    """For ATAT2, the weight of an object's last alert beside that of all its alerts."""
+    """For ATAT2, the weight of a sequence's last point beside that of all its points."""
 
     def __call__(self, output: Logits | Tensor, batch: Batch | Sequences, labels: Tensor) -> Tensor:
         """The loss of what a network made of a batch of labels (B,)."""
         if isinstance(output, Logits):
             return self._of_every_head(output, batch.has_metadata, labels)
-        return self._of_every_alert(output, cast(Sequences, batch), labels)
+        return self._of_every_prefix(output, cast(Sequences, batch), labels)
 
     def _of_every_head(self, output: Logits, has_table: Tensor, labels: Tensor) -> Tensor:
         """Sum of the heads' cross-entropies (figure 4.1), those of the table over the rows that have one."""
@@ -51,13 +51,13 @@ class Objective:
             total = total + (losses * weights).sum() / weights.sum().clamp_min(1)
         return total
 
-    def _of_every_alert(self, output: Tensor, batch: Sequences, labels: Tensor) -> Tensor:
-        """Cross-entropy at every alert of the sequences; each sequence weighs the same."""
+    def _of_every_prefix(self, output: Tensor, batch: Sequences, labels: Tensor) -> Tensor:
+        """Cross-entropy at every point from the first detection on; each sequence weighs the same."""
         row = torch.repeat_interleave(torch.arange(len(batch), device=labels.device), batch.lengths)
         weights = _weights(batch, row, last=self.last)
-        alerts = weights > 0
-        losses = self._cross_entropy(output[len(batch) :][alerts], labels[row[alerts]])
-        return (losses * weights[alerts]).sum() / len(batch)
+        told = weights > 0
+        losses = self._cross_entropy(output[len(batch) :][told], labels[row[told]])
+        return (losses * weights[told]).sum() / len(batch)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -66,12 +66,20 @@ class Objective:
 
 
 def _weights(batch: Sequences, row: Tensor, *, last: float) -> Tensor:
-    """Weights (P,) of the points that complete an alert, 1 a row in all: the k-th goes as 1/k, the last gets more."""
-    detected = batch.detected.float()
-    before = detected.cumsum(0) - detected
-    number = before - before[batch.lengths.cumsum(0) - batch.lengths].repeat_interleave(batch.lengths) + 1
-    shares = detected / number
+    """Weights (P,) of the points from the first detection on, 1 a row in all: the k-th goes as 1/k, the last gets more.
+
+    An alert ends with a detection, but what is known some days after one ends with the forced photometry since.
+    """
+    begun = _within_rows(batch.detected.float(), batch, row) > 0
+    shares = begun / _within_rows(begun.float(), batch, row).clamp_min(1)
     shares = shares / shares.new_zeros(len(batch)).index_add(0, row, shares).clamp_min(1e-9)[row]
     weights = (1 - last) * shares
     weights[(batch.lengths.cumsum(0) - 1)[batch.lengths > 0]] += last
     return weights
+
+
+def _within_rows(values: Tensor, batch: Sequences, row: Tensor) -> Tensor:
+    """Cumulative sums (P,) that begin anew in each row."""
+    total = values.cumsum(0)
+    before = (total - values)[(batch.lengths.cumsum(0) - batch.lengths).clamp_max(max(len(values) - 1, 0))]
+    return total - before[row]
