@@ -35,7 +35,7 @@ LIMIT_MB_PER_MINUTE = 1.0
 _MEASURED_SECONDS = 60.0
 _BACKLOG = 5_000
 _SAMPLE_SECONDS = 2.0
-_WINDOW_SECONDS = 30.0
+_WINDOW_SECONDS = 60.0
 _WARM_UP_SHARE = 0.25
 _BEHIND_SECONDS = 10.0
 """A worker that keeps up is never this far behind."""
@@ -65,7 +65,7 @@ class Soaked:
 
     @property
     def mb_per_minute(self) -> float:
-        """The slope of the memory, by least squares: of the least in each half minute, which batches come on top of."""
+        """The slope of the memory, by least squares: of the least in each minute, which batches come on top of."""
         at = np.array([sample.at for sample in self.samples])
         rss = np.array([sample.rss_mb for sample in self.samples])
         windows = [at // _WINDOW_SECONDS == window for window in np.unique(at // _WINDOW_SECONDS)]
