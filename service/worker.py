@@ -99,6 +99,8 @@ class Worker:
         self._health = health
         self._stopping = threading.Event()
         self._held: set[Partition] = set()
+        self._tried: set[Partition] = set()
+        """Resumed, but nothing of them has been read since."""
         self._shown: set[Partition] = set()
         """Partitions that the lag metrics show."""
         self._current_at: dict[Partition, float] = {}
@@ -169,6 +171,7 @@ class Worker:
         self._health.joined = False
         self._away = None
         self._held.clear()
+        self._tried.clear()
         self._stream.abandon()
         until = time.monotonic() + pause
         while time.monotonic() < until and not self._stopping.wait(_IDLE_SECONDS):
@@ -231,6 +234,7 @@ class Worker:
             try:
                 readings.append(avro.message(message.value, schema_by_id=self._registry.schema))
                 good.append(message)
+                self._tried.discard(partition)
             except RegistryUnavailable as error:
                 log.warning("partition %s/%d waits: %s", *partition, error)
                 self._stream.hold(message)
@@ -246,9 +250,11 @@ class Worker:
             self._trim_again = now + _TRIM_SECONDS
             memory.give_back()
         if self._held and now >= self._ask_again:
+            self._tried |= self._held
             self._held.clear()
             self._stream.resume()
-        if not self._held:
+        self._tried &= self._stream.assignment.next.keys()
+        if not self._held | self._tried:
             self._health.registry = None
         if now >= self._probe_again:
             self._probe_again = now + _PROBE_SECONDS

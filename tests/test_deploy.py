@@ -233,7 +233,7 @@ def _kubernetes_environment() -> dict[str, str]:
 
 def _image_environment() -> dict[str, str]:
     last = (ROOT / "Dockerfile").read_text().split("\nFROM ")[-1]
-    return dict(re.findall(r"(HTTP_\w+)=(\S+)", last))
+    return dict(re.findall(r"(HTTP_\w+)=(\S+)", "\n".join(re.findall(r"^[^#].*", last, re.MULTILINE))))
 
 
 @pytest.mark.parametrize("environment", [_compose_environment(), _kubernetes_environment(), _image_environment()])

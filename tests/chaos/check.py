@@ -125,7 +125,7 @@ def compared(
             got = _read(answer)
             first_ms = got.ingested_ms if first_ms is None else first_ms
             if answer.history != "full":
-                gap = True
+                gap |= got.n_observations > 0  # else declined: there was nothing to complete
                 alone[answer.origin] = got
                 continue
             lost = any(
@@ -159,7 +159,7 @@ def _read(answer: Answer) -> _Classified:
     ingested: datetime = record["brokerIngestTimestamp"]
     return _Classified(
         probabilities=tuple(entry["probability"] for entry in record["classifications"]),
-        n_observations=json.loads(record["classifierParams"])["nObservations"],
+        n_observations=json.loads(record["classifierParams"]).get("nObservations", 0),
         ingested_ms=int(ingested.timestamp() * 1000),
     )
 
