@@ -37,6 +37,11 @@ class Points:
         """Other values (P, F) at the same times."""
         return replace(self, values=values)
 
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        moved = {name: value.to(device) for name, value in vars(self).items()}
+        return replace(self, **moved)
+
     def mean(self, tokens: Tensor) -> Tensor:
         """Mean of each sequence's tokens (P, D): (B, D). Masked mean pooling (3.3.1), without anything to mask."""
         sums = tokens.new_zeros(len(self), tokens.shape[1]).index_add_(0, self.row, tokens)
