@@ -1,7 +1,6 @@
 """Training of one autoencoder, and every figure of what it has learned."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +23,7 @@ class Trained:
     epochs: int
 
 
-def train(
-    config: AutoencoderConfig, curves: Curves, *, most_epochs: int, seed: int, device: torch.device
-) -> Trained:
+def train(config: AutoencoderConfig, curves: Curves, *, most_epochs: int, seed: int, device: torch.device) -> Trained:
     """Until the mean squared error on the training set, as it goes, no longer falls (3.3.4).
 
     The error stops it whatever the loss, and the weights of the best epoch are kept.
@@ -38,9 +35,9 @@ def train(
     online = OnlineProbes(model.d_latent, len(curves.classes), device)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     loss_of = LOSSES[config.loss]
-    best, waited, epoch = np.inf, 0, 0
+    best, waited, epochs = np.inf, 0, 0
     kept: list[dict[str, Tensor]] = []
-    for epoch in range(1, most_epochs + 1):
+    for epochs in range(1, most_epochs + 1):  # noqa: B007 - how many it took
         model.train()
         error = 0.0
         for rows in np.array_split(rng.permutation(len(own)), -(-len(own) // BATCH_SIZE)):
@@ -60,16 +57,14 @@ def train(
             break
     for module, state in zip((model, *online.modules.values()), kept, strict=True):
         module.load_state_dict(state)
-    return Trained(model.eval(), online, epoch)
+    return Trained(model.eval(), online, epochs)
 
 
 def _copy(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def measure(
-    trained: Trained, curves: Curves, *, most_epochs: int, seed: int, device: torch.device
-) -> dict[str, float]:
+def measure(trained: Trained, curves: Curves, *, most_epochs: int, seed: int, device: torch.device) -> dict[str, float]:
     """Every metric of 3.3.3 on the test set [%], and the mean squared error. Fine-tuning changes the model.
 
     Fine-tuning needs validation light curves, and is left out where there are none.
@@ -101,8 +96,3 @@ def reconstruction_error(model: Autoencoder, curves: Curves, device: torch.devic
             points, variance, _ = curves.take(rows).batch(device)
             total += float(mean_squared_error(model(points)[1], points, variance).sum())
     return total / len(curves)
-
-
-def config_of(parts: dict[str, Any], curves: Curves) -> AutoencoderConfig:
-    """The autoencoder of these parts for these light curves. Raises TypeError for what is no part."""
-    return AutoencoderConfig(**parts, n_bands=len(curves.bands))

@@ -59,7 +59,7 @@ class MTANPreEncoder(nn.Module):
 
 
 class MTANPostDecoder(nn.Module):
-    """Embeddings (B, K, D) at the induction points, averaged at each point's time, then mixed without a bias: (P, D')."""
+    """Embeddings (B, K, D) at the induction points, averaged at each point's time and mixed without a bias: (P, D')."""
 
     def __init__(self, config: AutoencoderConfig, *, d_input: int) -> None:
         super().__init__()

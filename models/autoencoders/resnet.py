@@ -15,7 +15,7 @@ _FIRST = 3
 
 
 class ResNetEncoder(nn.Module):
-    """Points on a grid -> (B, D), the mean over the places that remain. It sees no times: they must be evenly spaced."""
+    """Points on a grid -> (B, D), the mean over the places that remain. It sees no times: they must be even."""
 
     def __init__(self, config: AutoencoderConfig, *, n_values: int) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ Three steps make them of raw photometry (3.4.1): a star's long light curve is cu
 the period or, where there is none, brought to 0 to 1, and brightness is centred and scaled.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -135,7 +136,7 @@ def prepared(objects: Photometry, *, seed: int, stretch: int | None = None) -> C
 def _stretches(offsets: IntArray, stretch: int | None) -> tuple[IntArray, IntArray, IntArray]:
     """The object of each stretch (M,), its points (Q,) and their offsets (M + 1,)."""
     owner, starts, ends = [], [], []
-    for row, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for row, (start, end) in enumerate(itertools.pairwise(offsets.tolist())):
         length = end - start if stretch is None else stretch
         least = LEAST_POINTS if stretch is None else max(LEAST_POINTS, stretch // 2)
         for first in range(start, end, max(length, 1)):

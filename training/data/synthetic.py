@@ -39,7 +39,7 @@ def make(name: str, per_class: Mapping[str, int], *, seed: int, n_points: int = 
     time = np.sort(rng.uniform(0, 1, kept.shape), axis=1)
     frequency = rng.uniform(*FREQUENCY, (len(label), 1))
     phase = rng.uniform(0, 2 * np.pi, (len(label), 1))
-    value = _values(name, time, frequency, phase, label[:, None] == 1, rng)
+    value = _values(name, time, frequency, phase, second=label[:, None] == 1, rng=rng)
     return Curves(
         offsets=ragged.offsets_of(kept.sum(axis=1)),
         time=time[kept].astype(np.float32),
@@ -68,6 +68,7 @@ def _values(
     time: FloatArray,
     frequency: FloatArray,
     phase: FloatArray,
+    *,
     second: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> FloatArray:

@@ -145,7 +145,7 @@ def ztf_bts(directory: Path) -> Photometry:
         rows = list(csv.DictReader(io.StringIO(text.decode())))
         points = np.array([[float(row[key] or "nan") for key in ("ant_mjd", "ant_mag", "ant_magerr")] for row in rows])
         band = np.array([{"g": 0, "R": 1}.get(row["ant_passband"], -1) for row in rows], dtype=np.int8)
-        kept = _measured(*points.T[1:]) & (band >= 0) if len(rows) else np.zeros(0, dtype=np.bool_)
+        kept = _measured(*points.T[1:]) & (band >= 0) if rows else np.zeros(0, dtype=np.bool_)
         if kept.any():
             mjd, value, error = points[kept].T
             found.append(_Object(mjd=mjd, band=band[kept], value=value, error=error, label=label))
