@@ -45,7 +45,7 @@ def train(config: AutoencoderConfig, curves: Curves, *, most_epochs: int, seed: 
             latent, reconstruction = model(points)
             loss = loss_of(reconstruction, points, variance).mean()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             online.learn(latent, labels)
             with torch.no_grad():

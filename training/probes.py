@@ -53,7 +53,7 @@ class OnlineProbes:
         """One step. No gradient reaches the encoder."""
         losses = [F.cross_entropy(module(latent.detach()), labels) for module in self.modules.values()]
         self.optimizer.zero_grad()
-        torch.stack(losses).sum().backward()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
 
@@ -83,7 +83,7 @@ def fit(make: Probe, latent: Tensor, labels: Tensor, n_classes: int, *, most_epo
     best, waited = np.inf, 0
     for _ in range(most_epochs):
         total = 0.0
-        for rows in torch.randperm(len(scaled)).split(BATCH_SIZE):
+        for rows in torch.split(torch.randperm(len(scaled)), BATCH_SIZE):
             loss = F.cross_entropy(module(scaled[rows]), labels[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -163,7 +163,7 @@ class Evidence:
 
 
 def findings(bench: Bench, size: str | None) -> list[Finding]:
-    """Every conclusion. One seed gives no interval, and decides nothing that asks for one; ``quick`` decides nothing."""
+    """Every conclusion. One seed gives no interval, and decides nothing that asks for one; ``quick`` nothing."""
     evidence = Evidence(bench, size)
     found = [
         *(
