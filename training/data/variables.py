@@ -92,11 +92,11 @@ def macho(directory: Path) -> Photometry:
     or of no class used are left out. Raises InvalidData for what is no such directory or archive.
     """
     files = dict(_files(directory))
-    catalogue = next((text for text in files.values() if text[:2000].startswith(b"starid,")), None)
+    catalogue = next((name for name, text in files.items() if text.startswith(b"starid,")), None)
     if catalogue is None:
         raise InvalidData(f"{directory}: no MACHO catalogue (a CSV that begins with starid) in it")
     known = {}
-    for row in csv.DictReader(io.StringIO(catalogue.decode())):
+    for row in _rows(catalogue, files[catalogue], ("field", "tile", "seqn", "classification", "period_r")):
         known[f"{row['field']}.{row['tile']}.{row['seqn']}"] = (int(row["classification"]), float(row["period_r"]))
     found = []
     for name, text in files.items():
@@ -114,16 +114,16 @@ def asas(directory: Path) -> Photometry:
     It comes without periods: they are searched. Raises InvalidData for what is no such directory.
     """
     files = dict(_files(directory))
-    table = next((text for name, text in files.items() if name.endswith("_classes.dat")), None)
+    table = next((name for name in files if name.endswith("_classes.dat")), None)
     if table is None:
         raise InvalidData(f"{directory}: no *_classes.dat in it")
-    kinds = {row["filename"]: row["class"] for row in csv.DictReader(io.StringIO(table.decode()))}
+    kinds = {row["filename"]: row["class"] for row in _rows(table, files[table], ("filename", "class"))}
     found = []
     for name, text in files.items():
         label = _ASAS.get(kinds.get(Path(name).stem, ""))
         if name.endswith(".dat") and label is not None:
-            points = np.loadtxt(io.BytesIO(text), delimiter=",", ndmin=2)
-            found.append(_one_band(*points.T[:3], label=label, days=np.nan))
+            table_of_points = _csv_columns(name, b"date,mag,err\n" + text, ("date", "mag", "err"))
+            found.append(_one_band(*table_of_points, label=label, days=np.nan))
     return _with_periods(_photometry(directory, found, PERIODIC, ("V",)))
 
 
@@ -133,22 +133,20 @@ def ztf_bts(directory: Path) -> Photometry:
     They have no period. Raises InvalidData for what is no such directory.
     """
     files = dict(_files(directory))
-    table = next((text for text in files.values() if b"ZTFID" in text[:200]), None)
+    table = next((name for name, text in files.items() if b"ZTFID" in text[:200]), None)
     if table is None:
         raise InvalidData(f"{directory}: no CSV with a column ZTFID in it")
-    types = {row["ZTFID"]: row["type"] for row in csv.DictReader(io.StringIO(table.decode()))}
+    types = {row["ZTFID"]: row["type"] for row in _rows(table, files[table], ("ZTFID", "type"))}
     found = []
     for name, text in files.items():
         label = _BTS.get(types.get(Path(name).stem, ""))
         if label is None:
             continue
-        rows = list(csv.DictReader(io.StringIO(text.decode())))
-        points = np.array([[float(row[key] or "nan") for key in ("ant_mjd", "ant_mag", "ant_magerr")] for row in rows])
-        band = np.array([{"g": 0, "R": 1}.get(row["ant_passband"], -1) for row in rows], dtype=np.int8)
-        kept = _measured(*points.T[1:]) & (band >= 0) if rows else np.zeros(0, dtype=np.bool_)
-        if kept.any():
-            mjd, value, error = points[kept].T
-            found.append(_Object(mjd=mjd, band=band[kept], value=value, error=error, label=label))
+        mjd, value, error = _csv_columns(name, text, ("ant_mjd", "ant_mag", "ant_magerr"))
+        names = [row["ant_passband"] for row in _rows(name, text, ("ant_passband",))]
+        band = np.array([{"g": 0, "R": 1}.get(each, -1) for each in names], dtype=np.int8)
+        kept = _measured(value, error) & (band >= 0)
+        found.append(_Object(mjd[kept], band[kept], value[kept], error[kept], label))
     return _photometry(directory, found, BRIGHT_TRANSIENTS, ("g", "r"))
 
 
@@ -162,9 +160,7 @@ def ztf_release(directory: Path) -> Photometry:
     catalogues = sorted(directory.glob("*.csv"))
     if len(catalogues) != 1:
         raise InvalidData(f"{directory}: one catalogue (*.csv) is needed, {len(catalogues)} are there")
-    rows = list(csv.DictReader(catalogues[0].open()))
-    if not rows or not {"ra", "dec", "class"} <= set(rows[0]):
-        raise InvalidData(f"{catalogues[0]}: the columns ra, dec and class are needed")
+    rows = _rows(str(catalogues[0]), catalogues[0].read_bytes(), ("ra", "dec", "class"))
     classes = tuple(sorted({row["class"] for row in rows}))
     sky = _unit(np.array([[float(row["ra"]), float(row["dec"])] for row in rows]))
     points: dict[int, list[FloatArray]] = {}
@@ -235,11 +231,20 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
         raise InvalidData(f"{path}: no archive that can be read ({error})") from error
 
 
+def _rows(name: str, text: bytes, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Lines of a CSV that has these columns, whatever others."""
+    rows = list(csv.DictReader(io.StringIO(text.decode(errors="replace"))))
+    if rows and not set(columns) <= set(rows[0]):
+        raise InvalidData(f"{name}: the columns {', '.join(columns)} are needed")
+    return rows
+
+
 def _csv_columns(name: str, text: bytes, columns: Sequence[str]) -> list[FloatArray]:
-    rows = list(csv.DictReader(io.StringIO(text.decode())))
+    """Columns of numbers, NaN where one is empty."""
+    rows = _rows(name, text, columns)
     try:
         return [np.array([float(row[column] or "nan") for row in rows]) for column in columns]
-    except (KeyError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise InvalidData(f"{name}: no numbers in the columns {', '.join(columns)} ({error})") from error
 
 
