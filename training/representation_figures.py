@@ -1,6 +1,7 @@
 """Pictures of what an autoencoder has learned: reconstructions (figures 3.3, 3.4, 3.6) and its latent space (3.5)."""
 
 import importlib.util
+import warnings
 
 import numpy as np
 import torch
@@ -69,8 +70,6 @@ def has_umap() -> bool:
 
 def latent_space(model: Autoencoder, curves: Curves, *, most_epochs: int) -> Figure:
     """The test set's latent vectors under UMAP, coloured by class, and as a linear probe and an MLP see them."""
-    import umap  # noqa: PLC0415 - optional, and slow to import
-
     device = next(model.parameters()).device
     train, test = curves.of("train"), curves.of("test")
     latent, held_out = probes.encoded(model, train, device), probes.encoded(model, test, device)
@@ -80,8 +79,7 @@ def latent_space(model: Autoencoder, curves: Curves, *, most_epochs: int) -> Fig
         fitted = probes.fit(make, latent, labels, len(curves.classes), most_epochs=most_epochs)
         answer = fitted.predict(held_out)
         seen[f"{name} probe, {probes.accuracy(test.label, answer):.1f} %"] = answer
-    neighbours = min(15, len(test) - 1)
-    flat = umap.UMAP(n_neighbors=neighbours, random_state=0, n_jobs=1).fit_transform(held_out.cpu().numpy())
+    flat = _flattened(held_out.cpu().numpy())
     figure = Figure(figsize=(13, 4.3), layout="constrained")
     for panel, (title, answer) in zip(figure.subplots(1, len(seen)), seen.items(), strict=True):
         for label, name in enumerate(curves.classes):
@@ -92,3 +90,13 @@ def latent_space(model: Autoencoder, curves: Curves, *, most_epochs: int) -> Fig
         panel.set_yticks([])
     panel.legend(frameon=False, markerscale=3, fontsize=8)
     return figure
+
+
+def _flattened(latent: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors (N, D) -> places (N, 2)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells of Tensorflow, which is not needed
+        import umap  # noqa: PLC0415 - optional, and slow to import
+
+        reducer = umap.UMAP(n_neighbors=min(15, len(latent) - 1), random_state=0, n_jobs=1)
+        return np.asarray(reducer.fit_transform(latent), dtype=np.float32)

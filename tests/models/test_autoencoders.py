@@ -19,6 +19,7 @@ from models.autoencoders.autoencoder import (
 from models.autoencoders.config import AutoencoderConfig
 from models.autoencoders.interpred import InterPred
 from models.autoencoders.losses import Reconstruction, cross_entropy, likelihood, mean_squared_error
+from models.autoencoders.mha import MHAEncoder
 from models.autoencoders.mtan import MTANPreEncoder
 from models.autoencoders.points import Points, pack
 
@@ -94,9 +95,10 @@ def test_attention_and_interpolation_see_a_set_of_points_in_no_order(parts: dict
 
 def test_attention_has_no_skip_connection() -> None:
     model = Autoencoder(_config())
-    attention = model.encoder.attention
-    torch.nn.init.zeros_(attention.project_out.weight)  # type: ignore[union-attr]
-    expected = attention.project_out.bias.expand(len(LENGTHS), -1)  # type: ignore[union-attr]
+    assert isinstance(model.encoder, MHAEncoder)
+    output = model.encoder.attention.project_out
+    torch.nn.init.zeros_(output.weight)
+    expected = output.bias.expand(len(LENGTHS), -1)
     torch.testing.assert_close(model.encode(_points()), expected)
 
 
@@ -149,10 +151,10 @@ def test_losses_are_those_of_gaussians() -> None:
     assert reconstruction.log_variance is not None
     decoded = Normal(reconstruction.mean, (reconstruction.log_variance / 2).exp())
     observed = Normal(points.values[:, 0], variance.sqrt())
-    torch.testing.assert_close(
-        likelihood(reconstruction, points, variance)[0], -decoded.log_prob(points.values[:, 0]).mean()
-    )
-    expected = (kl_divergence(observed, decoded) + observed.entropy()).mean()
+    density = decoded.log_prob(points.values[:, 0])  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(likelihood(reconstruction, points, variance)[0], -density.mean())
+    entropy = observed.entropy()  # type: ignore[no-untyped-call]
+    expected = (kl_divergence(observed, decoded) + entropy).mean()
     torch.testing.assert_close(cross_entropy(reconstruction, points, variance)[0], expected)
 
 

@@ -167,7 +167,7 @@ def test_one_seed_decides_nothing() -> None:
 def test_a_probe_predicts_fine_tuning_if_it_orders_encoders_alike() -> None:
     names = ("linear", "online-linear", "mlp", "online-mlp", "fine-tuned")
     given = {
-        ("asas", parts): [dict(zip(names, (60 - n, 50 - n, 70 + n, 65 + n, 70 + 2 * n), strict=True))] * 2
+        ("asas", parts): [dict(zip(names, (60.0 - n, 50.0 - n, 70.0 + n, 65.0 + n, 70.0 + 2 * n), strict=True))] * 2
         for n, parts in enumerate(tables.ENCODER_ROWS)
     }
     verdicts = _verdicts(given)

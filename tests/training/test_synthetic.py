@@ -61,7 +61,9 @@ def _likelihood_ratio_accuracy(*, per_class: int, n_grid: int = 32) -> float:
         # sin(a + b) by products, for all phases at once; the saw blade as it is.
         waves = np.stack([np.sin(2 * np.pi * turns), np.cos(2 * np.pi * turns)], axis=1)
         power = np.einsum("pi,fij,pj->fp", turn, waves @ waves.transpose(0, 2, 1), turn)
-        saw = synthetic.saw(turns[:, None], np.ones(1), 2 * np.pi * phase[:, None]).astype(np.float32)
+        saw = synthetic.saw(turns[:, None].astype(np.float64), np.ones(1), 2 * np.pi * phase[:, None]).astype(
+            np.float32
+        )
         sine_fit = (waves @ value) @ turn.T - power / 2
         saw_fit = saw @ value - np.square(saw).sum(axis=2) / 2
         right += int((_evidence(saw_fit) > _evidence(sine_fit)) == curves.label[row])
