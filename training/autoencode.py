@@ -1,10 +1,14 @@
 """Training of one autoencoder, and every figure of what it has learned."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from models.autoencoders.autoencoder import Autoencoder
 from models.autoencoders.config import AutoencoderConfig
@@ -23,44 +27,109 @@ class Trained:
     epochs: int
 
 
-def train(config: AutoencoderConfig, curves: Curves, *, most_epochs: int, seed: int, device: torch.device) -> Trained:
+class OutOfTime(Exception):
+    """Training was stopped before its end; what it had learned is in its checkpoint."""
+
+
+def train(
+    config: AutoencoderConfig,
+    curves: Curves,
+    *,
+    most_epochs: int,
+    seed: int,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    until: float = np.inf,
+) -> Trained:
     """Until the mean squared error on the training set, as it goes, no longer falls (3.3.4).
 
-    The error stops it whatever the loss, and the weights of the best epoch are kept.
+    The error stops it whatever the loss, and the weights of the best epoch are kept. With a checkpoint it goes on with
+    the epoch after the last one written there, to the same end. Raises OutOfTime at the end of an epoch if the
+    monotonic clock is past ``until`` [s].
     """
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
     own = curves.of("train")
     model = Autoencoder(config).to(device)
     online = OnlineProbes(model.d_latent, len(curves.classes), device)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    loss_of = LOSSES[config.loss]
-    best, waited, epochs = np.inf, 0, 0
-    kept: list[dict[str, Tensor]] = []
-    for epochs in range(1, most_epochs + 1):  # noqa: B007 - how many it took
-        model.train()
-        error = 0.0
-        for rows in np.array_split(rng.permutation(len(own)), -(-len(own) // BATCH_SIZE)):
-            points, variance, labels = own.take(rows).batch(device)
-            latent, reconstruction = model(points)
-            loss = loss_of(reconstruction, points, variance).mean()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            online.learn(latent, labels)
-            with torch.no_grad():
-                error += float(mean_squared_error(reconstruction, points, variance).sum())
-        waited = 0 if error < best else waited + 1
-        if error < best:
-            best, kept = error, [_copy(each) for each in (model, *online.modules.values())]
-        if waited == PATIENCE:
-            break
-    for module, state in zip((model, *online.modules.values()), kept, strict=True):
-        module.load_state_dict(state)
-    return Trained(model.eval(), online, epochs)
+    progress = _Progress(nn.ModuleList([model, *online.modules.values()]), [optimizer, online.optimizer])
+    if checkpoint is not None and checkpoint.exists():
+        progress.load(checkpoint, device)
+    while progress.epochs < most_epochs and progress.waited < PATIENCE:
+        order = np.random.default_rng([seed, progress.epochs]).permutation(len(own))
+        error = _epoch(model, online, optimizer, own, order=order, device=device)
+        progress.told(error)
+        if checkpoint is not None:
+            progress.save(checkpoint)
+        if time.monotonic() > until:
+            raise OutOfTime
+    progress.modules.load_state_dict(progress.best)
+    return Trained(model.eval(), online, progress.epochs)
 
 
-def _copy(module: torch.nn.Module) -> dict[str, Tensor]:
+def _epoch(
+    model: Autoencoder,
+    online: OnlineProbes,
+    optimizer: torch.optim.Optimizer,
+    own: Curves,
+    *,
+    order: NDArray[np.int64],
+    device: torch.device,
+) -> float:
+    """One pass over the training set; its squared error, summed over the light curves."""
+    model.train()
+    error = 0.0
+    for rows in np.array_split(order, -(-len(order) // BATCH_SIZE)):
+        points, variance, labels = own.take(rows).batch(device)
+        latent, reconstruction = model(points)
+        loss = LOSSES[model.config.loss](reconstruction, points, variance).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        online.learn(latent, labels)
+        with torch.no_grad():
+            error += float(mean_squared_error(reconstruction, points, variance).sum())
+    return error
+
+
+class _Progress:
+    """How far training has come, what was best, and both in a file."""
+
+    def __init__(self, modules: nn.ModuleList, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self.modules = modules
+        self.optimizers = optimizers
+        self.epochs = 0
+        self.waited = 0
+        self.least = np.inf
+        self.best: dict[str, Tensor] = _copy(modules)
+
+    def told(self, error: float) -> None:
+        """An epoch ended with this error."""
+        self.epochs += 1
+        self.waited = 0 if error < self.least else self.waited + 1
+        if error < self.least:
+            self.least, self.best = error, _copy(self.modules)
+
+    def save(self, path: Path) -> None:
+        """In one move: a killed process leaves the file of the epoch before."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        numbers = {"epochs": self.epochs, "waited": self.waited, "least": self.least}
+        tensors = {"now": self.modules.state_dict(), "best": self.best}
+        torch.save({**numbers, **tensors, "optimizers": [each.state_dict() for each in self.optimizers]}, unfinished)
+        unfinished.rename(path)
+
+    def load(self, path: Path, device: torch.device) -> None:
+        """The inverse of ``save``."""
+        stored = torch.load(path, map_location=device, weights_only=True)
+        self.epochs, self.waited, self.least = stored["epochs"], stored["waited"], stored["least"]
+        self.best = stored["best"]
+        self.modules.load_state_dict(stored["now"])
+        for optimizer, state in zip(self.optimizers, stored["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 

@@ -1,7 +1,8 @@
 """``python -m training represent``: chapter 3's tables, findings and figures.
 
 Each table is made of runs (one autoencoder, one set of light curves, one seed), which are kept under ``cells/``: the
-same command goes on with what is missing. Synthetic sets are drawn; for the others ``--data`` names their directories.
+same command goes on with what is missing, and with a run in its midst from its last epoch. Synthetic sets are drawn;
+for the others ``--data`` names their directories.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from rich.markup import escape
 
 from training import representation_figures as figures
 from training import representation_tables as tables
+from training.autoencode import OutOfTime
 from training.data import synthetic, variables
 from training.data.layout import InvalidData
 from training.representation_tables import TABLES, Table
@@ -41,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes.add_argument("--size", choices=tuple(SIZES), help="of every run (default: full where findings rest on it)")
     sizes.add_argument("--quick", dest="size", action="store_const", const="quick", help="as --size quick")
     parser.add_argument("--seeds", type=int, help="at most so many runs of each autoencoder")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run after this long")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="stop after this long, at the end of an epoch"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -82,14 +86,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _fill(bench: Bench, cells: list[Cell], arguments: argparse.Namespace, console: Console) -> None:
     """Make the runs that are missing, telling of each."""
-    start = time.monotonic()
+    end = time.monotonic() + 60 * arguments.minutes
     missing = [(cell, seed) for cell, seed in bench.missing(cells) if seed < (arguments.seeds or cell.size.seeds)]
     for done, (cell, seed) in enumerate(missing):
-        if time.monotonic() - start > 60 * arguments.minutes:
+        began = time.monotonic()
+        try:
+            found = bench.run(cell, seed, until=end) if began < end else None
+        except OutOfTime:
+            found = None
+        if found is None:
             console.print(f"time is up: {len(missing) - done} of {len(missing)} runs remain")
             return
-        began = time.monotonic()
-        found = bench.run(cell, seed)
         told = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
         line = f"{done + 1} of {len(missing)}: {cell.name} seed {seed}: {told}; {time.monotonic() - began:.0f} s"
         console.print(escape(line), highlight=False, soft_wrap=True)

@@ -40,6 +40,8 @@ def reconstructions(model: Autoencoder, curves: Curves) -> Figure:
             panel.set_title(curves.classes[label], loc="left", fontsize=9)
             panel.spines[["top", "right"]].set_visible(False)
     axes[0, 0].legend(frameon=False, fontsize=8)
+    figure.supxlabel("phase, or share of the span", fontsize=10)
+    figure.supylabel("brightness as measured, centred and scaled", fontsize=10)
     return figure
 
 

@@ -1,5 +1,6 @@
 """The runs behind tables 3.1 to 3.8: which autoencoder on which light curves, at which size, and what is kept of it."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -108,15 +109,24 @@ class Bench:
                 if seed < cell.size.seeds and self._stored(cell, seed) is None:
                     yield cell, seed
 
-    def run(self, cell: Cell, seed: int) -> dict[str, float]:
-        """Train one autoencoder and keep its figures; of the first seed the weights, too."""
+    def run(self, cell: Cell, seed: int, *, until: float) -> dict[str, float]:
+        """Train one autoencoder and keep its figures; of the first seed the weights, too.
+
+        Raises OutOfTime where training was not done when the clock was past ``until``; it goes on another time.
+        """
         light_curves = self.curves(cell, seed)
         config = self._config(cell, light_curves)
-        trained = autoencode.train(
-            config, light_curves, most_epochs=cell.size.most_epochs, seed=seed, device=self.device
-        )
         path = self._path(cell, seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = self._checkpoint(cell, seed)
+        trained = autoencode.train(
+            config,
+            light_curves,
+            most_epochs=cell.size.most_epochs,
+            seed=seed,
+            device=self.device,
+            checkpoint=checkpoint,
+            until=until,
+        )
         if seed == 0:
             weights = {name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()}
             save_file(weights, path.with_suffix(".safetensors"))
@@ -126,6 +136,7 @@ class Bench:
         unfinished = path.with_suffix(".part")
         unfinished.write_text(json.dumps({"settings": self._settings(cell), "figures": figures}, indent=1))
         unfinished.rename(path)
+        checkpoint.unlink(missing_ok=True)
         return figures
 
     def model(self, cell: Cell, light_curves: Curves) -> Autoencoder | None:
@@ -172,6 +183,11 @@ class Bench:
 
     def _path(self, cell: Cell, seed: int) -> Path:
         return self.directory / "cells" / f"{cell.name}_{seed}.json"
+
+    def _checkpoint(self, cell: Cell, seed: int) -> Path:
+        """Of training with these settings, so that another's is never taken up."""
+        settings = json.dumps(self._settings(cell), sort_keys=True).encode()
+        return self._path(cell, seed).with_suffix(f".{hashlib.sha256(settings).hexdigest()[:8]}.checkpoint")
 
     def _stored(self, cell: Cell, seed: int) -> dict[str, float] | None:
         path = self._path(cell, seed)

@@ -112,6 +112,24 @@ def test_training_lowers_the_reconstruction_error() -> None:
     assert errors[1] < 0.8 * errors[0]
 
 
+def test_training_stopped_in_its_midst_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    curves = synthetic.make("syn-b", {"train": 30}, seed=0, n_points=20)
+    config = AutoencoderConfig(loss="likelihood", d_head=4, harmonics=4)
+    at_once = autoencode.train(config, curves, most_epochs=4, seed=0, device=CPU)
+    checkpoint = tmp_path / "checkpoint"
+    for _ in range(3):
+        with pytest.raises(autoencode.OutOfTime):
+            autoencode.train(config, curves, most_epochs=4, seed=0, device=CPU, checkpoint=checkpoint, until=0)
+    in_parts = autoencode.train(config, curves, most_epochs=4, seed=0, device=CPU, checkpoint=checkpoint)
+    assert in_parts.epochs == at_once.epochs == 4
+    for first, second in (
+        (at_once.model, in_parts.model),
+        (at_once.online.modules["mlp"], in_parts.online.modules["mlp"]),
+    ):
+        for name, weight in first.state_dict().items():
+            assert torch.equal(weight, second.state_dict()[name]), name
+
+
 def test_a_perceptron_separates_what_no_line_does() -> None:
     latent = torch.randn(400, 2)
     labels = (latent[:, 0] * latent[:, 1] > 0).long()
