@@ -91,7 +91,8 @@ def _fill(bench: Bench, cells: list[Cell], arguments: argparse.Namespace, consol
     for done, (cell, seed) in enumerate(missing):
         began = time.monotonic()
         try:
-            found = bench.run(cell, seed, until=end) if began < end else None
+            with console.status(f"{done + 1} of {len(missing)}: {cell.name} seed {seed}"):
+                found = bench.run(cell, seed, until=end) if began < end else None
         except OutOfTime:
             found = None
         if found is None:
