@@ -316,7 +316,8 @@ def _mtan_lags(evidence: Evidence, data: str) -> Finding:
     if not all(np.isfinite(values).any() for values in by_kind.values()):
         return finding
     gap = float(np.nanmean(by_kind[True]) - np.nanmean(by_kind[False]))
-    rests_on = evidence.names(data, ENCODER_ROWS[0])
+    counts = [int(np.isfinite(by_kind[mtan]).sum()) for mtan in (True, False)]
+    rests_on = f"{counts[0]} encoders with mTAN, {counts[1]} without; {evidence.names(data, ENCODER_ROWS[0])}"
     return replace(
         finding, found=f"{gap:+.1f}", rests_on=rests_on, verdict=_verdict(holds=gap < 0, contradicted=gap > 0)
     )
