@@ -15,6 +15,7 @@ FORBIDDEN = {
     "models/inputs": ("models.layers", "models.atat", "models.calibration", "models.classifier"),
     "models/layers": ("models.atat", "models.calibration", "models.classifier"),
     "models/atat.py": ("models.calibration", "models.classifier"),
+    "models/autoencoders": ("models.atat", "models.calibration", "models.classifier"),
 }
 
 WIRE_NAMES = {"psFlux", "psfFlux", "midPointTai", "midpointMjdTai", "filterName"}

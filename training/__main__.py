@@ -16,6 +16,7 @@ _JOBS = {
     "calibrate": ("training.calibrate", "fit a model's calibration anew"),
     "evaluate": ("training.evaluate", "measure models on a data directory"),
     "results": ("training.results", "every check of the experiments, as RESULTS.md"),
+    "represent": ("training.represent", "learning without labels: the tables of chapter 3"),
     "compare": ("training.compare", "how far a simulation is from real data"),
 }
 

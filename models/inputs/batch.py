@@ -37,13 +37,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Layout:
-    """How B sequences lie in one array of T = B + P tokens (the B class tokens first, then all points), and how the
-    dense rectangles that attention works on, G tokens with their padding, are gathered from it and put back.
+    """How B sequences lie in one array of T = B + P tokens (the B class tokens first, then all points; T = P where
+    there are none), and how the dense rectangles that attention works on, G tokens with their padding, are gathered
+    from it and put back.
     """
 
     segments: tuple[Segment, ...]
     gather: Tensor
-    """(G,), the token at each place of the rectangles, end to end. Padding repeats the row's class token, unseen."""
+    """(G,), the token at each place of the rectangles, end to end. Padding repeats the row's first, unseen."""
     place: Tensor
     """(T,), where each token is in the rectangles."""
     causal: bool = False
@@ -142,9 +143,12 @@ def _subsampled(light_curves: LightCurves) -> IntArray:
     return np.flatnonzero(kept)
 
 
-def layout_of(offsets: IntArray, *, causal: bool = False) -> Layout:
-    """The layout of sequences of a class token and the points that ``offsets`` (B + 1,) part."""
-    lengths = np.diff(offsets) + 1
+def layout_of(offsets: IntArray, *, causal: bool = False, class_tokens: bool = True) -> Layout:
+    """The layout of sequences of a class token and the points that ``offsets`` (B + 1,) part.
+
+    Without ``class_tokens``, of the points alone, and then no sequence may be empty.
+    """
+    lengths = np.diff(offsets) + class_tokens
     segments = []
     gather = []
     place = np.empty(lengths.sum(), dtype=np.int64)
@@ -152,8 +156,10 @@ def layout_of(offsets: IntArray, *, causal: bool = False) -> Layout:
     for rows in _alike(lengths):
         within = np.arange(lengths[rows].max())
         observed = within < lengths[rows, None]
-        # Column 0 is the row's class token; column j is its point j - 1.
-        tokens = np.where(observed & (within > 0), len(lengths) + offsets[rows, None] + within - 1, rows[:, None])
+        # Column 0 is the row's class token and column j its point j - 1; or else column j is point j.
+        first = rows[:, None] if class_tokens else offsets[rows, None]
+        start = offsets[rows, None] + (len(lengths) - 1 if class_tokens else 0)
+        tokens = np.where(observed & (within > 0), start + within, first)
         place[tokens[observed]] = filled + np.flatnonzero(observed)
         filled += tokens.size
         gather.append(tokens.ravel())

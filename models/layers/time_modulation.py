@@ -63,14 +63,17 @@ class TimeModulation(nn.Module):
     def forward(self, values: Tensor, time: Tensor, band: Tensor) -> Tensor:
         phase = time[:, None] * self.frequency
         waves = torch.cat([phase.sin(), phase.cos()], dim=1)
-        # One matrix product a band, over the band's points together; then back to the order they came in.
-        by_band = band.argsort(stable=True)
-        parts = torch.split(waves[by_band], torch.bincount(band, minlength=len(self.coefficients)).tolist())
-        gammas = torch.cat([part @ matrix for part, matrix in zip(parts, self.coefficients, strict=True)])
-        gammas = gammas[by_band.argsort()]
+        gammas = waves @ self.coefficients[0] if len(self.coefficients) == 1 else self._by_band(waves, band)
         scale, shift = gammas.chunk(2, dim=1)
         modulated: Tensor = self.linear(values) * scale + shift
         return modulated
+
+    def _by_band(self, waves: Tensor, band: Tensor) -> Tensor:
+        """One matrix product a band, over the band's points together; then back to the order they came in."""
+        order = band.argsort(stable=True)
+        parts = torch.split(waves[order], torch.bincount(band, minlength=len(self.coefficients)).tolist())
+        gammas = torch.cat([part @ matrix for part, matrix in zip(parts, self.coefficients, strict=True)])
+        return gammas[order.argsort()]
 
 
 class FixedSinusoid(nn.Module):

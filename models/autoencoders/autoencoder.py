@@ -1,0 +1,110 @@
+"""The autoencoder of figure 3.1: pre-encoder, encoder, one latent vector, decoder, post-decoder.
+
+A new module is one file and one line here.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.autoencoders.config import AutoencoderConfig
+from models.autoencoders.interpred import InterPred
+from models.autoencoders.losses import LOSSES, Reconstruction
+from models.autoencoders.lstm import LSTMDecoder, LSTMEncoder
+from models.autoencoders.mha import MHADecoder, MHAEncoder
+from models.autoencoders.mlp import MLPDecoder
+from models.autoencoders.mtan import MTANPostDecoder, MTANPreEncoder
+from models.autoencoders.points import Points, regular
+from models.autoencoders.resnet import ResNetDecoder, ResNetEncoder
+
+ENCODERS: Mapping[str, type[MHAEncoder | LSTMEncoder | ResNetEncoder]] = {
+    "mha": MHAEncoder,
+    "lstm": LSTMEncoder,
+    "resnet": ResNetEncoder,
+}
+PRE_ENCODERS: Mapping[str, type[InterPred | MTANPreEncoder]] = {"interpred": InterPred, "mtan": MTANPreEncoder}
+DECODERS: Mapping[str, type[MHADecoder | MLPDecoder | LSTMDecoder | ResNetDecoder]] = {
+    "mha": MHADecoder,
+    "mlp": MLPDecoder,
+    "lstm": LSTMDecoder,
+    "resnet": ResNetDecoder,
+}
+POST_DECODERS: Mapping[str, type[MTANPostDecoder]] = {"mtan": MTANPostDecoder}
+
+LEAST_VARIANCE = 1e-4
+"""No estimated variance is smaller. A noiseless light curve (class 0 of Syn-A) has no finite best likelihood."""
+
+
+Module = TypeVar("Module")
+
+
+class Autoencoder(nn.Module):
+    """Points in, their distribution out, through one vector a light curve.
+
+    Raises ValueError for a module that there is not, or a ResNet without the grid that it needs.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        encoder = _named(ENCODERS, config.encoder, "encoder")
+        decoder = _named(DECODERS, config.decoder, "decoder")
+        _named(LOSSES, config.loss, "loss")
+        if encoder is ResNetEncoder and config.pre_encoder is None:
+            raise ValueError("a ResNet encoder needs a pre-encoder: it sees no times")
+        if decoder is ResNetDecoder and config.post_decoder is None:
+            raise ValueError("a ResNet decoder needs a post-decoder: it sees no times")
+        self.pre_encoder = (
+            None if config.pre_encoder is None else _named(PRE_ENCODERS, config.pre_encoder, "pre-encoder")(config)
+        )
+        self.encoder = encoder(config, n_values=1 if self.pre_encoder is None else self.pre_encoder.d_output)
+        self.decoder = decoder(config, d_latent=self.encoder.d_latent)
+        self.post_decoder = (
+            None
+            if config.post_decoder is None
+            else _named(POST_DECODERS, config.post_decoder, "post-decoder")(config, d_input=self.decoder.d_output)
+        )
+        # A grid knows no bands: each band then reads the embeddings for itself.
+        self.n_readings = 1 if self.post_decoder is None else config.n_bands
+        self.n_moments = 1 if config.loss == "mse" else 2
+        d_output = self.decoder.d_output if self.post_decoder is None else self.post_decoder.d_output
+        self.head = nn.Linear(d_output, self.n_readings * self.n_moments)
+
+    @property
+    def d_latent(self) -> int:
+        """Width of the latent vector."""
+        return self.encoder.d_latent
+
+    def encode(self, points: Points) -> Tensor:
+        """Each light curve's vector (B, D)."""
+        latent: Tensor = self.encoder(points if self.pre_encoder is None else self.pre_encoder(points))
+        return latent
+
+    def decode(self, latent: Tensor, points: Points) -> Reconstruction:
+        """What latent vectors (B, D) say of their points; of these only times and bands are looked at."""
+        if self.post_decoder is None:
+            decoded = self.decoder(latent, points)
+        else:
+            k = self.config.n_induction
+            induction = regular(latent.new_zeros(len(latent), k, 1))
+            decoded = self.post_decoder(self.decoder(latent, induction).view(len(latent), k, -1), points)
+        readings = self.head(decoded).view(len(decoded), self.n_readings, self.n_moments)
+        moments = readings[:, 0] if self.n_readings == 1 else readings[torch.arange(len(readings)), points.band]
+        if self.n_moments == 1:
+            return Reconstruction(moments[:, 0], None)
+        least = math.log(LEAST_VARIANCE)
+        return Reconstruction(moments[:, 0], least + F.softplus(moments[:, 1] - least))
+
+    def forward(self, points: Points) -> tuple[Tensor, Reconstruction]:
+        latent = self.encode(points)
+        return latent, self.decode(latent, points)
+
+
+def _named(modules: Mapping[str, Module], name: str, what: str) -> Module:
+    if name not in modules:
+        raise ValueError(f"no {what} is called {name!r}: {', '.join(modules)}")
+    return modules[name]

@@ -1,0 +1,200 @@
+"""Chapter 3 by one command: tables beside the thesis's, kept runs, and verdicts that follow from the figures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.autoencoders.config import AutoencoderConfig
+from tests.training.test_variables import write_transients
+from training import autoencode, probes
+from training import representation_tables as tables
+from training.__main__ import main
+from training.data import synthetic
+from training.representations import Bench, Cell, Parts
+
+CPU = torch.device("cpu")
+
+
+def _represent(output: Path, *options: str) -> int:
+    return main(["represent", "--output", str(output), "--quick", "--device", "cpu", *options])
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Table 3.2, quickly."""
+    output = tmp_path_factory.mktemp("represent")
+    assert _represent(output, "--table", "3.2") == 0
+    return output
+
+
+def _rows(output: Path, number: str) -> list[list[str]]:
+    lines = (output / f"table-{number}.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith(("| yes", "| no"))]
+
+
+def test_a_table_stands_beside_the_thesiss_and_names_the_size_of_every_row(quick: Path) -> None:
+    rows = _rows(quick, "3.2")
+    assert len(rows) == 12
+    assert all(row[5] == "quick" and row[6] == "1 of 1" for row in rows)
+    by_parts = {(row[0], row[3], row[4]): row[7:] for row in rows}
+    assert "(62.41 ± 15.46)" in by_parts["no", "mha", ""][0]
+    assert "(98.52 ± 1.70)" in by_parts["yes", "mlp", ""][1]
+    assert "(81.51 ± 16.93)" in by_parts["yes", "lstm", "mtan"][3]
+    assert (quick / "reconstructions-syn-b.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_quick_run_decides_nothing(quick: Path) -> None:
+    text = (quick / "findings.md").read_text()
+    assert "| not judged: quick |" in text
+    assert "| not run |" in text
+    assert not any(verdict in text for verdict in ("| holds |", "| contradicted |", "| undecided |"))
+
+
+def test_what_was_run_is_not_run_again_and_what_is_missing_is(quick: Path) -> None:
+    cells = sorted((quick / "cells").glob("*.json"))
+    assert len(cells) == 12
+    before = {cell: cell.read_text() for cell in cells}
+    lost = next(cell for cell in cells if "_lstm_none_mse" in cell.name)
+    lost.unlink()
+    times = {cell: cell.stat().st_mtime_ns for cell in cells if cell != lost}
+    assert _represent(quick, "--table", "3.2") == 0
+    assert lost.read_text() == before[lost]  # by its seed the same
+    assert times == {cell: cell.stat().st_mtime_ns for cell in cells if cell != lost}
+
+
+def test_without_minutes_nothing_is_begun_and_the_table_says_so(tmp_path: Path) -> None:
+    assert _represent(tmp_path, "--table", "3.1", "--minutes", "-1") == 0
+    assert not (tmp_path / "cells").exists()
+    rows = _rows(tmp_path, "3.1")
+    assert all(row[6] == "0 of 1" and row[7].startswith("not run (") for row in rows)
+
+
+def test_a_run_that_was_damaged_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "syn-a_mha_none_mha_none_mse_quick_0.json").write_text("{")
+    assert _represent(tmp_path, "--table", "3.1") == 1
+    assert "delete it to run it again" in capsys.readouterr().err
+
+
+def test_encoders_on_real_light_curves_are_fine_tuned_too(tmp_path: Path) -> None:
+    source = write_transients(tmp_path / "bts", each=12)
+    assert _represent(tmp_path / "out", "--table", "3.7", "--table", "3.8", "--data", f"ztf-bts={source}") == 0
+    rows = _rows(tmp_path / "out", "3.8")
+    assert len(rows) == 8
+    assert "(94.54 ± 0.54)" in rows[0][7]
+    assert "(72.01 ± 0.26)" in rows[3][7]
+    assert len(list((tmp_path / "out" / "cells").glob("*.json"))) == 8  # 3.8 is made of 3.7's
+    assert "(20.64 ± 0.33)" in _rows(tmp_path / "out", "3.7")[0][7]
+    assert "ztf-bts, standing for the thesis's set" in (tmp_path / "out" / "table-3.7.md").read_text()
+
+
+def test_a_table_of_real_light_curves_asks_for_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _represent(tmp_path, "--table", "3.6") == 1
+    assert "table 3.6 needs --data NAME=DIR of macho, asas" in capsys.readouterr().err
+    assert _represent(tmp_path, "--table", "3.6", "--data", f"asas={tmp_path / 'absent'}") == 1
+    assert "absent: no such directory" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        _represent(tmp_path, "--data", "kepler=.")
+
+
+def test_training_lowers_the_reconstruction_error() -> None:
+    curves = synthetic.make("syn-b", {"train": 60, "test": 20}, seed=0, n_points=30)
+    config = AutoencoderConfig(loss="likelihood", d_head=8, harmonics=8)
+    errors = []
+    for epochs in (1, 25):
+        trained = autoencode.train(config, curves, most_epochs=epochs, seed=0, device=CPU)
+        errors.append(autoencode.reconstruction_error(trained.model, curves.of("test"), CPU))
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_training_stopped_in_its_midst_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    curves = synthetic.make("syn-b", {"train": 30}, seed=0, n_points=20)
+    config = AutoencoderConfig(loss="likelihood", d_head=4, harmonics=4)
+    at_once = autoencode.train(config, curves, most_epochs=4, seed=0, device=CPU)
+    checkpoint = tmp_path / "checkpoint"
+    for _ in range(3):
+        with pytest.raises(autoencode.OutOfTime):
+            autoencode.train(config, curves, most_epochs=4, seed=0, device=CPU, checkpoint=checkpoint, until=0)
+    in_parts = autoencode.train(config, curves, most_epochs=4, seed=0, device=CPU, checkpoint=checkpoint)
+    assert in_parts.epochs == at_once.epochs == 4
+    for first, second in (
+        (at_once.model, in_parts.model),
+        (at_once.online.modules["mlp"], in_parts.online.modules["mlp"]),
+    ):
+        for name, weight in first.state_dict().items():
+            assert torch.equal(weight, second.state_dict()[name]), name
+
+
+def test_a_perceptron_separates_what_no_line_does() -> None:
+    latent = torch.randn(400, 2)
+    labels = (latent[:, 0] * latent[:, 1] > 0).long()
+    accuracies = {}
+    for name, make in probes.PROBES.items():
+        fitted = probes.fit(make, latent, labels, 2, most_epochs=150)
+        accuracies[name] = probes.accuracy(labels.numpy(), fitted.predict(latent))
+    assert accuracies["linear"] < 65
+    assert accuracies["mlp"] > 90
+    assert probes.accuracy(labels.numpy(), probes.neighbours(latent, labels, latent)) > 85
+
+
+def test_accuracy_weighs_classes_alike() -> None:
+    labels = np.array([0] * 9 + [1])
+    assert probes.accuracy(labels, np.zeros(10, dtype=np.int64)) == 50
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Told(Bench):
+    """A bench whose figures are given."""
+
+    given: Mapping[tuple[str, Parts], list[dict[str, float]]]
+
+    def figures(self, cell: Cell) -> list[dict[str, float]]:
+        return self.given.get((cell.data, cell.parts), [])
+
+
+def _verdicts(given: Mapping[tuple[str, Parts], list[dict[str, float]]]) -> dict[str, str]:
+    found = tables.findings(_Told(Path(), {}, CPU, given), None)
+    return {each.statement: each.verdict for each in found if each.verdict != "not run"}
+
+
+def _linear(*values: float) -> list[dict[str, float]]:
+    return [{"linear": value} for value in values]
+
+
+def test_variance_helps_where_every_seed_says_so_and_not_where_seeds_differ() -> None:
+    without, with_it = Parts(variance=False), Parts()
+    given = {("syn-a", without): _linear(70, 75, 72), ("syn-a", with_it): _linear(99, 98, 99)}
+    given |= {("syn-b", without): _linear(70, 95, 60), ("syn-b", with_it): _linear(75, 80, 72)}
+    given |= {("syn-c", without): _linear(72, 71, 72), ("syn-c", with_it): _linear(80, 79, 80)}
+    assert list(_verdicts(given).values()) == ["holds", "undecided", "contradicted"]
+
+
+def test_one_seed_decides_nothing() -> None:
+    given = {("syn-a", Parts(variance=False)): _linear(70), ("syn-a", Parts()): _linear(99)}
+    assert list(_verdicts(given).values()) == ["undecided"]
+
+
+def test_a_probe_predicts_fine_tuning_if_it_orders_encoders_alike() -> None:
+    names = ("linear", "online-linear", "mlp", "online-mlp", "fine-tuned")
+    given = {
+        ("asas", parts): [dict(zip(names, (60.0 - n, 50.0 - n, 70.0 + n, 65.0 + n, 70.0 + 2 * n), strict=True))] * 2
+        for n, parts in enumerate(tables.ENCODER_ROWS)
+    }
+    verdicts = _verdicts(given)
+    assert verdicts["the MLP probe predicts fine-tuned accuracy better than the linear one on asas"] == "holds"
+    assert verdicts["offline probes beat online ones on asas"] == "holds"
+    assert verdicts["mTAN lags behind the other pre-encoders and none on asas"] == "holds"
+
+
+def test_the_thesiss_own_tables_say_that_the_perceptron_predicts_better(quick: Path) -> None:
+    text = (quick / "findings.md").read_text()
+    assert "rank correlation 1.00 (MLP), 0.69 (linear)" in text
+    assert json.loads(next((quick / "cells").glob("*.json")).read_text())["settings"]["size"]["name"] == "quick"

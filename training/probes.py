@@ -1,0 +1,157 @@
+"""What a representation is worth (3.3.3): classifiers upon it, while it is being learned, afterwards, or beneath it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.autoencoders.autoencoder import Autoencoder
+from training.data.curves import Curves
+from training.metrics import Rates, confusion
+
+IntArray = NDArray[np.int64]
+
+LEARNING_RATE = 1e-3
+BATCH_SIZE = 256
+PATIENCE = 5
+"""Epochs without a better figure before any training stops (3.3.4)."""
+D_HIDDEN = 128
+"""Of the perceptron, one hidden layer; the text names no size."""
+NEIGHBOURS = 10
+LABELLED = 0.1
+"""Share of the training labels that fine-tuning sees."""
+
+
+def linear(d_input: int, n_classes: int) -> nn.Module:
+    """The linear probe."""
+    return nn.Linear(d_input, n_classes)
+
+
+def perceptron(d_input: int, n_classes: int) -> nn.Module:
+    """The MLP probe."""
+    return nn.Sequential(nn.Linear(d_input, D_HIDDEN), nn.ReLU(), nn.Linear(D_HIDDEN, n_classes))
+
+
+Probe = Callable[[int, int], nn.Module]
+PROBES: dict[str, Probe] = {"linear": linear, "mlp": perceptron}
+
+
+class OnlineProbes:
+    """Probes that learn beside the autoencoder, from its latent vectors as they are at each step."""
+
+    def __init__(self, d_latent: int, n_classes: int, device: torch.device) -> None:
+        self.modules = {name: make(d_latent, n_classes).to(device) for name, make in PROBES.items()}
+        weights = [weight for module in self.modules.values() for weight in module.parameters()]
+        self.optimizer = torch.optim.Adam(weights, lr=LEARNING_RATE)
+
+    def learn(self, latent: Tensor, labels: Tensor) -> None:
+        """One step. No gradient reaches the encoder."""
+        losses = [F.cross_entropy(module(latent.detach()), labels) for module in self.modules.values()]
+        self.optimizer.zero_grad()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A probe fitted offline, and the scale of the latent vectors that it was fitted on."""
+
+    module: nn.Module
+    mean: Tensor
+    spread: Tensor
+
+    def predict(self, latent: Tensor) -> IntArray:
+        """The class (N,) of latent vectors (N, D)."""
+        with torch.inference_mode():
+            return answers(self.module((latent - self.mean) / self.spread))
+
+
+def fit(make: Probe, latent: Tensor, labels: Tensor, n_classes: int, *, most_epochs: int) -> Fitted:
+    """A probe trained on all latent vectors (N, D) until its loss no longer falls.
+
+    They are brought to unit variance before: that changes nothing a linear layer cannot undo, and lets it converge.
+    """
+    mean, spread = latent.mean(dim=0), latent.std(dim=0, correction=0).clamp_min(1e-8)
+    scaled = (latent - mean) / spread
+    module = make(latent.shape[1], n_classes).to(latent.device)
+    optimizer = torch.optim.Adam(module.parameters(), lr=LEARNING_RATE)
+    best, waited = np.inf, 0
+    for _ in range(most_epochs):
+        total = 0.0
+        for rows in torch.split(torch.randperm(len(scaled)), BATCH_SIZE):
+            loss = F.cross_entropy(module(scaled[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += float(loss.detach()) * len(rows)
+        waited = 0 if total < best else waited + 1
+        best = min(best, total)
+        if waited == PATIENCE:
+            break
+    return Fitted(module.eval(), mean, spread)
+
+
+def neighbours(train: Tensor, labels: Tensor, test: Tensor) -> IntArray:
+    """The class (M,) of test vectors (M, D) by a vote of the nearest training vectors (N, D)."""
+    votes = KNeighborsClassifier(min(NEIGHBOURS, len(train))).fit(train.cpu().numpy(), labels.cpu().numpy())
+    return np.asarray(votes.predict(test.cpu().numpy()), dtype=np.int64)
+
+
+def fine_tuned(model: Autoencoder, curves: Curves, *, device: torch.device, most_epochs: int, seed: int) -> IntArray:
+    """The class of each test light curve by encoder and a linear layer, trained together on a tenth of the labels.
+
+    Stops by the accuracy on the validation light curves. The model's encoder is changed.
+    """
+    train, validation, test = (curves.of(split) for split in ("train", "validation", "test"))
+    rng = np.random.default_rng(seed)
+    rows = [np.flatnonzero(train.label == label) for label in range(len(curves.classes))]
+    some = [rng.permutation(own)[: max(1, round(LABELLED * len(own)))] for own in rows if len(own)]
+    few = train.take(np.concatenate(some))
+    head = linear(model.d_latent, len(curves.classes)).to(device)
+    optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=LEARNING_RATE)
+    best, waited, answer = -1.0, 0, np.zeros(len(test), dtype=np.int64)
+    for _ in range(most_epochs):
+        model.train()
+        for chosen in np.array_split(rng.permutation(len(few)), -(-len(few) // BATCH_SIZE)):
+            points, _, labels = few.take(chosen).batch(device)
+            loss = F.cross_entropy(head(model.encode(points)), labels)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        score = accuracy(validation.label, answers(head(encoded(model, validation, device))))
+        waited = 0 if score > best else waited + 1
+        if score > best:
+            best, answer = score, answers(head(encoded(model, test, device)))
+        if waited == PATIENCE:
+            break
+    return answer
+
+
+def encoded(model: Autoencoder, curves: Curves, device: torch.device) -> Tensor:
+    """Latent vectors (N, D)."""
+    model.eval()
+    with torch.no_grad():
+        parts = [model.encode(curves.take(rows).batch(device)[0]) for rows in batches(len(curves))]
+    return torch.cat(parts)
+
+
+def batches(n_rows: int) -> list[IntArray]:
+    """Rows in order, so many together."""
+    return np.array_split(np.arange(n_rows), -(-n_rows // BATCH_SIZE))
+
+
+def answers(logits: Tensor) -> IntArray:
+    """The likeliest class (N,)."""
+    return logits.argmax(dim=1).cpu().numpy()
+
+
+def accuracy(labels: IntArray, predicted: IntArray) -> float:
+    """Mean over the classes of the share that is right [%]: the accuracy on the thesis's test sets of equal classes."""
+    n_classes = int(max(labels.max(), predicted.max())) + 1
+    recall = Rates.of(confusion(labels, predicted, n_classes)).recall
+    return 100 * float(recall[np.unique(labels)].mean())

@@ -1,0 +1,136 @@
+"""``python -m training represent``: chapter 3's tables, findings and figures.
+
+Each table is made of runs (one autoencoder, one set of light curves, one seed), which are kept under ``cells/``: the
+same command goes on with what is missing, and with a run in its midst from its last epoch. Synthetic sets are drawn;
+for the others ``--data`` names their directories.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from training import representation_figures as figures
+from training import representation_tables as tables
+from training.autoencode import OutOfTime
+from training.data import synthetic, variables
+from training.data.layout import InvalidData
+from training.representation_tables import TABLES, Table
+from training.representations import SIZES, Bench, Cell, Parts, cell_of, probe_epochs
+
+_FIGURE_PARTS = Parts(decoder="mlp")
+"""The autoencoder of figures 3.3 to 3.6: MHA, then an MLP that estimates the variance."""
+_LATENT_SPACE = "syn-c"
+"""The set of figure 3.5."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommand's options."""
+    parser.add_argument("--table", action="append", choices=tuple(TABLES), help="may be repeated; default: all")
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        type=_source,
+        metavar="NAME=DIR",
+        help=f"where a set of real light curves is ({', '.join(variables.READERS)}); may be repeated",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="directory for tables, figures and runs")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--size", choices=tuple(SIZES), help="of every run (default: full where findings rest on it)")
+    sizes.add_argument("--quick", dest="size", action="store_const", const="quick", help="as --size quick")
+    parser.add_argument("--seeds", type=int, help="at most so many runs of each autoencoder")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="stop after this long, at the end of an epoch"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _source(words: str) -> tuple[str, Path]:
+    name, _, directory = words.partition("=")
+    if name not in variables.READERS or not directory:
+        raise argparse.ArgumentTypeError(f"{words!r} is not NAME=DIR with a NAME of {', '.join(variables.READERS)}")
+    return name, Path(directory)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The subcommand."""
+    console = Console(stderr=True)
+    sources = dict(arguments.data)
+    for source in sources.values():
+        if not source.is_dir():
+            raise InvalidData(f"{source}: no such directory")
+    bench = Bench(arguments.output, sources, torch.device(arguments.device))
+    data = (*synthetic.NAMES, *sources)
+    chosen = [TABLES[number] for number in arguments.table or TABLES]
+    for table in chosen:
+        if not set(table.data) & set(data):
+            if arguments.table:
+                raise InvalidData(f"table {table.number} needs --data NAME=DIR of {', '.join(table.data)}")
+            console.print(f"table {table.number} is left out: none of {', '.join(table.data)} was named")
+    chosen = [table for table in chosen if set(table.data) & set(data)]
+    # Tables share cells: 3.8 is made of those of 3.6 and 3.7.
+    cells = {cell.name: cell for table in chosen for cell in tables.cells(table, data, arguments.size)}
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    try:
+        _fill(bench, list(cells.values()), arguments, console)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on with it")
+        return 1
+    _write(bench, chosen, data, arguments, console)
+    return 0
+
+
+def _fill(bench: Bench, cells: list[Cell], arguments: argparse.Namespace, console: Console) -> None:
+    """Make the runs that are missing, telling of each."""
+    end = time.monotonic() + 60 * arguments.minutes
+    missing = [(cell, seed) for cell, seed in bench.missing(cells) if seed < (arguments.seeds or cell.size.seeds)]
+    for done, (cell, seed) in enumerate(missing):
+        began = time.monotonic()
+        try:
+            with console.status(f"{done + 1} of {len(missing)}: {cell.name} seed {seed}"):
+                found = bench.run(cell, seed, until=end) if began < end else None
+        except OutOfTime:
+            found = None
+        if found is None:
+            console.print(f"time is up: {len(missing) - done} of {len(missing)} runs remain")
+            return
+        told = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+        line = f"{done + 1} of {len(missing)}: {cell.name} seed {seed}: {told}; {time.monotonic() - began:.0f} s"
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def _write(
+    bench: Bench, chosen: list[Table], data: tuple[str, ...], arguments: argparse.Namespace, console: Console
+) -> None:
+    for table in chosen:
+        text = tables.page(table, bench, data, arguments.size)
+        (arguments.output / f"table-{table.number}.md").write_text(text)
+        console.print(escape(text), highlight=False, soft_wrap=True)
+        for name in set(table.data) & set(data):
+            _draw(bench, cell_of(name, _FIGURE_PARTS, arguments.size), arguments.output, console)
+    found = tables.findings(bench, arguments.size)
+    text = tables.findings_page(found)
+    (arguments.output / "findings.md").write_text(text)
+    console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def _draw(bench: Bench, cell: Cell, output: Path, console: Console) -> None:
+    """Figures 3.3 to 3.6 of one set; none where its autoencoder has not been trained."""
+    if not bench.figures(cell):
+        return
+    light_curves = bench.curves(cell, 0)
+    model = bench.model(cell, light_curves)
+    if model is None:
+        return
+    figures.reconstructions(model, light_curves).savefig(output / f"reconstructions-{cell.data}.png", dpi=110)
+    if cell.data != _LATENT_SPACE:
+        return
+    if not figures.has_umap():
+        console.print("figure 3.5 is left out: umap-learn is not installed (the extra 'umap')")
+        return
+    picture = figures.latent_space(model, light_curves, most_epochs=probe_epochs(cell.size))
+    picture.savefig(output / f"latent-space-{cell.data}.png", dpi=110)

@@ -1,0 +1,207 @@
+"""The runs behind tables 3.1 to 3.8: which autoencoder on which light curves, at which size, and what is kept of it."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from models.autoencoders.autoencoder import Autoencoder
+from models.autoencoders.config import AutoencoderConfig
+from training import autoencode
+from training.data import curves, synthetic, variables
+from training.data.curves import Curves
+from training.data.layout import InvalidData
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is learned from, and how long."""
+
+    name: str
+    per_class: Mapping[str, int]
+    """Light curves of each class by split, or all there are."""
+    most_epochs: int
+    seeds: int
+    n_points: int
+    """Of a synthetic light curve, before a fifth is left out."""
+    n_induction: int
+
+
+_FULL = {"train": 5000, "validation": 550, "test": 2000}
+_SMALL = {"train": 1000, "validation": 200, "test": 500}
+_QUICK = {"train": 20, "validation": 10, "test": 20}
+SIZES = {
+    "full": Size("full", _FULL, most_epochs=1000, seeds=5, n_points=synthetic.N_POINTS, n_induction=128),
+    "small": Size("small", _SMALL, most_epochs=30, seeds=3, n_points=synthetic.N_POINTS, n_induction=128),
+    "quick": Size("quick", _QUICK, most_epochs=1, seeds=1, n_points=24, n_induction=9),
+}
+"""``full`` is the thesis's; ``quick`` only shows that everything runs."""
+PROBE_EPOCHS = 200
+"""At most, of an offline probe and of fine-tuning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The autoencoder of a row of a table."""
+
+    encoder: str = "mha"
+    pre_encoder: str | None = None
+    decoder: str = "mlp"
+    post_decoder: str | None = None
+    variance: bool = True
+
+    @property
+    def loss(self) -> str:
+        """With a variance the cross-entropy of eq. 3.4: where the noise is unknown, the likelihood of eq. 3.3."""
+        return "cross-entropy" if self.variance else "mse"
+
+    @property
+    def needed_in_full(self) -> bool:
+        """Whether the findings on synthetic light curves rest on it."""
+        alone = self.pre_encoder is None and self.post_decoder is None
+        return alone and self.encoder == "mha" and self.decoder in {"mha", "mlp"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One autoencoder on one set of light curves at one size."""
+
+    data: str
+    parts: Parts
+    size: Size
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        parts = self.parts
+        modules = (parts.encoder, parts.pre_encoder or "none", parts.decoder, parts.post_decoder or "none", parts.loss)
+        return "_".join((self.data, *modules, self.size.name))
+
+
+def cell_of(data: str, parts: Parts, size: str | None) -> Cell:
+    """At this size; without one, full for what the findings on synthetic sets need, and small for the rest."""
+    chosen = size or ("full" if data in synthetic.NAMES and parts.needed_in_full else "small")
+    return Cell(data, parts, SIZES[chosen])
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A directory of runs, and where the real light curves are. A run that is there is not made again."""
+
+    directory: Path
+    sources: Mapping[str, Path]
+    device: torch.device
+
+    def figures(self, cell: Cell) -> list[dict[str, float]]:
+        """Of each seed that has been run, in order."""
+        found = (self._stored(cell, seed) for seed in range(cell.size.seeds))
+        return [figures for figures in found if figures is not None]
+
+    def missing(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, int]]:
+        """Cells and seeds that have not been run: every cell's first seed, then every cell's second."""
+        for seed in range(max((cell.size.seeds for cell in cells), default=0)):
+            for cell in cells:
+                if seed < cell.size.seeds and self._stored(cell, seed) is None:
+                    yield cell, seed
+
+    def run(self, cell: Cell, seed: int, *, until: float) -> dict[str, float]:
+        """Train one autoencoder and keep its figures; of the first seed the weights, too.
+
+        Raises OutOfTime where training was not done when the clock was past ``until``; it goes on another time.
+        """
+        light_curves = self.curves(cell, seed)
+        config = self._config(cell, light_curves)
+        path = self._path(cell, seed)
+        checkpoint = self._checkpoint(cell, seed)
+        trained = autoencode.train(
+            config,
+            light_curves,
+            most_epochs=cell.size.most_epochs,
+            seed=seed,
+            device=self.device,
+            checkpoint=checkpoint,
+            until=until,
+        )
+        if seed == 0:
+            weights = {name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()}
+            save_file(weights, path.with_suffix(".safetensors"))
+        figures = autoencode.measure(
+            trained, light_curves, most_epochs=probe_epochs(cell.size), seed=seed, device=self.device
+        )
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(json.dumps({"settings": self._settings(cell), "figures": figures}, indent=1))
+        unfinished.rename(path)
+        checkpoint.unlink(missing_ok=True)
+        return figures
+
+    def model(self, cell: Cell, light_curves: Curves) -> Autoencoder | None:
+        """The autoencoder of the first seed; None where it has not been trained."""
+        path = self._path(cell, 0).with_suffix(".safetensors")
+        if self._stored(cell, 0) is None or not path.exists():
+            return None
+        model = Autoencoder(self._config(cell, light_curves))
+        model.load_state_dict(load_file(path))
+        return model.to(self.device).eval()
+
+    def curves(self, cell: Cell, seed: int) -> Curves:
+        """Light curves of a cell: synthetic ones are drawn anew by each seed, real ones chosen anew."""
+        if cell.data in synthetic.NAMES:
+            per_class = {split: number for split, number in cell.size.per_class.items() if split != "validation"}
+            return synthetic.make(cell.data, per_class, seed=seed, n_points=cell.size.n_points)
+        return self._real(cell.data).sampled(cell.size.per_class, seed=seed)
+
+    def _real(self, name: str) -> Curves:
+        """A real set, read once and kept: ASAS's periods take minutes to find."""
+        source = self.sources[name].resolve()
+        path = self.directory / "data" / f"{name}.npz"
+        if path.exists():
+            with np.load(path) as stored:
+                if str(stored["source"]) == str(source):
+                    arrays = {key: stored[key] for key in stored.files if key != "source"}
+                    classes, bands = (tuple(arrays.pop(key).tolist()) for key in ("classes", "bands"))
+                    return Curves(**arrays, classes=classes, bands=bands)
+        objects = variables.READERS[name](source)
+        read = curves.prepared(objects, seed=0, stretch=variables.STRETCHES.get(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, source=str(source), **vars(read))
+        return read
+
+    def _config(self, cell: Cell, light_curves: Curves) -> AutoencoderConfig:
+        parts = {name: value for name, value in asdict(cell.parts).items() if name != "variance"}
+        return AutoencoderConfig(
+            **parts, loss=cell.parts.loss, n_bands=len(light_curves.bands), n_induction=cell.size.n_induction
+        )
+
+    def _settings(self, cell: Cell) -> dict[str, object]:
+        source = self.sources.get(cell.data)
+        return {**asdict(cell), **({} if source is None else {"source": str(source.resolve())})}
+
+    def _path(self, cell: Cell, seed: int) -> Path:
+        return self.directory / "cells" / f"{cell.name}_{seed}.json"
+
+    def _checkpoint(self, cell: Cell, seed: int) -> Path:
+        """Of training with these settings, so that another's is never taken up."""
+        settings = json.dumps(self._settings(cell), sort_keys=True).encode()
+        return self._path(cell, seed).with_suffix(f".{hashlib.sha256(settings).hexdigest()[:8]}.checkpoint")
+
+    def _stored(self, cell: Cell, seed: int) -> dict[str, float] | None:
+        path = self._path(cell, seed)
+        if not path.exists():
+            return None
+        try:
+            stored = json.loads(path.read_text())
+            figures: dict[str, float] = stored["figures"]
+        except (ValueError, KeyError) as error:
+            raise InvalidData(f"{path}: not what was written ({error}); delete it to run it again") from error
+        # Of real light curves whose source is not named this time, whatever they were is told of.
+        return figures if stored["settings"] | self._settings(cell) == stored["settings"] else None
+
+
+def probe_epochs(size: Size) -> int:
+    """At most, of a cell's probes and fine-tuning."""
+    return min(PROBE_EPOCHS, 10 * size.most_epochs)
