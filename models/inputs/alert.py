@@ -478,7 +478,7 @@ def _planned(schema: Schema) -> _Plan | None:
         return None
     spelling = _ELASTICC if any(one["name"] == _ELASTICC.mjd for one in trigger["fields"]) else _RUBIN
     detection, forced = _point_fields(spelling, "diaSourceId"), _point_fields(spelling, "diaForcedSourceId")
-    object_id = Sink("whole", _TRIGGER_OBJECT_ID, nullable=True)
+    object_id = Sink("whole", _TRIGGER_OBJECT_ID, nullable=True, of_row=True)
     wanted = {
         "alertId": Sink("whole", _ALERT_ID, optional=True),
         "diaSource": Fields({**detection, "diaObjectId": object_id}, item=_IS_DETECTED),

@@ -36,6 +36,8 @@ class Sink:
     """Whether it may be null, and its column then says NO_WHOLE, or NaN; if not, such a datum is refused."""
     optional: bool = False
     """Whether the schema need not have it, which is as if it were null."""
+    of_row: bool = False
+    """Whether it is the datum's own, though it stands in an item."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,7 @@ class _Writer:
             "number": {"float": _Step.PUT_FLOAT, "double": _Step.PUT_DOUBLE},
         }[sink.kind]
         if name in fits:
-            self.add(fits[name], int(item), sink.column)
+            self.add(fits[name], int(item and not sink.of_row), sink.column)
         else:
             self.add(_Step.REFUSE)
 
