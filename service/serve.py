@@ -11,6 +11,7 @@ import threading
 import uvicorn
 
 from models.classifier import Classifier
+from models.inputs import alert
 from service import auth, model
 from service.api import Api, create_app
 from service.errors import Fatal, Misconfigured
@@ -45,6 +46,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     metrics.model.labels(classifier.name, classifier.version).set(1)
     inference = Inference(classifier, metrics, max_waiting=settings.http_queue)
     inference.warm_up()
+    alert.warm_up()
     health.warm = True
     worker = Worker(
         settings,

@@ -14,8 +14,8 @@ import numpy as np
 from fastavro.types import Schema
 from numpy.typing import NDArray
 
-from models.inputs import columnar, metadata, ragged
-from models.inputs.avro import Reading, Record, Unread
+from models.inputs import columnar, metadata, ragged, schemas
+from models.inputs.avro import Framed, Reading, Record, Unread
 from models.inputs.columnar import NO_WHOLE, Columns, Fields, Program, Sink
 from models.inputs.errors import InvalidAlert, NotAnAlert, NothingLeft
 from models.inputs.photometry import BANDS, FLUX_ERR_FLOOR, FLUX_LIMIT, FLUXCAL_PER_NJY
@@ -181,13 +181,11 @@ def joined(parts: Sequence[Decoded]) -> Decoded:
     )
 
 
-Message = Unread | Reading | InvalidAlert
-"""What ``avro`` makes of one alert's bytes."""
-
 UNREADABLE = "unknown"
+"""Name of the schema of what none reads."""
 
 
-def alert_batch(messages: Sequence[Message], *, not_after: NDArray[np.float64] | None = None) -> Decoded:
+def alert_batch(messages: Sequence[Framed], *, not_after: NDArray[np.float64] | None = None) -> Decoded:
     """Messages as ``avro`` gives them -> an AlertBatch of the good ones. A bad alert costs itself only.
 
     ``not_after`` (N,) [mjd], NaN where unknown: an alert with a time after its own is a bad one.
@@ -208,6 +206,11 @@ def alert_batch(messages: Sequence[Message], *, not_after: NDArray[np.float64] |
     raw = _in_order([*raws, _raw_columns(rows)])
     decoded = _usable(raw, invalid, np.full(len(raw.message), np.nan) if not_after is None else not_after[raw.message])
     return replace(decoded, schemas=list(names.values()))
+
+
+def warm_up() -> None:
+    """Make ready what reads messages together: else the first would wait for it to be compiled."""
+    alert_batch([Unread(b"", schemas.elasticc())])
 
 
 def object_batch(objects: Sequence[Mapping[str, Any]]) -> Decoded:
@@ -432,12 +435,14 @@ class _Plan:
     """Whether its diaObject, where there is one, has metadata."""
 
 
-def _read_together(messages: Sequence[Message]) -> Iterator[tuple["_RawColumns", str]]:
+def _read_together(messages: Sequence[Framed]) -> Iterator[tuple["_RawColumns", str]]:
     """Raw columns of the messages that exactly one of their schemas reads, by schema, and its name."""
     alike: dict[int, list[int]] = {}
     for position, one in enumerate(messages):
         if isinstance(one, Unread):
-            alike.setdefault(id(one.schemas) if len(one.schemas) > 1 else id(*one.schemas.values()), []).append(position)
+            alike.setdefault(id(one.schemas) if len(one.schemas) > 1 else id(*one.schemas.values()), []).append(
+                position
+            )
     for positions in alike.values():
         named = cast(Unread, messages[positions[0]]).schemas
         plans = {name: _plan(schema) for name, schema in named.items()}
@@ -479,7 +484,7 @@ def _planned(schema: Schema) -> _Plan | None:
     spelling = _ELASTICC if any(one["name"] == _ELASTICC.mjd for one in trigger["fields"]) else _RUBIN
     detection, forced = _point_fields(spelling, "diaSourceId"), _point_fields(spelling, "diaForcedSourceId")
     object_id = Sink("whole", _TRIGGER_OBJECT_ID, nullable=True, of_row=True)
-    wanted = {
+    wanted: dict[str, Sink | Fields] = {
         "alertId": Sink("whole", _ALERT_ID, optional=True),
         "diaSource": Fields({**detection, "diaObjectId": object_id}, item=_IS_DETECTED),
         "prvDiaSources": Fields(detection, item=_IS_DETECTED, many=True, nullable=True, optional=True),
@@ -542,7 +547,7 @@ def _raw_of(columns: Columns, rows: IntArray, messages: IntArray, plan: _Plan) -
         psf_flux=item_number[:, _PSF_FLUX],
         psf_flux_err=item_number[:, _PSF_FLUX_ERR],
         detected=columns.mark[points] == _IS_DETECTED,
-        saturated=(item_whole[:, _FLAG:] > 0).any(axis=1),
+        saturated=np.any(item_whole[:, _FLAG:] > 0, axis=1),
         source_id=item_whole[:, _SOURCE_ID],
     )
 
@@ -612,9 +617,7 @@ def _in_order(raws: Sequence[_RawColumns]) -> _RawColumns:
     some = [raw for raw in raws if len(raw.message)]
     if len(some) <= 1:
         return some[0] if some else raws[0]
-    joined = {
-        name: np.concatenate([getattr(raw, name) for raw in some]) for name in vars(raws[0]) if name != "offsets"
-    }
+    joined = {name: np.concatenate([getattr(raw, name) for raw in some]) for name in vars(raws[0]) if name != "offsets"}
     offsets = ragged.offsets_of(np.concatenate([np.diff(raw.offsets) for raw in some]))
     rows = np.argsort(joined["message"])
     points, in_order = ragged.take(offsets, rows)

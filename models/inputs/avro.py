@@ -51,6 +51,9 @@ class Unread:
 MAX_UNCOMPRESSED_BYTES = 2**30
 """A gzip file, or a container's blocks together, that unpack to more are refused before they fill the memory."""
 
+Framed = Unread | Reading | InvalidAlert
+"""What is made of one message's bytes. Most are not read yet: many are read faster together."""
+
 _GZIP = b"\x1f\x8b"
 _CONTAINER = b"Obj\x01"
 _CONFLUENT_HEADER = struct.Struct(">BI")
@@ -100,12 +103,11 @@ def message(
     return framed.read() if isinstance(framed, Unread) else framed
 
 
-def unread(
-    data: bytes, *, schema_by_id: Callable[[int], Schema | None] = schemas.rubin
-) -> Unread | Reading | InvalidAlert:
-    """One alert in one message: Confluent-framed, with its schema from ``schema_by_id``, or bare. Many are read at once.
+def unread(data: bytes, *, schema_by_id: Callable[[int], Schema | None] = schemas.rubin) -> Framed:
+    """One alert in one message: Confluent-framed, with its schema from ``schema_by_id``, or bare.
 
-    Raises whatever ``schema_by_id`` raises: a registry that cannot be reached says nothing about the alert.
+    ``alert`` reads many together. Raises whatever ``schema_by_id`` raises: a registry that cannot be reached says
+    nothing about the alert.
     """
     if not data:
         return NotAnAlert("empty message")

@@ -5,7 +5,7 @@ into arrays and stepping over the rest, which it checks as strictly. It says yes
 that it refuses, and it refuses whatever is rare, is for a reader of records to read, or to name the fault of.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal, cast
@@ -281,7 +281,7 @@ class _Writer:
         elif name == "array":
             self._array(lambda: self.write(kind["items"], None))
         elif name == "map":
-            self._array(lambda: (self.add(_Step.TEXT), self.write(kind["values"], None)))
+            self._array(lambda: self.write(kind["values"], None), keys=True)
         else:
             for one in kind["fields"]:
                 self.write(one["type"], None)
@@ -304,9 +304,11 @@ class _Writer:
         for jump in jumps:
             self.steps[jump] = (_Step.JUMP, len(self.steps), 0, 0)
 
-    def _array(self, write_item: Any) -> None:
+    def _array(self, write_item: Callable[[], None], *, keys: bool = False) -> None:
         self.add(_Step.ARRAY)
         next_ = self.add(_Step.NEXT)
+        if keys:
+            self.add(_Step.TEXT)
         write_item()
         self.add(_Step.JUMP, next_)
         self.steps[next_] = (_Step.NEXT, len(self.steps), 0, 0)
@@ -359,7 +361,7 @@ def _long_in(data: Any, place: int, end: int) -> tuple[int, int]:
         raw |= (byte & np.uint64(0x7F)) << shift
         if byte < 0x80:
             # Zigzag: an even number is half of itself, an odd one below zero.
-            half = np.int64(raw >> np.uint64(1))
+            half: Any = np.int64(raw >> np.uint64(1))
             return (half if raw & np.uint64(1) == 0 else -half - 1), place
         shift += np.uint64(7)
     return 0, -1
@@ -378,7 +380,7 @@ def _bits_in(data: Any, place: int, size: int) -> Any:
 _bits = _compiled(_bits_in)
 
 
-def _follow_steps(  # noqa: PLR0912, PLR0915 - one loop: a call a step would cost more than the step
+def _follow_steps(  # noqa: PLR0912, PLR0915, PLR0917 - one loop: a call a step would cost more than the step
     steps: Any,
     branches: Any,
     symbols: Any,
@@ -419,7 +421,7 @@ def _follow_steps(  # noqa: PLR0912, PLR0915 - one loop: a call a step would cos
             elif what == _NUMBER:
                 _, place = _long(data, place, end)
                 good = place >= 0
-            elif what == _FLOAT or what == _DOUBLE:  # noqa: PLR1714 - a tuple is slower here
+            elif what in (_FLOAT, _DOUBLE):
                 size = 4 if what == _FLOAT else 8
                 if size > end - place:
                     good = False
@@ -453,7 +455,7 @@ def _follow_steps(  # noqa: PLR0912, PLR0915 - one loop: a call a step would cos
                 if good:
                     item_whole[items - 1, b] = symbols[data[place]]
                     place += 1
-            elif what == _BYTES or what == _TEXT:  # noqa: PLR1714
+            elif what in (_BYTES, _TEXT):
                 length, place = _long(data, place, end)
                 good = place >= 0 and 0 <= length <= end - place
                 if good and what == _TEXT:
