@@ -37,6 +37,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     metrics, health = Metrics(), Health()
     try:
         classifier = model.load(settings.model_dir, device=settings.device, prior=settings.model_prior)
+        alert.warm_up()
         stream = KafkaStream(settings)
         history = _history(settings, classifier)
         registry = Registry(settings.schema_registry_url)
@@ -46,7 +47,6 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     metrics.model.labels(classifier.name, classifier.version).set(1)
     inference = Inference(classifier, metrics, max_waiting=settings.http_queue)
     inference.warm_up()
-    alert.warm_up()
     health.warm = True
     worker = Worker(
         settings,
