@@ -1,7 +1,7 @@
 """Networks as a Classifier's model: batches by token budget, on a device."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ _WEIGHTS = "weights.safetensors"
 
 AnyATAT = ATAT | ATAT2
 
+Precision = Literal["float32", "bfloat16"]
+
 
 def build(kind: str, options: dict[str, Any]) -> AnyATAT:
     """A network with fresh weights. Raises TypeError or ValueError for options that it does not have."""
@@ -32,10 +34,11 @@ def build(kind: str, options: dict[str, Any]) -> AnyATAT:
 
 
 class Network:
-    """A network in evaluation, and where it runs."""
+    """A network in evaluation, where it runs, and in what precision its matrices are multiplied."""
 
-    def __init__(self, module: AnyATAT, *, device: str = "cpu") -> None:
+    def __init__(self, module: AnyATAT, *, device: str = "cpu", precision: Precision = "float32") -> None:
         self.device = torch.device(device)
+        self.precision = precision
         self.module = module.to(self.device).eval()
         self.kind = module.kind
 
@@ -67,12 +70,16 @@ class Network:
         for rows in token_batches(light_curves.lengths, max_tokens=MAX_TOKENS):
             batch = self.module.pack(light_curves.take(rows), columns[rows], has_metadata[rows])
             n_observations[rows] = batch.lengths.numpy()
-            with torch.inference_mode():
+            with torch.inference_mode(), self._precision():
                 outputs = self.module.answers(batch.to(self.device))  # type: ignore[arg-type]
             for name, logits in outputs.items():
                 head = heads.setdefault(name, torch.empty(len(light_curves), logits.shape[1]))
                 head[torch.from_numpy(rows)] = logits.float().cpu()
         return Scores(heads, *self.module.heads(has_metadata), n_observations=n_observations)
+
+    def _precision(self) -> torch.autocast:
+        """Weights, sums along the blocks and normalisation stay in float32 whatever is chosen."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def describe(self) -> dict[str, Any]:
         """The architecture, as JSON can hold it."""
@@ -84,8 +91,16 @@ class Network:
         save_file(tensors, directory / _WEIGHTS)
 
     @classmethod
-    def load(cls, directory: Path, kind: str, architecture: dict[str, Any], *, device: str) -> Self:
+    def load(
+        cls,
+        directory: Path,
+        kind: str,
+        architecture: dict[str, Any],
+        *,
+        device: str,
+        precision: Precision = "float32",
+    ) -> Self:
         """The inverse of ``describe`` and ``save``."""
         module = build(kind, architecture)
         module.load_state_dict(load_file(directory / _WEIGHTS))
-        return cls(module, device=device)
+        return cls(module, device=device, precision=precision)

@@ -13,6 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from models.classifier import Classifier
+from models.inputs import alert
 from service import auth, model
 from service.api import Api, create_app
 from service.errors import Fatal, Misconfigured
@@ -41,6 +42,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     metrics, health = Metrics(), Health()
     try:
         classifier = model.load(settings.model_dir, device=settings.device, prior=settings.model_prior)
+        alert.warm_up()
         stream = KafkaStream(settings)
         history = _history(settings, classifier)
         registry = Registry(settings.schema_registry_url)

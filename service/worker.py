@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from models.classifier import Classifications
 from models.inputs import avro
 from models.inputs.alert import NO_OBJECT, AlertBatch, Decoded, alert_batch, joined
-from models.inputs.avro import Reading
 from models.inputs.errors import InvalidAlert, NothingLeft
 from service import memory, pipeline
 from service.deadletters import dead_letter, kind_of
@@ -210,12 +209,13 @@ class Worker:
         return gathered.tokens >= self._settings.batch_tokens or gathered.size >= BATCH_BYTES
 
     def _decode(self, messages: Sequence[Message], gathered: _Gathered) -> None:
-        good, readings = self._readings(messages)
+        good, unread = self._unread(messages)
         if good:
             gathered.size += sum(len(message.value) for message in good)
+            decoded = alert_batch(unread, not_after=self._not_after(good))
             gathered.messages += good
-            gathered.schemas += map(_schema, readings)
-            gathered.parts.append(alert_batch(readings, not_after=self._not_after(good)))
+            gathered.schemas += decoded.schemas
+            gathered.parts.append(decoded)
 
     def _not_after(self, messages: Sequence[Message]) -> NDArray[np.float64]:
         """The latest time that each message's alert may have [mjd], by its Kafka timestamp, which may be none."""
@@ -223,16 +223,16 @@ class Worker:
         milliseconds[milliseconds <= 0] = np.nan
         return milliseconds / _MS_PER_DAY + _MJD_OF_1970 + self._settings.alert_days_ahead
 
-    def _readings(self, messages: Sequence[Message]) -> tuple[list[Message], list[Reading | InvalidAlert]]:
-        """Messages and what they say; a partition whose schema cannot be had now is held, and its messages left out."""
+    def _unread(self, messages: Sequence[Message]) -> tuple[list[Message], list[avro.Framed]]:
+        """Messages and their schemas; a partition whose schema cannot be had now is held, and its messages left out."""
         good: list[Message] = []
-        readings: list[Reading | InvalidAlert] = []
+        unread: list[avro.Framed] = []
         for message in messages:
             partition = (message.topic, message.partition)
             if partition in self._held:
                 continue
             try:
-                readings.append(avro.message(message.value, schema_by_id=self._registry.schema))
+                unread.append(avro.unread(message.value, schema_by_id=self._registry.schema))
                 good.append(message)
                 self._tried.discard(partition)
             except RegistryUnavailable as error:
@@ -241,7 +241,7 @@ class Worker:
                 self._held.add(partition)
                 self._health.registry = str(error)
                 self._ask_again = time.monotonic() + _RETRY_SECONDS
-        return good, readings
+        return good, unread
 
     def _look_around(self) -> None:
         """What does not belong to a batch: held partitions, the history's state, Kafka's, lag, memory."""
@@ -463,8 +463,3 @@ class Worker:
                 self._metrics.alerts.labels("classified", schema).inc()
                 self._metrics.predicted.labels(result["predicted"]).inc()
                 self._metrics.history.labels("full" if full else "alert_only").inc()
-
-
-def _schema(reading: Reading | InvalidAlert) -> str:
-    """What the message was written with, as a label; never taken from bytes that nothing could read."""
-    return "unknown" if isinstance(reading, InvalidAlert) else next(iter(reading))

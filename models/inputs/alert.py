@@ -1,21 +1,25 @@
 """Decoded records -> AlertBatch. The one module that knows how the surveys spell their fields.
 
-A survey's record becomes raw columns (wire units, NaN for null), and raw columns become an AlertBatch (FLUXCAL, only
-usable points). A faster decoder fills the same raw columns another way; everything after them is shared.
+Messages become raw columns (wire units, NaN for null), and raw columns become an AlertBatch (FLUXCAL, only usable
+points). Messages of one schema become columns together, by ``columnar``; what is rare, broken, or comes as a record
+already, one by one. Everything after the raw columns is shared.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
+from fastavro.types import Schema
 from numpy.typing import NDArray
 
-from models.inputs import metadata, ragged
-from models.inputs.avro import Reading, Record
+from models.inputs import columnar, metadata, ragged, schemas
+from models.inputs.avro import Framed, Reading, Record, Unread
+from models.inputs.columnar import NO_WHOLE, Columns, Fields, Program, Sink
 from models.inputs.errors import InvalidAlert, NotAnAlert, NothingLeft
 from models.inputs.photometry import BANDS, FLUX_ERR_FLOOR, FLUX_LIMIT, FLUXCAL_PER_NJY
+from models.inputs.readable import remembered
 
 IntArray = NDArray[np.int64]
 
@@ -152,6 +156,8 @@ class Decoded:
     """The other messages' reasons, by position."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """How many points of the good alerts were not taken, by reason."""
+    schemas: Sequence[str] = ()
+    """By message, the name of the schema that read it; UNREADABLE if none did."""
 
     @property
     def count(self) -> int:
@@ -171,15 +177,40 @@ def joined(parts: Sequence[Decoded]) -> Decoded:
             for position, reason in part.invalid.items()
         },
         left_out=sum((Counter(part.left_out) for part in parts), Counter()),
+        schemas=[name for part in parts for name in part.schemas],
     )
 
 
-def alert_batch(readings: Sequence[Reading | InvalidAlert], *, not_after: NDArray[np.float64] | None = None) -> Decoded:
-    """Messages as read by ``avro`` -> an AlertBatch of the good ones. A bad alert costs itself only.
+UNREADABLE = "unknown"
+"""Name of the schema of what none reads."""
+
+
+def alert_batch(messages: Sequence[Framed], *, not_after: NDArray[np.float64] | None = None) -> Decoded:
+    """Messages as ``avro`` gives them -> an AlertBatch of the good ones. A bad alert costs itself only.
 
     ``not_after`` (N,) [mjd], NaN where unknown: an alert with a time after its own is a bad one.
     """
-    return _batch(readings, lambda reading: _alert_row(_the_one_reading(reading)), not_after=not_after)
+    raws = []
+    names = dict.fromkeys(range(len(messages)), UNREADABLE)
+    for raw, name in _read_together(messages):
+        raws.append(raw)
+        names.update(dict.fromkeys(raw.message.tolist(), name))
+    together = {position for raw in raws for position in raw.message.tolist()}
+    readings = {
+        position: one.read() if isinstance(one, Unread) else one
+        for position, one in enumerate(messages)
+        if position not in together
+    }
+    names |= {position: next(iter(one)) for position, one in readings.items() if not isinstance(one, InvalidAlert)}
+    rows, invalid = _rows(readings, lambda reading: _alert_row(_the_one_reading(reading)))
+    raw = _in_order([*raws, _raw_columns(rows)])
+    decoded = _usable(raw, invalid, np.full(len(raw.message), np.nan) if not_after is None else not_after[raw.message])
+    return replace(decoded, schemas=list(names.values()))
+
+
+def warm_up() -> None:
+    """Make ready what reads messages together: else the first would wait for it to be compiled."""
+    alert_batch([Unread(b"", schemas.elasticc())])
 
 
 def object_batch(objects: Sequence[Mapping[str, Any]]) -> Decoded:
@@ -188,7 +219,8 @@ def object_batch(objects: Sequence[Mapping[str, Any]]) -> Decoded:
     Each has ``diaObjectId`` or null, equally long ``mjd``, ``band``, ``psfFlux``, ``psfFluxErr`` and ``detected``, and
     ``metadata`` by column name. Its epoch is that of its last point.
     """
-    return _batch(objects, _object_row)
+    rows, invalid = _rows(dict(enumerate(objects)), _object_row)
+    return _usable(_raw_columns(rows), invalid, np.full(len(rows), np.nan))
 
 
 # --- survey records -> raw columns -----------------------------------------------------------------------------
@@ -222,11 +254,11 @@ class _Row:
 T = TypeVar("T")
 
 
-def _batch(items: Iterable[T], row_of: Callable[[T], _Row], *, not_after: NDArray[np.float64] | None = None) -> Decoded:
-    """Rows of the good items; a bad one is left out with its reason."""
+def _rows(items: Mapping[int, T], row_of: Callable[[T], _Row]) -> tuple[dict[int, _Row], dict[int, InvalidAlert]]:
+    """Rows of the good items by position, and the reasons of the others."""
     rows: dict[int, _Row] = {}
     invalid: dict[int, InvalidAlert] = {}
-    for position, item in enumerate(items):
+    for position, item in items.items():
         try:
             rows[position] = row_of(item)
         except InvalidAlert as reason:
@@ -235,8 +267,7 @@ def _batch(items: Iterable[T], row_of: Callable[[T], _Row], *, not_after: NDArra
             invalid[position] = NotAnAlert(f"not an alert: no field {missing}")
         except (AttributeError, TypeError, ValueError, OverflowError) as wrong:  # a container may hold anything
             invalid[position] = NotAnAlert(f"not an alert: {wrong}")
-    raw = _raw_columns(rows)
-    return _usable(raw, invalid, np.full(len(rows), np.nan) if not_after is None else not_after[raw.message])
+    return rows, invalid
 
 
 @dataclass(frozen=True)
@@ -380,12 +411,163 @@ def _metadata_of(dia_object: Mapping[str, Any] | None) -> dict[str, float | None
     return values
 
 
+# --- many messages of one schema -> raw columns ------------------------------------------------------------------
+
+_ALERT_ID, _TRIGGER_OBJECT_ID, _OBJECT_ID, _HAS_OBJECT = range(4)
+_SOURCE_ID, _BAND, _FLAG = range(3)
+_MJD, _PSF_FLUX, _PSF_FLUX_ERR = range(3)
+_WIDTHS = (4, len(metadata.COLUMNS) + len(_OLD_METADATA), _FLAG + len(_SATURATED), 3)
+"""A row's ids and metadata, under today's names and then under the old ones; a point's numbers."""
+
+_IS_FORCED, _IS_DETECTED = 0, 1
+
+_IN_ORDER = ("diaSource", "prvDiaSources", "prvDiaForcedSources")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How alerts of one schema are read together."""
+
+    schema: Schema
+    """While it is here, no other object has its id."""
+    program: Program
+    has_metadata: bool
+    """Whether its diaObject, where there is one, has metadata."""
+
+
+def _read_together(messages: Sequence[Framed]) -> Iterator[tuple["_RawColumns", str]]:
+    """Raw columns of the messages that exactly one of their schemas reads, by schema, and its name."""
+    alike: dict[int, list[int]] = {}
+    for position, one in enumerate(messages):
+        if isinstance(one, Unread):
+            alike.setdefault(id(one.schemas) if len(one.schemas) > 1 else id(*one.schemas.values()), []).append(
+                position
+            )
+    for positions in alike.values():
+        named = cast(Unread, messages[positions[0]]).schemas
+        plans = {name: _plan(schema) for name, schema in named.items()}
+        if None in plans.values():
+            continue
+        data = [cast(Unread, messages[position]).data for position in positions]
+        columns = {name: plan.program.read(data) for name, plan in plans.items() if plan is not None}
+        once = np.sum([one.read for one in columns.values()], axis=0) == 1
+        for name, plan in plans.items():
+            rows = np.flatnonzero(once & columns[name].read)
+            if len(rows) and plan is not None:
+                raw = _raw_of(columns[name], rows, np.array(positions, dtype=np.int64)[rows], plan)
+                yield raw, name
+
+
+_plans: dict[int, _Plan | None] = {}
+
+
+def _plan(schema: Schema) -> _Plan | None:
+    """How to read alerts of this schema together, worked out once; None where each is to be read by itself."""
+    if id(schema) not in _plans:
+        _plans[id(schema)] = _planned(schema)
+    return _plans[id(schema)]
+
+
+def _planned(schema: Schema) -> _Plan | None:
+    try:
+        known = remembered(schema)
+    except InvalidAlert:
+        return None
+    named = known.form["__named_schemas"]
+    types = {one["name"]: one["type"] for one in known.form["fields"]}
+    trigger, dia_object = (
+        columnar.record_of(types[name], named) if name in types else None for name in ("diaSource", "diaObject")
+    )
+    present = [name for name in types if name in _IN_ORDER]
+    if trigger is None or present != [name for name in _IN_ORDER if name in types]:
+        return None
+    spelling = _ELASTICC if any(one["name"] == _ELASTICC.mjd for one in trigger["fields"]) else _RUBIN
+    detection, forced = _point_fields(spelling, "diaSourceId"), _point_fields(spelling, "diaForcedSourceId")
+    object_id = Sink("whole", _TRIGGER_OBJECT_ID, nullable=True, of_row=True)
+    wanted: dict[str, Sink | Fields] = {
+        "alertId": Sink("whole", _ALERT_ID, optional=True),
+        "diaSource": Fields({**detection, "diaObjectId": object_id}, item=_IS_DETECTED),
+        "prvDiaSources": Fields(detection, item=_IS_DETECTED, many=True, nullable=True, optional=True),
+        "prvDiaForcedSources": Fields(forced, item=_IS_FORCED, many=True, nullable=True, optional=True),
+        "diaObject": Fields(_object_fields(), present=_HAS_OBJECT, nullable=True, optional=True),
+    }
+    program = columnar.program(
+        known.form, Fields(wanted), symbols=_BAND_CODE, widths=_WIDTHS, max_bytes=known.max_bytes
+    )
+    names = () if dia_object is None else (one["name"] for one in dia_object["fields"])
+    return None if program is None else _Plan(schema, program, not set(metadata.COLUMNS).isdisjoint(names))
+
+
+def _point_fields(spelling: _Spelling, id_name: str) -> dict[str, Sink | Fields]:
+    flags = {flag: Sink("flag", _FLAG + n, nullable=True, optional=True) for n, flag in enumerate(_SATURATED)}
+    return {
+        id_name: Sink("whole", _SOURCE_ID),
+        spelling.mjd: Sink("number", _MJD),
+        spelling.band: Sink("code", _BAND, nullable=True),
+        spelling.flux: Sink("number", _PSF_FLUX, nullable=True),
+        spelling.flux_err: Sink("number", _PSF_FLUX_ERR, nullable=True),
+        **flags,
+    }
+
+
+def _object_fields() -> dict[str, Sink | Fields]:
+    names = (*metadata.COLUMNS, *_OLD_METADATA)
+    values = {name: Sink("number", column, nullable=True, optional=True) for column, name in enumerate(names)}
+    return {"diaObjectId": Sink("whole", _OBJECT_ID, nullable=True), **values}
+
+
+def _raw_of(columns: Columns, rows: IntArray, messages: IntArray, plan: _Plan) -> "_RawColumns":
+    """These rows as raw columns, less those with an id below zero: a record's reader knows what to say of it."""
+    has_object = columns.whole[rows, _HAS_OBJECT] == 1
+    object_id = np.where(has_object, columns.whole[rows, _OBJECT_ID], columns.whole[rows, _TRIGGER_OBJECT_ID])
+    object_id[object_id == NO_WHOLE] = NO_OBJECT
+    source_id = columns.item_whole[:, _SOURCE_ID]
+    dia_source_id = source_id[columns.offsets[rows]]
+    given = columns.whole[rows, _ALERT_ID]
+    alert_id = np.where(given == NO_WHOLE, dia_source_id, given)
+    points, offsets = ragged.take(columns.offsets, rows)
+    below_zero = np.zeros(len(rows), dtype=np.bool_)
+    below_zero[ragged.row_of_each(offsets)[source_id[points] < 0]] = True
+    below_zero |= (object_id < 0) | (alert_id < 0)
+    if below_zero.any():
+        return _raw_of(columns, rows[~below_zero], messages[~below_zero], plan)
+    item_whole, item_number = columns.item_whole[points], columns.item_number[points]
+    band = item_whole[:, _BAND]
+    return _RawColumns(
+        message=messages,
+        alert_id=alert_id,
+        dia_source_id=dia_source_id,
+        dia_object_id=object_id,
+        epoch=columns.item_number[columns.offsets[rows], _MJD],
+        metadata=_under_todays_names(columns.number[rows], columns.known[rows]),
+        has_metadata=has_object & plan.has_metadata,
+        offsets=offsets,
+        mjd=item_number[:, _MJD],
+        band=np.where(band == NO_WHOLE, _NO_BAND, band).astype(np.int8),
+        psf_flux=item_number[:, _PSF_FLUX],
+        psf_flux_err=item_number[:, _PSF_FLUX_ERR],
+        detected=columns.mark[points] == _IS_DETECTED,
+        saturated=np.any(item_whole[:, _FLAG:] > 0, axis=1),
+        source_id=item_whole[:, _SOURCE_ID],
+    )
+
+
+def _under_todays_names(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Metadata under all names (N, 64 + old ones) -> the 64 columns: an old name counts where today's has nothing."""
+    values, known = values.copy(), known.copy()
+    for old, name in enumerate(_OLD_METADATA.values(), start=len(metadata.COLUMNS)):
+        column = metadata.COLUMNS.index(name)
+        taken = ~known[:, column] & known[:, old]
+        values[taken, column], known[taken, column] = values[taken, old], True
+    return values[:, : len(metadata.COLUMNS)]
+
+
 # --- raw columns -> AlertBatch ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _RawColumns:
-    """Rows as arrays, still as the wire has them: what a faster decoder would fill by other means."""
+    """Rows as arrays, still as the wire has them."""
 
     message: IntArray
     alert_id: IntArray
@@ -430,6 +612,22 @@ def _raw_columns(rows: Mapping[int, _Row]) -> _RawColumns:
     )
 
 
+def _in_order(raws: Sequence[_RawColumns]) -> _RawColumns:
+    """The rows of all, by message."""
+    some = [raw for raw in raws if len(raw.message)]
+    if len(some) <= 1:
+        return some[0] if some else raws[0]
+    joined = {name: np.concatenate([getattr(raw, name) for raw in some]) for name in vars(raws[0]) if name != "offsets"}
+    offsets = ragged.offsets_of(np.concatenate([np.diff(raw.offsets) for raw in some]))
+    rows = np.argsort(joined["message"])
+    points, in_order = ragged.take(offsets, rows)
+    ordered = {name: values[points if name in _RAW_POINT_COLUMNS else rows] for name, values in joined.items()}
+    return _RawColumns(offsets=in_order, **ordered)
+
+
+_RAW_POINT_COLUMNS = ("mjd", "band", "psf_flux", "psf_flux_err", "detected", "saturated", "source_id")
+
+
 def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert], not_after: NDArray[np.float64]) -> Decoded:
     """Units, and what of it can be used; a row with an absurd point, or with none left, joins the invalid.
 
@@ -470,7 +668,7 @@ def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert], not_after: NDArr
         )
         invalid.setdefault(messages[row], nothing_left)
 
-    good = np.array([message not in invalid for message in messages], dtype=np.bool_)
+    good = ~np.isin(raw.message, list(invalid))
     kept = usable & good[rows]
     left_out = {"saturated": saturated, "not measured": ~measured & ~saturated, "crowded": crowded}
     alerts = AlertBatch(

@@ -15,6 +15,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import fastavro
@@ -31,8 +32,27 @@ Record = Mapping[str, Any]
 Reading = Mapping[str, Record]
 """What one alert's bytes may say: records by the name of the schema that reads them. Nearly always one."""
 
+
+@dataclass(frozen=True)
+class Unread:
+    """One alert's bytes, and the schemas that it may have been written with, by name: exactly one is to read it."""
+
+    data: bytes
+    schemas: Mapping[str, Schema]
+
+    def read(self) -> Reading | InvalidAlert:
+        """What it says, or why it says nothing."""
+        if self.schemas is schemas.elasticc():
+            return _bare(self.data)
+        ((name, schema),) = self.schemas.items()
+        return _one(self.data, schema, name)
+
+
 MAX_UNCOMPRESSED_BYTES = 2**30
 """A gzip file, or a container's blocks together, that unpack to more are refused before they fill the memory."""
+
+Framed = Unread | Reading | InvalidAlert
+"""What is made of one message's bytes. Most are not read yet: many are read faster together."""
 
 _GZIP = b"\x1f\x8b"
 _CONTAINER = b"Obj\x01"
@@ -76,20 +96,27 @@ def message(
     schema: Schema | None = None,
     schema_by_id: Callable[[int], Schema | None] = schemas.rubin,
 ) -> Reading | InvalidAlert:
+    """One alert in one message, read: see ``unread``. ``schema``, where the caller knows it, as in ``readings``."""
+    if schema is not None:
+        return _with_schema(data, schema) if data else NotAnAlert("empty message")
+    framed = unread(data, schema_by_id=schema_by_id)
+    return framed.read() if isinstance(framed, Unread) else framed
+
+
+def unread(data: bytes, *, schema_by_id: Callable[[int], Schema | None] = schemas.rubin) -> Framed:
     """One alert in one message: Confluent-framed, with its schema from ``schema_by_id``, or bare.
 
-    Raises whatever ``schema_by_id`` raises: a registry that cannot be reached says nothing about the alert.
+    ``alert`` reads many together. Raises whatever ``schema_by_id`` raises: a registry that cannot be reached says
+    nothing about the alert.
     """
     if not data:
         return NotAnAlert("empty message")
-    if schema is not None:
-        return _with_schema(data, schema)
-    if len(data) < _CONFLUENT_HEADER.size or data[0] != 0:
-        return _bare(data)
+    if data[0] != 0 or len(data) < _CONFLUENT_HEADER.size:
+        return Unread(data, schemas.elasticc())
     _, schema_id = _CONFLUENT_HEADER.unpack_from(data)
     named = schema_by_id(schema_id)
     if named is not None:
-        return _one(data[_CONFLUENT_HEADER.size :], named, f"schema id {schema_id}")
+        return Unread(data[_CONFLUENT_HEADER.size :], {f"schema id {schema_id}": named})
     bare = _bare(data)  # of an alertId 0
     if isinstance(bare, NotAnAlert) and not isinstance(bare, TooLarge):
         return NotAnAlert(

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("simulation", "features")
+BENCHMARKS = ("simulation", "features", "decoding", "inference", "history", "memory")
 
 
 def main() -> None:
@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
     arguments = parser.parse_args()
     console = Console()
-    report: dict[str, object] = {"machine": {"processor": _processor(), "cores": os.cpu_count()}}
+    machine = {"processor": _processor(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    report: dict[str, object] = {"machine": machine}
     table = Table("benchmark", "figure", "value")
     for name in arguments.names:
         console.print(f"{name} ...")

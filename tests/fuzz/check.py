@@ -58,6 +58,7 @@ def check(inputs: Inputs, *, seed: int, batch: int, classifier: Classifier) -> C
     decoded = alert_batch(readings)
     outcomes["classifiable"] += len(decoded.alerts)
     _check_rows(decoded, readings, sources)
+    _check_together([data for data in made if not data.startswith((b"Obj\x01", b"\x1f\x8b"))])
     if batch % _CLASSIFIED_EVERY == 0:
         _check_answers(decoded, sources, classifier)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -136,6 +137,20 @@ def _check_reading(reading: Reading, data: bytes) -> None:
             raise Disagreement(f"read as {name} against the specification: {wrong}", data) from wrong
         if repr(record) != repr(expected):
             raise Disagreement(f"{record!r} is read as {name} for {expected!r}", data)
+
+
+def _check_together(messages: Sequence[bytes]) -> None:
+    """Messages read together against the same record by record: equal arrays, and equal reasons."""
+    together = alert_batch([avro.unread(message) for message in messages])
+    one_by_one = alert_batch([avro.message(message) for message in messages])
+    reasons = [{place: repr(why) for place, why in one.invalid.items()} for one in (together, one_by_one)]
+    for place in reasons[0].keys() ^ reasons[1].keys() or (
+        place for place, why in reasons[0].items() if why != reasons[1][place]
+    ):
+        raise Disagreement(f"together {reasons[0].get(place)}, alone {reasons[1].get(place)}", messages[place])
+    for name, expected in vars(one_by_one.alerts).items():
+        if not np.array_equal(getattr(together.alerts, name), expected, equal_nan=expected.dtype.kind == "f"):
+            raise Disagreement(f"another {name} together than alone", b"".join(messages))
 
 
 # --- records -> rows -----------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 It shares weights with a packed ATAT and nothing of its arrangement: no offsets, no segments, no class-token layout.
 """
 
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -18,14 +19,33 @@ from models.layers.time_modulation import TimeModulation
 from models.layers.transformer import Transformer
 
 
-def forward(model: ATAT, curves: list[LightCurve], metadata: Tensor, missing: Tensor) -> Logits:
+@dataclass(frozen=True)
+class Padded:
+    """B light curves as bands x L grids (B, 6, L), padded with flux 0, error 1 and time 0 where not ``observed``."""
+
+    flux: Tensor
+    flux_err: Tensor
+    time: Tensor
+    observed: Tensor
+
+    def __getitem__(self, rows: slice) -> "Padded":
+        return Padded(self.flux[rows], self.flux_err[rows], self.time[rows], self.observed[rows])
+
+
+def padded(curves: Sequence[LightCurve], *, length: int | None = None) -> Padded:
+    """Light curves as grids of ``length`` points a band, or as long as the longest band needs."""
+    longest = length or max(int((curve.band == code).sum()) for curve in curves for code in range(len(BANDS)))
+    return Padded(*(torch.stack(values) for values in zip(*(_grid(curve, longest) for curve in curves), strict=True)))
+
+
+def forward(model: ATAT, grids: Padded, metadata: Tensor, missing: Tensor) -> Logits:
     """Logits of light curves and their metadata (B, K), 0 where ``missing`` (B, K)."""
-    lc = None if model.lc is None else _light_curve_branch(model, curves)
+    lc = None if model.lc is None else _light_curve_branch(model, grids)
     tab = None
     if model.tab is not None:
         tokens = model.tab.tokenizer(metadata, missing)
-        tokens = torch.cat([model.tab.class_token.expand(len(curves), 1, -1), tokens], dim=1)
-        tab = _transformer(model.tab.transformer, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))[:, 0]
+        tokens = torch.cat([model.tab.class_token.expand(len(tokens), 1, -1), tokens], dim=1)
+        tab = _transformer(model.tab.transformer, tokens, None)[:, 0]
     return Logits(
         lc=None if model.lc_head is None or lc is None else model.lc_head(lc),
         tab=None if model.tab_head is None or tab is None else model.tab_head(tab),
@@ -35,17 +55,15 @@ def forward(model: ATAT, curves: list[LightCurve], metadata: Tensor, missing: Te
     )
 
 
-def _light_curve_branch(model: ATAT, curves: list[LightCurve]) -> Tensor:
+def _light_curve_branch(model: ATAT, grids: Padded) -> Tensor:
     assert model.lc is not None
-    longest = max(int((curve.band == code).sum()) for curve in curves for code in range(len(BANDS)))
-    grids = [_grid(curve, longest) for curve in curves]
-    flux, flux_err, time, observed = (torch.stack(values) for values in zip(*grids, strict=True))
+    flux, flux_err, time, observed = grids.flux, grids.flux_err, grids.time, grids.observed
     peak = flux.abs().amax(dim=(1, 2), keepdim=True).expand_as(flux)
     values = encode_flux(flux.flatten(), flux_err.flatten(), peak.flatten(), model.config).view(*flux.shape, -1)
     values = torch.where(observed[..., None], values, 0.0)
     tokens = _modulated(cast(TimeModulation, model.lc.time_modulation), values, time).flatten(1, 2)
-    tokens = torch.cat([model.lc.class_token.expand(len(curves), 1, -1), tokens], dim=1)
-    mask = torch.cat([torch.ones(len(curves), 1, dtype=torch.bool), observed.flatten(1)], dim=1)
+    tokens = torch.cat([model.lc.class_token.expand(len(flux), 1, -1), tokens], dim=1)
+    mask = torch.cat([torch.ones(len(flux), 1, dtype=torch.bool), observed.flatten(1)], dim=1)
     return _transformer(model.lc.transformer, tokens, mask)[:, 0]
 
 
@@ -78,19 +96,19 @@ def _modulated(modulation: TimeModulation, values: Tensor, time: Tensor) -> Tens
     return modulated
 
 
-def _transformer(transformer: Transformer, tokens: Tensor, mask: Tensor) -> Tensor:
+def _transformer(transformer: Transformer, tokens: Tensor, mask: Tensor | None) -> Tensor:
     for block in transformer.blocks:
         tokens = tokens + _attention(block.attention, block.attention_norm(tokens), mask)  # type: ignore[arg-type,operator]
         tokens = tokens + block.feed_forward(tokens)  # type: ignore[operator]
     return tokens
 
 
-def _attention(attention: SelfAttention, tokens: Tensor, mask: Tensor) -> Tensor:
+def _attention(attention: SelfAttention, tokens: Tensor, mask: Tensor | None) -> Tensor:
     query, key, value = (
         part.unflatten(-1, (attention.n_heads, -1)).transpose(1, 2)
         for part in attention.project_in(tokens).chunk(3, dim=-1)
     )
-    scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
-    weights = F.softmax(scores.masked_fill(~mask[:, None, None, :], -math.inf), dim=-1)
-    mixed: Tensor = attention.project_out((weights @ value).transpose(1, 2).flatten(2))
-    return mixed
+    seen = None if mask is None else mask[:, None, None, :]
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+    output: Tensor = attention.project_out(mixed.transpose(1, 2).flatten(2))
+    return output

@@ -57,7 +57,7 @@ def test_packed_equals_plain_padded(options: dict[str, object]) -> None:
     with torch.inference_mode():
         expected = padded.forward(
             model,
-            [curves[row] for row in range(len(curves))],
+            padded.padded([curves[row] for row in range(len(curves))]),
             torch.from_numpy(np.where(missing, np.float32(0), metadata)),
             torch.from_numpy(missing),
         ).present()

@@ -1,0 +1,52 @@
+"""What a process like the service's needs: seconds until its model is warm, and memory after 10,000 alerts."""
+
+import json
+import resource
+import subprocess
+import sys
+from time import perf_counter
+
+ALERTS, BATCH = 10_000, 1024
+
+
+def measure() -> dict[str, float]:
+    """With the shipped model, the worker's and the API's modules loaded; starting Python is counted in."""
+    started = perf_counter()
+    with subprocess.Popen([sys.executable, "-m", __name__], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        ready = perf_counter() - started
+        measured: dict[str, float] = json.loads(child.stdout.read())
+    if child.returncode:
+        raise SystemExit("the process failed")
+    return {"seconds_to_ready": ready, **measured}
+
+
+def _child() -> None:
+    from models.classifier import Classifier  # noqa: PLC0415 - in the process that is measured only
+    from models.inputs import alert, avro  # noqa: PLC0415
+    from service import pipeline, serve  # noqa: F401, PLC0415
+    from service.inference import Inference  # noqa: PLC0415
+    from service.metrics import Metrics  # noqa: PLC0415
+    from tests.benchmarks import real  # noqa: PLC0415
+
+    inference = Inference(Classifier.load(), Metrics(), max_waiting=1)
+    inference.warm_up()
+    alert.warm_up()
+    print("ready", flush=True)
+    at_start = _mebibytes()
+    messages = real.messages()[:ALERTS]
+    read = _mebibytes()
+    for start in range(0, len(messages), BATCH):
+        decoded = alert.alert_batch([avro.unread(message) for message in messages[start : start + BATCH]])
+        pipeline.answer(inference.classifier, decoded, infer=lambda alerts: inference.classify(alerts).result())
+    inference.close()
+    print(json.dumps({"mebibytes_ready": at_start, "mebibytes_alerts_read": read, "mebibytes_peak": _mebibytes()}))
+
+
+def _mebibytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    _child()
