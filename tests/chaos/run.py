@@ -75,7 +75,7 @@ FULL = Plan(
 )
 
 QUICK = Plan(
-    alerts=3_000,
+    alerts=6_000,
     faults={
         "SIGTERM": 1,
         "frozen and replaced": 1,
