@@ -62,10 +62,10 @@ def torn(committed: Mapping[str, int], uncommitted: Mapping[str, int]) -> list[s
 
 
 def wrong_outcomes(inputs: Sequence[Input], answers: Sequence[Answer], *, poison: frozenset[bytes]) -> list[str]:
-    """Poison that was classified, and alerts that were not."""
+    """Poison that was neither declined nor a dead letter, and alerts that were."""
     bad = {one.origin for one in inputs if one.value in poison}
-    dead = {answer.origin for answer in answers if answer.history is None}
-    return [*_told("poison that was classified", bad - dead), *_told("alerts among the dead letters", dead - bad)]
+    refused = {one.origin for one in answers if one.history is None or _read(one).n_observations == 0}
+    return [*_told("poison that was classified", bad - refused), *_told("alerts that were refused", refused - bad)]
 
 
 # --- as if nothing had happened -----------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def test_the_check_sees_poison_that_was_classified_and_an_alert_that_was_not(cla
         "1 poison that was classified: ('alerts', 0, 1)"
     ]
     assert check.wrong_outcomes(asked, [dead], poison=frozenset()) == [
-        "1 alerts among the dead letters: ('alerts', 0, 1)"
+        "1 alerts that were refused: ('alerts', 0, 1)"
     ]
 
 
