@@ -99,9 +99,7 @@ def test_the_check_sees_poison_that_was_classified_and_an_alert_that_was_not(cla
     assert check.wrong_outcomes(asked, answers, poison=frozenset([asked[1].value])) == [
         "1 poison that was classified: ('alerts', 0, 1)"
     ]
-    assert check.wrong_outcomes(asked, [dead], poison=frozenset()) == [
-        "1 alerts that were refused: ('alerts', 0, 1)"
-    ]
+    assert check.wrong_outcomes(asked, [dead], poison=frozenset()) == ["1 alerts that were refused: ('alerts', 0, 1)"]
 
 
 def test_the_check_sees_probabilities_that_are_not_those_of_an_undisturbed_run(classifier: Classifier) -> None:
