@@ -10,15 +10,12 @@ from torch import Tensor, nn
 
 from models.inputs.batch import Batch, pack
 from models.inputs.light_curve import LightCurves
-from models.inputs.photometry import BANDS
+from models.inputs.photometry import BANDS, FLUX_SCALE
 from models.layers.dropout import Dropout
 from models.layers.quantile_tokenizer import QuantileTokenizer, StandardTokenizer
 from models.layers.time_modulation import time_encoding
 from models.layers.transformer import Transformer
 from models.network_config import NetworkConfig
-
-FLUX_SCALE = 10.0
-"""Where asinh turns from linear to logarithmic [FLUXCAL]: about the noise of one wide-survey visit."""
 
 
 @dataclass(frozen=True, kw_only=True)

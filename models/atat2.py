@@ -1,8 +1,8 @@
 """ATAT2: ATAT read causally. One pass answers every alert of an object, from the first detection on.
 
-It departs from the thesis where that helps: fluxes enter as asinh, signal-to-noise and a share of the largest so far;
-forced photometry and detections are one sequence in order of arrival, in which a token sees nothing later; the metadata
-are its first token; and every prefix is trained on.
+It departs from the thesis where that helps: fluxes enter as asinh, signal-to-noise and a share of the largest so far,
+beside statistics of each band up to then; forced photometry and detections are one sequence in order of arrival, in
+which a token sees nothing later; the metadata are its first token; and every prefix is trained on.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.atat import encode_flux, n_flux_values
-from models.inputs import sequence
+from models.inputs import running, sequence
 from models.inputs.light_curve import LightCurves
 from models.inputs.photometry import BANDS
 from models.inputs.sequence import Sequences
@@ -36,6 +36,10 @@ class ATAT2Config(NetworkConfig):
     flux_encoding: Literal["raw", "asinh"] = "asinh"
     relative_flux: bool = True
     """Whether a point's flux over the largest so far is one of its values: a running scale of the object."""
+    max_tokens: int | None = None
+    """So many points, spread evenly over what has arrived, become tokens; the statistics are of all."""
+    d_statistics: int = 0
+    """Width of the perceptron that reads the running statistics of each band; 0 to leave them out."""
     causal: bool = True
     """Whether a token sees nothing that arrived later; if not, only a sequence's last token is to be asked."""
 
@@ -62,6 +66,7 @@ class ATAT2(nn.Module):
             harmonics=config.harmonics,
             t_max=config.t_max,
         )
+        self.statistics = _perceptron(len(running.NAMES), config.d_statistics, config) if config.d_statistics else None
         self.metadata = MetadataToken(config)
         self.transformer = Transformer(
             d_model=config.d_model,
@@ -75,6 +80,8 @@ class ATAT2(nn.Module):
     def forward(self, batch: Sequences) -> Tensor:
         points = self.time_modulation(_values(batch, self.config), batch.time, batch.band)
         points = points.to(self.metadata.nothing.dtype)  # under autocast, too, what the blocks add to
+        if self.statistics is not None:
+            points = points + self.statistics(batch.statistics)
         layout = batch.layout if self.config.causal else replace(batch.layout, causal=False)
         tokens = self.transformer(torch.cat([self.metadata(batch), points]), layout)
         logits: Tensor = self.head(tokens)
@@ -82,10 +89,11 @@ class ATAT2(nn.Module):
 
     # --- as a Network asks -----------------------------------------------------------------------------------------
 
-    @staticmethod
-    def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]) -> Sequences:
+    def pack(
+        self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
+    ) -> Sequences:
         """What ``answers`` takes, on the CPU."""
-        return sequence.pack(light_curves, metadata, has_metadata)
+        return sequence.pack(light_curves, metadata, has_metadata, max_tokens=self.config.max_tokens)
 
     def answers(self, batch: Sequences) -> dict[str, Tensor]:
         """Logits (B, C) of each row's last token."""
@@ -111,15 +119,7 @@ class MetadataToken(nn.Module):
         n_columns = len(config.metadata_columns)
         self.nothing = nn.Parameter(torch.randn(config.d_model))
         self.tokenizer = QuantileTokenizer(n_columns=n_columns, d_model=1) if n_columns else None
-        self.perceptron = nn.Sequential(
-            nn.Linear(2 * n_columns, config.d_metadata),
-            nn.GELU(),
-            Dropout(config.dropout),
-            nn.Linear(config.d_metadata, config.d_metadata),
-            nn.GELU(),
-            Dropout(config.dropout),
-            nn.Linear(config.d_metadata, config.d_model),
-        )
+        self.perceptron = _perceptron(2 * n_columns, config.d_metadata, config)
 
     def forward(self, batch: Sequences) -> Tensor:
         nothing = self.nothing.expand(len(batch), -1)
@@ -128,6 +128,19 @@ class MetadataToken(nn.Module):
         scores = torch.where(batch.missing, 0.0, self.tokenizer.transform(batch.metadata))
         known: Tensor = self.perceptron(torch.cat([scores, batch.missing.to(scores.dtype)], dim=1))
         return torch.where(batch.has_metadata[:, None], known.to(nothing.dtype), nothing)
+
+
+def _perceptron(n_values: int, d_hidden: int, config: ATAT2Config) -> nn.Sequential:
+    """From values (..., n_values) to what a token holds (..., D)."""
+    return nn.Sequential(
+        nn.Linear(n_values, d_hidden),
+        nn.GELU(),
+        Dropout(config.dropout),
+        nn.Linear(d_hidden, d_hidden),
+        nn.GELU(),
+        Dropout(config.dropout),
+        nn.Linear(d_hidden, config.d_model),
+    )
 
 
 def _values(batch: Sequences, config: ATAT2Config) -> Tensor:

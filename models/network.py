@@ -69,7 +69,7 @@ class Network:
         heads: dict[str, Tensor] = {}
         for rows in token_batches(light_curves.lengths, max_tokens=MAX_TOKENS):
             batch = self.module.pack(light_curves.take(rows), columns[rows], has_metadata[rows])
-            n_observations[rows] = batch.lengths.numpy()
+            n_observations[rows] = batch.n_observations.numpy()
             with torch.inference_mode(), self._precision():
                 outputs = self.module.answers(batch.to(self.device))  # type: ignore[arg-type]
             for name, logits in outputs.items():

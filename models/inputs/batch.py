@@ -84,6 +84,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def n_observations(self) -> Tensor:
+        """(B,), how many points of each row are read: all of them."""
+        return self.lengths
+
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
         return type(self)(

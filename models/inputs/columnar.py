@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from models.inputs import ragged
+from models.inputs.compiled import compiled
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -341,14 +341,6 @@ _END, _REFUSE, _NUMBER, _SKIP, _BYTES, _TEXT, _CHOICE, _UNION, _JUMP = (int(step
 _ARRAY, _NEXT, _ITEM, _PRESENT, _INTEGER, _FLOAT, _DOUBLE, _FLAG, _CODE = (int(step) for step in list(_Step)[9:])
 
 
-def _compiled(function: Any) -> Any:
-    """Compiled at its first call, and kept for the next start where a folder can be written to."""
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # numba finds no place for its cache
-        return numba.njit(nogil=True)(function)
-
-
 def _long_in(data: Any, place: int, end: int) -> tuple[int, int]:
     """A number of at most 64 bits, and where it ends; -1 there if it is none."""
     raw = np.uint64(0)
@@ -367,7 +359,7 @@ def _long_in(data: Any, place: int, end: int) -> tuple[int, int]:
     return 0, -1
 
 
-_long = _compiled(_long_in)
+_long = compiled(_long_in)
 
 
 def _bits_in(data: Any, place: int, size: int) -> Any:
@@ -377,7 +369,7 @@ def _bits_in(data: Any, place: int, size: int) -> Any:
     return bits
 
 
-_bits = _compiled(_bits_in)
+_bits = compiled(_bits_in)
 
 
 def _follow_steps(  # noqa: PLR0912, PLR0915, PLR0917 - one loop: a call a step would cost more than the step
@@ -504,4 +496,4 @@ def _follow_steps(  # noqa: PLR0912, PLR0915, PLR0917 - one loop: a call a step 
     return row, items
 
 
-_follow = _compiled(_follow_steps)
+_follow = compiled(_follow_steps)

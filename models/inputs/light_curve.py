@@ -122,12 +122,7 @@ class LightCurves:
         """At most ``max_points`` of each light curve, spread evenly over its points from the first to the last."""
         if max_points is None or self.lengths.max(initial=0) <= max_points:
             return self
-        lengths = np.minimum(self.lengths, max_points)
-        offsets = ragged.offsets_of(lengths)
-        number = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        step = np.repeat((self.lengths - 1) / np.maximum(lengths - 1, 1), lengths)
-        points = np.repeat(self.offsets[:-1], lengths) + np.rint(number * step).astype(np.int64)
-        return self._with(points, offsets, self.first_alert_mjd)
+        return self._with(*ragged.spread(self.offsets, max_points), self.first_alert_mjd)
 
     def where(self, kept: NDArray[np.bool_]) -> Self:
         """The points where ``kept`` (P,) is True; rows stay, perhaps empty."""

@@ -14,6 +14,9 @@ FLUX_LIMIT = 1e12
 FLUX_ERR_FLOOR = 1e-6
 """No error is smaller [FLUXCAL]: magnitude 42.5. No signal-to-noise is then above 1e18: float32 holds its square."""
 
+FLUX_SCALE = 10.0
+"""Where asinh turns from linear to logarithmic [FLUXCAL]: about the noise of one wide-survey visit."""
+
 FLUXCAL_PER_NJY = 10 ** (0.4 * (FLUXCAL_ZERO_POINT - 31.4))
 """SNANA's FLUXCAL has AB zero point 27.5, nanojansky has 31.4: 1 nJy = 0.02754 FLUXCAL."""
 

@@ -39,6 +39,16 @@ def keep(offsets: IntArray, kept: BoolArray) -> IntArray:
     return offsets_of(counts.astype(np.int64))
 
 
+def spread(offsets: IntArray, most: int) -> tuple[IntArray, IntArray]:
+    """At most so many values of each row, evenly from its first to its last; as ``take`` returns them."""
+    every = np.diff(offsets)
+    lengths = np.minimum(every, most)
+    selected = offsets_of(lengths)
+    number = np.arange(selected[-1]) - np.repeat(selected[:-1], lengths)
+    step = np.repeat((every - 1) / np.maximum(lengths - 1, 1), lengths)
+    return np.repeat(offsets[:-1], lengths) + np.rint(number * step).astype(np.int64), selected
+
+
 def first_per_row(offsets: IntArray, values: NDArray[np.float64], where: BoolArray) -> NDArray[np.float64]:
     """The smallest value of each row among those where ``where`` is True; NaN for a row that has none."""
     smallest = np.full(len(offsets) - 1, np.inf)

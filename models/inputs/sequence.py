@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.inputs import ragged
+from models.inputs import ragged, running
 from models.inputs.batch import Layout, layout_of
 from models.inputs.light_curve import FORCED_DELAY_DAYS, LightCurves
 
@@ -44,8 +44,12 @@ class Sequences:
     """(P,) float32, the largest absolute flux that had arrived by then [FLUXCAL]."""
     detected: Tensor
     """(P,) bool; a detection completes an alert."""
+    statistics: Tensor
+    """(P, S) float32, ``running.NAMES`` of all that had arrived by then."""
     lengths: Tensor
-    """(B,) int64, points of each row."""
+    """(B,) int64, points of each row that are tokens."""
+    n_observations: Tensor
+    """(B,) int64, points of each row that are a token or in the statistics."""
     metadata: Tensor
     """(B, K) float32, 0 where missing."""
     missing: Tensor
@@ -90,8 +94,18 @@ def arrival(light_curves: LightCurves) -> FloatArray:
     return np.where(detected, light_curves.mjd, epoch)
 
 
-def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]) -> Sequences:
-    """Light curves (B) and their metadata (B, K), NaN where missing, as tensors on the CPU."""
+def pack(
+    light_curves: LightCurves,
+    metadata: NDArray[np.float32],
+    has_metadata: NDArray[np.bool_],
+    *,
+    max_tokens: int | None = None,
+) -> Sequences:
+    """Light curves (B) and their metadata (B, K), NaN where missing, as tensors on the CPU.
+
+    At most ``max_tokens`` points of each, evenly spread over what had arrived, become tokens; the statistics of a token
+    are of every point before it.
+    """
     curves = light_curves.where(_latest(light_curves))
     row = ragged.row_of_each(curves.offsets)
     order = np.lexsort((curves.mjd, curves.detected, arrival(curves), row))
@@ -99,16 +113,24 @@ def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata:
     start = curves.first_detection_mjd()
     start = np.where(np.isnan(start), ragged.first_per_row(curves.offsets, curves.mjd, np.full(len(row), True)), start)
     missing = np.isnan(metadata)
+    time = (mjd - np.repeat(start, curves.lengths)).astype(np.float32)
+    band, flux_err = curves.band[order].astype(np.int64), curves.flux_err[order]
+    statistics = running.statistics(
+        curves.offsets, time=time, band=band, flux=flux, flux_err=flux_err, detected=detected
+    )
+    told, offsets = ragged.spread(curves.offsets, MAX_POINTS if max_tokens is None else max_tokens)
     return Sequences(
-        layout=layout_of(curves.offsets, causal=True),
-        time=torch.from_numpy((mjd - np.repeat(start, curves.lengths)).astype(np.float32)),
-        since_detection=torch.from_numpy(_since_detection(row, mjd, detected)),
-        band=torch.from_numpy(curves.band[order].astype(np.int64)),
-        flux=torch.from_numpy(flux),
-        flux_err=torch.from_numpy(curves.flux_err[order]),
-        peak=torch.from_numpy(_running_peak(row, flux)),
-        detected=torch.from_numpy(detected),
-        lengths=torch.from_numpy(curves.lengths),
+        layout=layout_of(offsets, causal=True),
+        time=torch.from_numpy(time[told]),
+        since_detection=torch.from_numpy(_since_detection(row, mjd, detected)[told]),
+        band=torch.from_numpy(band[told]),
+        flux=torch.from_numpy(flux[told]),
+        flux_err=torch.from_numpy(flux_err[told]),
+        peak=torch.from_numpy(_running_peak(row, flux)[told]),
+        detected=torch.from_numpy(detected[told]),
+        statistics=torch.from_numpy(statistics[told]),
+        lengths=torch.from_numpy(np.diff(offsets)),
+        n_observations=torch.from_numpy(curves.lengths),
         metadata=torch.from_numpy(np.where(missing, np.float32(0), metadata)),
         missing=torch.from_numpy(missing),
         has_metadata=torch.from_numpy(has_metadata.copy()),

@@ -15,7 +15,7 @@ from models.network import Network
 from models.taxonomy import Taxonomy
 from tests import alerts
 
-SMALL = {"n_classes": 3, "d_model": 16, "d_metadata": 16, "harmonics": 4}
+SMALL = {"n_classes": 3, "d_model": 16, "d_metadata": 16, "d_statistics": 16, "harmonics": 4}
 
 
 def _model(**options: object) -> ATAT2:
@@ -63,6 +63,7 @@ def test_changing_every_later_point_leaves_the_earlier_tokens_as_they_are() -> N
         name: torch.where(later, torch.rand(len(later)) * 100 + 1, getattr(batch, name))
         for name in ("flux", "flux_err", "time", "peak", "since_detection")
     }
+    changed["statistics"] = torch.where(later[:, None], torch.rand(len(later), 1), batch.statistics)
     other = type(batch)(**{**vars(batch), **changed, "band": torch.where(later, 5 - batch.band, batch.band)})
     model = _model()
     with torch.inference_mode():
@@ -124,6 +125,16 @@ def test_a_long_light_curve_is_read_from_its_latest_points() -> None:
     whole = pack(curves, np.zeros((1, 64), dtype=np.float32), np.array([True]))
     assert whole.lengths.tolist() == [MAX_POINTS]
     assert whole.flux[-1] == curves.flux[-1]
+
+
+def test_a_long_light_curve_may_be_told_in_few_tokens_that_know_of_every_point() -> None:
+    curves, metadata = _curves(120, 9), np.zeros((2, 64), dtype=np.float32)
+    whole, told = (pack(curves, metadata, np.full(2, True), max_tokens=most) for most in (None, 20))
+    assert told.lengths.tolist() == [20, 9]
+    assert told.n_observations.tolist() == whole.lengths.tolist() == whole.n_observations.tolist() == [120, 9]
+    torch.testing.assert_close(told.statistics[19], whole.statistics[119])
+    torch.testing.assert_close(told.statistics[20:], whole.statistics[120:])
+    assert torch.isin(told.time[:20], whole.time[:120]).all()
 
 
 def test_a_row_without_points_is_answered_by_its_metadata() -> None:
