@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -48,6 +48,29 @@ class Predictions:
     branches: NDArray[np.str_]
     """(N,), ``lc+md``, ``lc`` (no metadata came with the alert), ``md`` or ``features+md``."""
 
+    @property
+    def best(self) -> NDArray[np.int64]:
+        """(N,), the place of each row's most probable class in the taxonomy."""
+        return self.probabilities.argmax(axis=1)
+
+    @classmethod
+    def of_nothing(cls, *, n_classes: int) -> Self:
+        """Those of no light curve."""
+        return cls(np.empty((0, n_classes)), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.str_))
+
+    def followed_by(self, others: Sequence["Predictions"]) -> "Predictions":
+        """The rows of all, one after the other."""
+        parts = [self, *others]
+        return Predictions(
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.n_observations for part in parts]),
+            np.concatenate([part.branches for part in parts]),
+        )
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """These rows, in this order."""
+        return type(self)(self.probabilities[rows], self.n_observations[rows], self.branches[rows])
+
 
 @dataclass(frozen=True)
 class Classifications:
@@ -55,6 +78,10 @@ class Classifications:
 
     alerts: AlertBatch
     predictions: Predictions
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """These rows, in this order."""
+        return type(self)(self.alerts.take(rows), self.predictions.take(rows))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference, Priority
 from service.metrics import Metrics
-from service.outputs import Result
+from service.outputs import Result, read_result
 from service.settings import Settings
 
 _STALLED_SECONDS = 60.0
@@ -142,12 +142,12 @@ class Api:
         if self.history is None:
             raise HTTPException(503, "there is no history: REDIS_URL is not set")
         try:
-            result = self.history.latest(dia_object_id)
+            datum = self.history.latest(dia_object_id)
         except HistoryUnavailable as error:
             raise HTTPException(503, "the history cannot be read now") from error
-        if result is None:
+        if datum is None:
             raise HTTPException(404, f"no classification of object {dia_object_id} is known")
-        return result
+        return read_result(datum, dia_object_id)
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:

@@ -5,7 +5,6 @@ the set does not hold yet, and a reader that finds a point twice keeps what was 
 workers need no lock, and doing a batch again changes nothing.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -56,7 +55,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[4])
 _SET_IF_LATER = """
 local known = redis.call('HGET', KEYS[1], 'epoch')
 if known and tonumber(known) > tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'result', ARGV[2])
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'datum', ARGV[2])
 return redis.call('PEXPIRE', KEYS[1], ARGV[3])
 """
 
@@ -142,7 +141,7 @@ class History:
 
     def _completed(self, alerts: AlertBatch, *, remember: bool) -> Completed:
         ids, object_of_row = np.unique(alerts.dia_object_id, return_inverse=True)
-        blobs = self._read(ids)
+        blobs = self._read(ids, for_longer=remember)
         stored = _parsed(blobs)
         known, fresh = _union(stored, _told(alerts, object_of_row))
         if remember:
@@ -151,8 +150,8 @@ class History:
         extended = _extended(alerts, known.points, offsets, object_of_row, self._window_days)
         return Completed(extended, alerts.dia_object_id != NO_OBJECT)
 
-    def remember(self, results: Sequence[tuple[int, float, dict[str, Any]]]) -> None:
-        """Keep the latest classification of each object: (dia_object_id, epoch, result); the greatest epoch wins.
+    def remember(self, published: Sequence[tuple[int, float, bytes]]) -> None:
+        """Keep the latest classification of each object: (dia_object_id, epoch, datum); the greatest epoch wins.
 
         To be called when the classifications are committed. A fault loses only this convenience.
         """
@@ -160,47 +159,53 @@ class History:
             return
         try:
             with self._client.pipeline(transaction=False) as pipeline:
-                for dia_object_id, epoch, result in results:
-                    key = _latest_key(dia_object_id)
-                    pipeline.eval(_SET_IF_LATER, 1, key, repr(epoch), json.dumps(result), self._ttl_ms)
+                for dia_object_id, epoch, datum in published:
+                    pipeline.eval(_SET_IF_LATER, 1, _latest_key(dia_object_id), repr(epoch), datum, self._ttl_ms)
                 pipeline.execute()
         except (redis.RedisError, OSError) as error:
             self._failed(error)
 
-    def latest(self, dia_object_id: int) -> dict[str, Any] | None:
-        """The latest classification of an object, None if there is none. Raises HistoryUnavailable."""
+    def latest(self, dia_object_id: int) -> bytes | None:
+        """The latest classification of an object as ``remember`` got it, None if there is none.
+
+        Raises HistoryUnavailable.
+        """
         try:
-            result = self._client.hget(_latest_key(dia_object_id), "result")
+            datum: bytes | None = self._client.hget(_latest_key(dia_object_id), "datum")
         except (redis.RedisError, OSError) as error:
             raise HistoryUnavailable(_in_words(error)) from error
-        return None if result is None else dict(json.loads(result))
+        return datum
 
-    def _read(self, ids: IntArray) -> list[bytes]:
+    def _read(self, ids: IntArray, *, for_longer: bool) -> list[bytes]:
+        """What is stored of each object, "" if nothing; ``for_longer``: its life begins anew."""
         with self._client.pipeline(transaction=False) as pipeline:
             for dia_object_id in ids.tolist():
-                pipeline.get(_points_key(dia_object_id))
+                if for_longer:
+                    pipeline.getex(_points_key(dia_object_id), px=self._ttl_ms)
+                else:
+                    pipeline.get(_points_key(dia_object_id))
             return [blob or b"" for blob in pipeline.execute()]
 
     def _write(self, ids: IntArray, blobs: list[bytes], stored: "_Points", known: "_Points", fresh: "_Points") -> None:
         """Append what is new, and rewrite a history that has grown past its cap or holds too much twice."""
         objects = np.arange(len(ids) + 1)
         n_stored, known_at, fresh_at = (np.searchsorted(points.object, objects) for points in (stored, known, fresh))
+        n_known, n_fresh = np.diff(known_at), np.diff(fresh_at)
+        n_records = np.diff(n_stored) + n_fresh
+        overgrown = (n_records > self._max_points) | (n_records > 2 * n_known)
         with self._client.pipeline(transaction=False) as pipeline:
-            for place, dia_object_id in enumerate(ids.tolist()):
-                if dia_object_id == NO_OBJECT:
-                    continue
-                key = _points_key(dia_object_id)
+            for place in np.flatnonzero((overgrown | (n_fresh > 0)) & (ids != NO_OBJECT)).tolist():
+                key = _points_key(int(ids[place]))
                 new = fresh.points[fresh_at[place] : fresh_at[place + 1]]
-                all_known = known.points[known_at[place] : known_at[place + 1]]
-                n_records = n_stored[place + 1] - n_stored[place] + len(new)
-                if n_records > self._max_points or n_records > 2 * len(all_known):
+                if overgrown[place]:
+                    all_known = known.points[known_at[place] : known_at[place + 1]]
                     kept = all_known[np.argsort(all_known["mjd"])[-self._max_points * 3 // 4 :]]
                     records = (kept.tobytes(), new.tobytes(), self._ttl_ms)
                     pipeline.eval(_REPLACE_IF_UNCHANGED, 1, key, blobs[place], *records)
                     continue
-                if len(new):
-                    pipeline.append(key, new.tobytes())
-                pipeline.pexpire(key, self._ttl_ms)
+                pipeline.append(key, new.tobytes())
+                if not blobs[place]:  # the others' life was prolonged when they were read
+                    pipeline.pexpire(key, self._ttl_ms)
             pipeline.execute()
 
     def _failed(self, error: Exception) -> None:

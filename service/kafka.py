@@ -80,7 +80,8 @@ _COMMON: dict[str, Any] = {
 
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
 Partition = tuple[str, int]
-Headers = list[tuple[str, str | bytes | None]]
+Header = tuple[str, str | bytes | None]
+Headers = list[Header]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -30,9 +31,9 @@ from service.errors import (
 from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference
-from service.kafka import POLL_BYTES, KafkaStream, Message, Output, Partition
+from service.kafka import POLL_BYTES, Header, KafkaStream, Message, Output, Partition
 from service.metrics import Metrics
-from service.outputs import Result, broker_classification, declined_classification
+from service.outputs import broker_classifications, declined_classification, history_of
 from service.pipeline import Answers
 from service.registry import Registry
 from service.settings import Settings
@@ -308,7 +309,7 @@ class Worker:
             committing = time.perf_counter()
         self._metrics.stage.labels("commit").observe(time.perf_counter() - committing)
         self._account(gathered, answers)
-        self._remember(answers)
+        self._remember(answers, outputs)
 
     @contextmanager
     def _open_transaction(self) -> Iterator[None]:
@@ -380,13 +381,10 @@ class Worker:
             return self._history.complete(alerts)
 
     def _outputs(self, messages: list[Message], answers: Answers, ingested_ms: int) -> list[Output]:
-        """One output a message: a classification, or a dead letter."""
-        return [
-            self._refused(message, result, ingested_ms)
-            if isinstance(result, InvalidAlert)
-            else self._classification(message, result, ingested_ms, history="full" if full else "alert_only")
-            for message, result, full in zip(messages, answers.results, answers.full_history.tolist(), strict=True)
-        ]
+        """One output a message, in order: a classification, or a dead letter."""
+        outputs = {place: self._refused(messages[place], why, ingested_ms) for place, why in answers.invalid.items()}
+        outputs |= self._classifications(messages, answers, ingested_ms)
+        return [outputs[place] for place in range(len(messages))]
 
     def _refused(self, message: Message, reason: InvalidAlert, ingested_ms: int) -> Output:
         """A dead letter; of a sound alert that there is nothing to classify by, a classification that says so."""
@@ -405,38 +403,50 @@ class Worker:
                 published_ms=message.timestamp_ms,
                 ingested_ms=ingested_ms,
             ),
-            headers=[*message.origin, ("history", b"alert_only"), ("model-version", model)],
+            headers=[*message.origin, ("history", history_of(False).encode()), ("model-version", model)],
         )
 
-    def _classification(self, message: Message, result: Result, ingested_ms: int, *, history: str) -> Output:
-        dia_object_id = result["diaObjectId"]
-        return Output(
-            topic=self._settings.kafka_output_topic,
-            key=None if dia_object_id is None else dia_object_id.encode(),
-            value=broker_classification(
-                result,
-                self._inference.classifier,
-                broker=(self._settings.broker_name, BROKER_VERSION),
-                published_ms=message.timestamp_ms,
-                ingested_ms=ingested_ms,
-                history=history,
-            ),
-            headers=[*message.origin, ("history", history.encode()), ("model-version", result["classifier"].encode())],
+    def _classifications(self, messages: list[Message], answers: Answers, ingested_ms: int) -> dict[int, Output]:
+        """By message."""
+        places = answers.messages.tolist()
+        classifier = self._inference.classifier
+        values = broker_classifications(
+            answers.classified,
+            classifier,
+            broker=(self._settings.broker_name, BROKER_VERSION),
+            published_ms=[messages[place].timestamp_ms for place in places],
+            ingested_ms=ingested_ms,
+            full_history=answers.full_history,
         )
+        model: Header = ("model-version", f"{classifier.name}/{classifier.version}".encode())
+        histories: dict[bool, Header] = {full: ("history", history_of(full).encode()) for full in (True, False)}
+        ids = answers.classified.alerts.dia_object_id.tolist()
+        return {
+            place: Output(
+                topic=self._settings.kafka_output_topic,
+                key=None if dia_object_id == NO_OBJECT else str(dia_object_id).encode(),
+                value=value,
+                headers=[*messages[place].origin, histories[full], model],
+            )
+            for place, dia_object_id, value, full in zip(
+                places, ids, values, answers.full_history.tolist(), strict=True
+            )
+        }
 
     # --- afterwards -----------------------------------------------------------------------------------------------
 
-    def _remember(self, answers: Answers) -> None:
+    def _remember(self, answers: Answers, outputs: Sequence[Output]) -> None:
         """The latest classification of each object, for HTTP. Only now: an aborted batch must leave no trace."""
         if self._history is None:
             return
-        latest: dict[int, tuple[int, float, Result]] = {}
-        for result, epoch in zip(answers.results, answers.epoch.tolist(), strict=True):
-            if not isinstance(result, InvalidAlert) and result["diaObjectId"] is not None:
-                dia_object_id = int(result["diaObjectId"])
-                if dia_object_id not in latest or latest[dia_object_id][1] <= epoch:
-                    latest[dia_object_id] = (dia_object_id, epoch, result)
-        self._history.remember(list(latest.values()))
+        alerts = answers.classified.alerts
+        order = np.lexsort((alerts.epoch, alerts.dia_object_id))
+        ids = alerts.dia_object_id[order]
+        is_latest = np.append(ids[1:] != ids[:-1], True) if len(ids) else np.empty(0, dtype=np.bool_)
+        latest = order[is_latest & (ids != NO_OBJECT)]
+        columns = (alerts.dia_object_id, alerts.epoch, answers.messages)
+        rows = zip(*(column[latest].tolist() for column in columns), strict=True)
+        self._history.remember([(name, epoch, outputs[place].value) for name, epoch, place in rows])
 
     def _account(self, gathered: _Gathered, answers: Answers) -> None:
         now = time.time()
@@ -447,19 +457,28 @@ class Worker:
         for part in gathered.parts:
             for left_out, count in part.left_out.items():
                 self._metrics.points_left_out.labels(left_out).inc(count)
-        rows = zip(gathered.messages, gathered.schemas, answers.results, answers.full_history.tolist(), strict=True)
-        for message, schema, result, full in rows:
+        for message in gathered.messages:
             age = now - message.timestamp_ms / 1000
             self._current_at[message.topic, message.partition] = message.timestamp_ms / 1000
             if age < 0:
                 self._metrics.clock_skew.inc()
             self._metrics.latency.observe(max(age, 0.0))
-            if isinstance(result, NothingLeft):
-                self._metrics.alerts.labels("declined", schema).inc()
-            elif isinstance(result, InvalidAlert):
-                self._metrics.alerts.labels("dead_letter", schema).inc()
-                self._metrics.dead_letters.labels(kind_of(str(result))).inc()
-            else:
-                self._metrics.alerts.labels("classified", schema).inc()
-                self._metrics.predicted.labels(result["predicted"]).inc()
-                self._metrics.history.labels("full" if full else "alert_only").inc()
+        for place, reason in answers.invalid.items():
+            declined = isinstance(reason, NothingLeft)
+            self._metrics.alerts.labels("declined" if declined else "dead_letter", gathered.schemas[place]).inc()
+            if not declined:
+                self._metrics.dead_letters.labels(kind_of(str(reason))).inc()
+        self._account_classified(gathered, answers)
+
+    def _account_classified(self, gathered: _Gathered, answers: Answers) -> None:
+        for schema, count in Counter(gathered.schemas[place] for place in answers.messages.tolist()).items():
+            self._metrics.alerts.labels("classified", schema).inc(count)
+        names = self._inference.classifier.taxonomy.names
+        for name, count in zip(
+            names, np.bincount(answers.classified.predictions.best, minlength=len(names)), strict=True
+        ):
+            self._metrics.predicted.labels(name).inc(int(count))
+        n_full = int(np.count_nonzero(answers.full_history))
+        for full, count in ((True, n_full), (False, len(answers.full_history) - n_full)):
+            if count:
+                self._metrics.history.labels(history_of(full)).inc(count)

@@ -13,13 +13,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("simulation", "features", "decoding", "inference", "history", "memory")
+from tests.benchmarks import stream
+
+BENCHMARKS = ("simulation", "features", "decoding", "inference", "history", "memory", "stream")
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=BENCHMARKS, help=f"of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument(
+        "--minutes", type=float, default=stream.MINUTES, help="each rate of stream; default: %(default)g"
+    )
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
     arguments = parser.parse_args()
     console = Console()
@@ -28,7 +33,8 @@ def main() -> None:
     table = Table("benchmark", "figure", "value")
     for name in arguments.names:
         console.print(f"{name} ...")
-        figures = importlib.import_module(f"tests.benchmarks.{name}").measure()
+        options = {"minutes": arguments.minutes} if name == "stream" else {}
+        figures = importlib.import_module(f"tests.benchmarks.{name}").measure(**options)
         report[name] = figures
         for figure, value in figures.items():
             table.add_row(name, figure, f"{value:,.4g}")

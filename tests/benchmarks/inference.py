@@ -31,12 +31,14 @@ def measure() -> dict[str, float]:
     """On all cores. Keys begin with the model, then the alerts: all of them, or those of long light curves."""
     torch.manual_seed(0)
     every, long = (_alerts(pattern) for pattern in ("*.avro", real.LONG))
-    thesis = _random("atat", {}, every)
+    thesis = random_network("atat", {}, every)
     assert isinstance(thesis, ATAT)
     shipped = Classifier.load().model
     assert isinstance(shipped, Network)
     architecture = tomllib.loads((Path(training.__file__).parent / "configs" / "atat2.toml").read_text())["model"]
-    atat2 = {f"atat2_{width}": _random("atat2", {**architecture, "d_model": width}, every) for width in (96, 128)}
+    atat2 = {
+        f"atat2_{width}": random_network("atat2", {**architecture, "d_model": width}, every) for width in (96, 128)
+    }
     measured = {"threads": float(torch.get_num_threads())}
     for which, alerts in (("all", every), ("long", long)):
         sample = alerts.take(np.random.default_rng(0).permutation(len(alerts))[:ALERTS])
@@ -57,7 +59,7 @@ def _alerts(pattern: str) -> AlertBatch:
     return alert_batch([avro.unread(message) for message in real.messages(pattern)]).alerts
 
 
-def _random(kind: str, options: dict[str, object], alerts: AlertBatch) -> AnyATAT:
+def random_network(kind: str, options: dict[str, object], alerts: AlertBatch) -> AnyATAT:
     """A network of random weights; its scales are the alerts'."""
     module = build(kind, {"n_classes": CLASSES, **options}).eval()
     module.fit_scales(alerts.metadata)

@@ -45,7 +45,7 @@ class Worker(Server):
         return [sys.executable, "-m", "tests.chaos.worker", str(self.directory), self._kind]
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, **self._variables, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        return {**os.environ, "OMP_NUM_THREADS": "1", **self._variables, "PYTHONPATH": str(REPOSITORY)}
 
     def _answers(self) -> bool:
         return True  # it takes part when it is ready to: nobody waits for it

@@ -5,10 +5,8 @@ or it does not keep up.
 """
 
 import argparse
-import itertools
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.feed import Feed
 from tests.chaos.ground import LIMIT, Worker, until
 from tests.chaos.load import Load, load
 from tests.conftest import DATA
@@ -33,7 +31,6 @@ ALERTS = 4_000
 SHARE = 0.8
 LIMIT_MB_PER_MINUTE = 1.0
 _MEASURED_SECONDS = 60.0
-_BACKLOG = 5_000
 _SAMPLE_SECONDS = 2.0
 _WINDOW_SECONDS = 60.0
 _WARM_UP_SHARE = 0.25
@@ -90,57 +87,13 @@ class Soaked:
         return [what for what, is_so in verdicts.items() if is_so]
 
 
-class _Feed(threading.Thread):
-    """Publishes a load again and again: at a rate, or, if that is None, as much as keeps the worker busy."""
-
-    def __init__(self, topics: Topics, alerts: Load) -> None:
-        super().__init__(name="feed", daemon=True)
-        self._topics = topics
-        self._alerts = alerts
-        self._producer = Producer({"bootstrap.servers": topics.servers, "linger.ms": 5, "log_level": 0})
-        self._ending = threading.Event()
-        self.rate: float | None = None
-        self.published = 0
-        self.answered = 0
-
-    def run(self) -> None:
-        """Publish until told to stop."""
-        messages = self._messages()
-        looked = due = time.monotonic()
-        while not self._ending.is_set():
-            now = time.monotonic()
-            if now - looked > 0.5:
-                looked, self.answered = now, self._topics.committed()
-            if self.rate is None:
-                wanted, due = max(self.answered + _BACKLOG - self.published, 0), now
-            elif not self.rate:
-                wanted, due = 0, now
-            else:
-                wanted = int((now - due) * self.rate)
-                due += wanted / self.rate
-            for value, key in itertools.islice(messages, wanted):
-                self._producer.produce(self._topics.alerts, value=value, key=key)
-                self._producer.poll(0)
-            self.published += wanted
-            time.sleep(0.02)
-        self._producer.flush(30)
-
-    def stop(self) -> None:
-        """End."""
-        self._ending.set()
-        self.join()
-
-    def _messages(self) -> Iterator[tuple[bytes, str]]:
-        return itertools.cycle(zip(self._alerts.values, self._alerts.keys, strict=True))
-
-
 def soak(alerts: Load, *, minutes: float, directory: Path) -> Soaked:
     """Measure the maximum rate, then run at a share of it; samples of after the warm-up."""
     (port,) = free_ports(1)
     with KafkaServer(directory / "kafka") as kafka, ValkeyServer(directory / "valkey") as valkey:
         topics = Topics(kafka.bootstrap_servers, config={"in": {"retention.bytes": "500000000"}})
         environment = topics.environment(REDIS_URL=valkey.url, HTTP_PORT=str(port))
-        feed = _Feed(topics, alerts)
+        feed = Feed(topics, alerts.values, alerts.keys, answered=topics.committed)
         feed.start()
         with Worker(directory / "worker", environment, kind="plain") as worker:
             until(lambda: feed.answered > len(alerts.values) // 10, what="the worker is warm")
@@ -158,7 +111,7 @@ def soak(alerts: Load, *, minutes: float, directory: Path) -> Soaked:
     return Soaked(maximum, rate, warm)
 
 
-def _samples(pid: int, port: int, feed: _Feed, *, seconds: float) -> Iterator[Sample]:
+def _samples(pid: int, port: int, feed: Feed, *, seconds: float) -> Iterator[Sample]:
     began = reported = time.monotonic()
     while (at := time.monotonic() - began) < seconds:
         for path in ("readyz", "metrics"):  # as Kubernetes and Prometheus ask

@@ -114,9 +114,9 @@ class _Numbered(Producer):
 class _Watched(History):
     """The history, with the point between the commit and what is remembered after it."""
 
-    def remember(self, results: Sequence[tuple[int, float, dict[str, Any]]]) -> None:
+    def remember(self, published: Sequence[tuple[int, float, bytes]]) -> None:
         _Orders.obey(AFTER_COMMIT)
-        super().remember(results)
+        super().remember(published)
 
 
 # --- wrong on purpose ---------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,10 +12,9 @@ from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
 from models.inputs import avro
 from models.inputs.alert import alert_batch
-from models.inputs.errors import InvalidAlert
 from models.network import Network
 from service import pipeline
-from service.outputs import broker_classification
+from service.outputs import broker_classifications
 from tests.chaos import check
 from tests.chaos.caught import caught
 from tests.chaos.check import Loss
@@ -59,12 +59,18 @@ def _answered(
     """Messages of one object, and what the model says of each alone, called ``history``."""
     values, _ = toy_alerts(n, objects=1)
     decoded = alert_batch([avro.message(value) for value in values])
+    classified = pipeline.answer(classifier, decoded).classified
+    assert len(classified.alerts) == n
+    written = broker_classifications(
+        classified,
+        classifier,
+        broker=("toy", "1"),
+        published_ms=[0] * n,
+        ingested_ms=ingested_ms,
+        full_history=np.full(n, history == "full"),
+    )
     asked, answers = [], []
-    for offset, result in enumerate(pipeline.answer(classifier, decoded).results):
-        assert not isinstance(result, InvalidAlert)
-        value = broker_classification(
-            result, classifier, broker=("toy", "1"), published_ms=0, ingested_ms=ingested_ms, history=history
-        )
+    for offset, value in enumerate(written):
         origin = (TOPIC, 0, offset)
         asked.append(Input(origin, b"1", values[offset]))
         answers.append(Answer("out", 0, b"1", value, origin, 0, history, "1-1"))

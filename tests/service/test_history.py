@@ -236,7 +236,7 @@ def test_a_redis_that_accepts_and_never_answers_is_not_asked_again_by_the_stream
             history = History(patient, prober=impatient, ttl=DAY, max_points=10, window_days=395)
             assert "Timeout" in str(history.check())
             assert not history.complete(_object(day=0, id_=1)).full.any()
-            history.remember([(7, 60_000.0, {"predicted": "Ia"})])
+            history.remember([(7, 60_000.0, b"Ia")])
             assert "Timeout" in str(history.fault)
 
 
@@ -277,7 +277,7 @@ def test_a_point_costs_at_most_45_bytes(client: redis.Redis) -> None:
 
 def test_the_latest_classification_is_the_one_of_the_greatest_epoch(client: redis.Redis) -> None:
     history = _history(client)
-    history.remember([(7, 60_001.0, {"predicted": "Ia"})])
-    history.remember([(7, 60_000.0, {"predicted": "II"})])
-    assert history.latest(7) == {"predicted": "Ia"}
+    history.remember([(7, 60_001.0, b"Ia")])
+    history.remember([(7, 60_000.0, b"II")])
+    assert history.latest(7) == b"Ia"
     assert history.latest(8) is None

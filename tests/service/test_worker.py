@@ -20,6 +20,7 @@ from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
 from service.errors import Misconfigured, RegistryUnavailable, TransactionAborted
 from service.kafka import KafkaStream, Message, Output
+from service.outputs import read_result
 from service.registry import Registry
 from tests import alerts
 from tests.servers.valkey import ValkeyServer
@@ -176,7 +177,7 @@ def test_history_completes_later_alerts_and_says_so(kafka: str, classifier: Clas
     observations = [json.loads(record["classifierParams"])["nObservations"] for record in decoded(seen)]
     assert observations == [1 + place // 3 for place in range(30)]
     assert latest is not None
-    assert latest["alertId"] == "27"
+    assert read_result(latest, 1)["alertId"] == "27"
 
 
 def test_without_redis_the_stream_goes_on_alone(kafka: str, classifier: Classifier, valkey: ValkeyServer) -> None:

@@ -1,0 +1,109 @@
+"""End to end: alerts a second that a read_committed reader sees, what each process costs, latency, and bursts.
+
+Kafka, Valkey, the service, the load and the reader share the machine's cores, transactions on.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.calibration import UNCALIBRATED
+from models.classifier import DEFAULT_ARTIFACT, Classifier
+from models.inputs.alert import AlertBatch
+from models.network import Network
+from models.taxonomy import CLASS_NAMES, Taxonomy
+from tests.benchmarks import real
+from tests.benchmarks.inference import CLASSES, random_network
+from tests.benchmarks.whole import Alerts, Moment, Servers, Whole
+
+MINUTES = 5.0
+RATE = 250.0
+"""A visit's 10,000 alerts every 39 s."""
+BURSTS = (10_000, 40_000)
+"""A visit's alerts: usual, and most."""
+_BATCH = 1024
+_SHARE_INFERENCE_ONLY = 0.05
+"""Inference alone is measured for such a share of the time before the service works, and again after."""
+_MICRO = 1e6
+
+
+def measure(*, minutes: float = MINUTES) -> dict[str, float]:
+    """Each rate over so many minutes. Keys begin with the model, then the alerts, as those of ``inference``."""
+    every, long = Alerts.read(), Alerts.read(real.LONG)
+    measured: dict[str, float] = {"minutes": minutes}
+    with tempfile.TemporaryDirectory(prefix="stream-") as directory:
+        thesis = Path(directory) / "thesis"
+        save_thesis(thesis, every.batch)
+        for name, model in (("thesis", thesis), ("shipped", DEFAULT_ARTIFACT)):
+            for which, alerts in (("all", every), ("long", long)):
+                place = Path(directory) / f"{name}-{which}"
+                with Servers.started(place) as servers:
+                    before = inference_only(model, alerts.batch, seconds=minutes * 60 * _SHARE_INFERENCE_ONLY)
+                    with servers.serving(alerts, model) as whole:
+                        figures = busy(whole, seconds=minutes * 60)
+                        if which == "all":
+                            figures |= _latency(whole, seconds=min(minutes, 1.0) * 60) | _bursts(whole)
+                    after = inference_only(model, alerts.batch, seconds=minutes * 60 * _SHARE_INFERENCE_ONLY)
+                figures["inference_only_per_second"] = (before + after) / 2
+                figures["share_of_inference_only"] = figures["per_second"] / figures["inference_only_per_second"]
+                measured |= {f"{name}_{which}_{figure}": value for figure, value in figures.items()}
+    return measured
+
+
+def save_thesis(directory: Path, alerts: AlertBatch) -> None:
+    """A model of the thesis's size, light curves and metadata, with random weights."""
+    torch.manual_seed(0)
+    classes = Taxonomy(tuple(CLASS_NAMES)[:CLASSES])
+    network = Network(random_network("atat", {}, alerts))
+    Classifier(network, taxonomy=classes, calibration=UNCALIBRATED, name="thesis", version="1").save(directory)
+
+
+def inference_only(model: Path, alerts: AlertBatch, *, seconds: float) -> float:
+    """Alerts a second through the classifier, from decoded alerts to probabilities; nothing else is done."""
+    classifier = Classifier.load(model)
+    batches = [alerts.take(rows) for rows in np.array_split(np.arange(len(alerts)), len(alerts) // _BATCH)]
+    classifier.classify(batches[0])
+    done, began = 0, time.monotonic()
+    while True:
+        for batch in batches:
+            classifier.classify(batch)
+            done += len(batch)
+            if (took := time.monotonic() - began) >= seconds:
+                return done / took
+
+
+def busy(whole: Whole, *, seconds: float) -> dict[str, float]:
+    """As many alerts as it can answer, for so long."""
+    whole.feed.rate = None
+    whole.wait_for(whole.reader.count + 2 * _BATCH)
+    began = whole.now()
+    time.sleep(seconds)
+    ended = whole.now()
+    whole.drain()
+    return _between(began, ended) | {"mebibytes": whole.peak_mebibytes()}
+
+
+def _between(began: Moment, ended: Moment) -> dict[str, float]:
+    count, seconds = ended.visible - began.visible, ended.at - began.at
+    rates = {"per_second": count / seconds}
+    costs = {f"{name}_cpu_microseconds": _MICRO * (cpu - began.cpu[name]) / count for name, cpu in ended.cpu.items()}
+    stages = {
+        f"stage_{stage}_microseconds": _MICRO * (spent - began.stages.get(stage, 0.0)) / count
+        for stage, spent in ended.stages.items()
+    }
+    return rates | costs | stages
+
+
+def _latency(whole: Whole, *, seconds: float) -> dict[str, float]:
+    found = 1000 * whole.latencies(rate=RATE, seconds=seconds)
+    return {f"latency_p{share}_milliseconds": float(np.percentile(found, share)) for share in (50, 99)}
+
+
+def _bursts(whole: Whole) -> dict[str, float]:
+    taken: Callable[[int], float] = whole.publish_and_wait
+    measured = {f"burst_{count}_seconds": taken(count) for count in BURSTS}
+    return measured | {"burst_mebibytes": whole.peak_mebibytes()}
