@@ -33,7 +33,10 @@ COPY deploy/healthcheck.py /opt/healthcheck.py
 #   docker run -e HTTP_HOST=0.0.0.0 -e HTTP_TOKENS_FILE=/run/secrets/http-tokens ... atat-broker
 #
 # and without tokens only by -e HTTP_OPEN=true, where the network is closed.
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HTTP_HOST=127.0.0.1
+#
+# The reader of alerts is compiled for the CPU that it runs on, and kept in NUMBA_CACHE_DIR for the next start: the one
+# folder that this user may write to where the root file system is read-only.
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HTTP_HOST=127.0.0.1 NUMBA_CACHE_DIR=/tmp/numba
 WORKDIR /srv
 USER 10001:10001
 EXPOSE 8000

@@ -16,32 +16,42 @@ from tests.servers.valkey import ValkeyServer
 
 OBJECTS, POINTS, BATCH = 20_480, 20, 1024
 ROUNDS = 3
+DATUM = bytes(300)
+"""As long as a classification of 20 classes."""
 
 
 def measure() -> dict[str, float]:
     """Every object gets 20 points, then an alert a round with one point more; Valkey has the same cores."""
+    return measured(points=POINTS, objects=OBJECTS)
+
+
+def measured(*, points: int, objects: int) -> dict[str, float]:
+    """The same with other numbers; ``objects`` is a multiple of BATCH."""
     with tempfile.TemporaryDirectory() as directory, ValkeyServer(Path(directory)) as server:
         client = connect(server.url)
-        history = History(client, ttl=timedelta(days=395), max_points=2000, window_days=395)
+        history = History(client, ttl=timedelta(days=395), max_points=10**6, window_days=395)
         if history.check() is not None:
             raise SystemExit(f"Valkey cannot be used: {history.fault}")
-        before = client.info("memory")["used_memory"]
-        first = _alerts(POINTS)
+        empty = client.info("memory")["used_memory"]
+        first = _alerts(points, objects)
         _pass(history, first)
-        stored = client.info("memory")["used_memory"] - before
-        seconds = min(_pass(history, _later(first, POINTS + number)) for number in range(ROUNDS))
+        stored = client.info("memory")["used_memory"]
+        history.remember([(name, 60_000.0, DATUM) for name in first.dia_object_id.tolist()])
+        remembered = client.info("memory")["used_memory"]
+        seconds = min(_pass(history, _later(first, points + number)) for number in range(ROUNDS))
         client.close()
     return {
-        "objects_per_second": OBJECTS / seconds,
-        "points_per_object": float(POINTS),
-        "bytes_per_point": stored / (OBJECTS * POINTS),
+        "objects_per_second": objects / seconds,
+        "points_per_object": float(points),
+        "bytes_per_point": (stored - empty) / (objects * points),
         "bytes_per_point_less_keys": float(POINT.itemsize),
+        "bytes_per_latest": (remembered - stored) / objects,
     }
 
 
 def _pass(history: History, alerts: AlertBatch) -> float:
     """All objects, in batches; seconds."""
-    batches = [alerts.take(np.arange(start, start + BATCH)) for start in range(0, OBJECTS, BATCH)]
+    batches = [alerts.take(np.arange(start, start + BATCH)) for start in range(0, len(alerts), BATCH)]
     started = perf_counter()
     for batch in batches:
         if not history.complete(batch).full.all():
@@ -49,20 +59,20 @@ def _pass(history: History, alerts: AlertBatch) -> float:
     return perf_counter() - started
 
 
-def _alerts(points: int) -> AlertBatch:
+def _alerts(points: int, objects: int) -> AlertBatch:
     rng = np.random.default_rng(0)
-    n = OBJECTS * points
-    offsets = ragged.offsets_of(np.full(OBJECTS, points, dtype=np.int64))
-    ids = np.arange(1, OBJECTS + 1, dtype=np.int64)
+    n = objects * points
+    offsets = ragged.offsets_of(np.full(objects, points, dtype=np.int64))
+    ids = np.arange(1, objects + 1, dtype=np.int64)
     return AlertBatch(
         alert_id=ids,
         dia_source_id=ids,
         dia_object_id=2**60 + ids,
-        epoch=np.full(OBJECTS, 60_000.0 + points),
-        metadata=np.full((OBJECTS, len(COLUMNS)), np.nan, dtype=np.float32),
-        has_metadata=np.zeros(OBJECTS, dtype=np.bool_),
+        epoch=np.full(objects, 60_000.0 + points),
+        metadata=np.full((objects, len(COLUMNS)), np.nan, dtype=np.float32),
+        has_metadata=np.zeros(objects, dtype=np.bool_),
         offsets=offsets,
-        mjd=60_000.0 + np.tile(np.arange(points, dtype=np.float64), OBJECTS),
+        mjd=60_000.0 + np.tile(np.arange(points, dtype=np.float64), objects),
         band=rng.integers(0, 6, n).astype(np.int8),
         flux=rng.normal(100, 30, n).astype(np.float32),
         flux_err=rng.uniform(1, 5, n).astype(np.float32),
@@ -73,6 +83,7 @@ def _alerts(points: int) -> AlertBatch:
 
 def _later(first: AlertBatch, day: int) -> AlertBatch:
     """An alert an object of that day, of one new point."""
-    one = _alerts(1)
-    mjd = np.full(OBJECTS, 60_000.0 + day)
-    return replace(one, epoch=mjd, mjd=mjd, source_id=len(first.mjd) * day + np.arange(OBJECTS, dtype=np.int64))
+    objects = len(first)
+    one = _alerts(1, objects)
+    mjd = np.full(objects, 60_000.0 + day)
+    return replace(one, epoch=mjd, mjd=mjd, source_id=len(first.mjd) * day + np.arange(objects, dtype=np.int64))

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,7 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
 def measure() -> dict[str, float]:
-    """On all cores. Keys begin with the model, then the alerts: all of them, or those of long light curves."""
+    """On all cores, and on the GPU where there is one (``cuda``). Keys begin with the model, then the alerts: all of them, or those of long light curves."""
     torch.manual_seed(0)
     every, long = (_alerts(pattern) for pattern in ("*.avro", real.LONG))
     thesis = random_network("atat", {}, every)
@@ -46,6 +47,9 @@ def measure() -> dict[str, float]:
         measured |= _named(f"thesis_{which}", _against_padded(thesis, sample))
         for name, module in {"thesis": thesis, "shipped": shipped.module, **atat2}.items():
             measured |= _named(f"{name}_{which}", _rates(module, sample))
+            if torch.cuda.is_available():
+                on_gpu = _rates(deepcopy(module), sample, device="cuda")
+                measured |= _named(f"{name}_{which}_cuda", on_gpu)
     for name, module in {"thesis": thesis, "shipped": shipped.module, **atat2}.items():
         measured |= _named(f"{name}_all", _change(module, every))
     return measured
@@ -70,16 +74,18 @@ def _cut(alerts: AlertBatch) -> LightCurves:
     return merged(alerts).until(alerts.epoch)
 
 
-def _rates(module: AnyATAT, alerts: AlertBatch) -> dict[str, float]:
-    seconds = best_seconds(_packed_ways(module, alerts), rounds=ROUNDS)
+def _rates(module: AnyATAT, alerts: AlertBatch, *, device: str = "cpu") -> dict[str, float]:
+    seconds = best_seconds(_packed_ways(module, alerts, device=device), rounds=ROUNDS)
     return {f"{name}_per_second": len(alerts) / value for name, value in seconds.items()}
 
 
-def _packed_ways(module: AnyATAT, alerts: AlertBatch) -> dict[str, Callable[[], object]]:
+def _packed_ways(module: AnyATAT, alerts: AlertBatch, *, device: str = "cpu") -> dict[str, Callable[[], object]]:
+    """The module moves to the device."""
     curves = _cut(alerts)
+    networks = {precision: Network(module, device=device, precision=precision) for precision in PRECISIONS}
     return {
-        precision: partial(Network(module, precision=precision).score, curves, alerts.metadata, alerts.has_metadata)
-        for precision in PRECISIONS
+        precision: partial(network.score, curves, alerts.metadata, alerts.has_metadata)
+        for precision, network in networks.items()
     }
 
 

@@ -5,7 +5,6 @@ Kafka, Valkey, the service, the load and the reader share the machine's cores, t
 
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +103,5 @@ def _latency(whole: Whole, *, seconds: float) -> dict[str, float]:
 
 
 def _bursts(whole: Whole) -> dict[str, float]:
-    taken: Callable[[int], float] = whole.publish_and_wait
-    measured = {f"burst_{count}_seconds": taken(count) for count in BURSTS}
+    measured = {f"burst_{count}_seconds": whole.publish_and_wait(count) for count in BURSTS}
     return measured | {"burst_mebibytes": whole.peak_mebibytes()}
