@@ -18,7 +18,7 @@ from models.inputs.photometry import BANDS
 from models.scoring import Model
 from models.taxonomy import Taxonomy
 
-DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "atat-plasticc"
+DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "atat2-elasticc"
 """The model that ships."""
 
 _KINDS = {
@@ -51,7 +51,7 @@ class Predictions:
     @property
     def best(self) -> NDArray[np.int64]:
         """(N,), the place of each row's most probable class in the taxonomy."""
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
     @classmethod
     def of_nothing(cls, *, n_classes: int) -> Self:

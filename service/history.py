@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import redis
@@ -171,10 +171,10 @@ class History:
         Raises HistoryUnavailable.
         """
         try:
-            datum: bytes | None = self._client.hget(_latest_key(dia_object_id), "datum")
+            datum = self._client.hget(_latest_key(dia_object_id), "datum")
         except (redis.RedisError, OSError) as error:
             raise HistoryUnavailable(_in_words(error)) from error
-        return datum
+        return None if datum is None else cast(bytes, datum)
 
     def _read(self, ids: IntArray, *, for_longer: bool) -> list[bytes]:
         """What is stored of each object, "" if nothing; ``for_longer``: its life begins anew."""
