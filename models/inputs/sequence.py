@@ -106,7 +106,7 @@ def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata:
         band=torch.from_numpy(curves.band[order].astype(np.int64)),
         flux=torch.from_numpy(flux),
         flux_err=torch.from_numpy(curves.flux_err[order]),
-        peak=torch.from_numpy(_running_peak(row, flux)),
+        peak=torch.from_numpy(running_peak(row, flux)),
         detected=torch.from_numpy(detected),
         lengths=torch.from_numpy(curves.lengths),
         metadata=torch.from_numpy(np.where(missing, np.float32(0), metadata)),
@@ -133,7 +133,7 @@ _DECADES = 64.0
 """More than the logarithm of any flux spans, so that rows do not overlap below."""
 
 
-def _running_peak(row: IntArray, flux: NDArray[np.float32]) -> NDArray[np.float32]:
+def running_peak(row: IntArray, flux: NDArray[np.float32]) -> NDArray[np.float32]:
     """The largest absolute flux of each row up to each of its points, in the order given."""
     size = np.log2(np.maximum(np.abs(flux.astype(np.float64)), 1e-6))
     base = 4 * _DECADES * row
