@@ -99,8 +99,16 @@ class ATAT(nn.Module):
         logits: Logits = self(batch)
         return logits.present()
 
+    @property
+    def d_embedding(self) -> int:
+        """Of the branches that there are, together."""
+        return (self.config.d_tab if self.tab else 0) + (self.config.d_lc if self.lc else 0)
+
     def embed(self, batch: Batch) -> Tensor:
-        """The class tokens' last representations (B, D), [tab, lc]: what the mix head reads."""
+        """The class tokens' last representations (B, D), [tab, lc]: what the mix head reads.
+
+        Where no metadata came, tab's is that of a row in which everything is missing.
+        """
         lc, tab = self._class_tokens(batch)
         return torch.cat([token for token in (tab, lc) if token is not None], dim=1)
 

@@ -104,6 +104,11 @@ class ATAT2(nn.Module):
         logits = self(batch)
         return {"all": logits[batch.ends]}
 
+    @property
+    def d_embedding(self) -> int:
+        """Of one token."""
+        return self.config.d_model
+
     def embed(self, batch: Sequences) -> Tensor:
         """The last token's last representation (B, D), which has read all the others."""
         return self._read(batch)[batch.ends]

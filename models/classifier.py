@@ -47,6 +47,8 @@ class Predictions:
     """(N,), points that the model was fed. A row with none has nothing to be classified by."""
     branches: NDArray[np.str_]
     """(N,), ``lc+md``, ``lc`` (no metadata came with the alert), ``md`` or ``features+md``."""
+    embeddings: NDArray[np.float32] | None = None
+    """(N, D), where they were asked for."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,26 @@ class Classifier:
 
     def classify(self, alerts: AlertBatch) -> Classifications:
         """Each alert by what was known when it was issued."""
-        light_curves = merged(alerts).until(alerts.epoch, window_days=self.model.window_days)
-        return Classifications(alerts, self.predict(light_curves, alerts.metadata, alerts.has_metadata))
+        return Classifications(alerts, self.predict(self._known(alerts), alerts.metadata, alerts.has_metadata))
+
+    @property
+    def d_embedding(self) -> int | None:
+        """D, the size of an embedding; None if the model has none."""
+        return self.model.d_embedding
+
+    def embed(self, alerts: AlertBatch) -> Classifications:
+        """As ``classify``, and each alert's embedding: the class tokens' last representations, D numbers.
+
+        Alike alerts lie near each other, by the cosine of the angle between them; compare those of the same
+        ``branches``. Raises NoEmbedding if the model has none.
+        """
+        known = self._known(alerts)
+        predictions = self.predict(known, alerts.metadata, alerts.has_metadata)
+        embeddings = self.model.embed(known, alerts.metadata, alerts.has_metadata)
+        return Classifications(alerts, replace(predictions, embeddings=embeddings))
+
+    def _known(self, alerts: AlertBatch) -> LightCurves:
+        return merged(alerts).until(alerts.epoch, window_days=self.model.window_days)
 
     def predict(
         self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]

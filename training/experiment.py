@@ -161,6 +161,13 @@ class Experiment:
         """The run of pretraining that comes before it. Raises TypeError for an option that training does not have."""
         return self.trained(**self.pretraining)
 
+    def supervised_by_itself(self, **options: Any) -> Self:
+        """The same with other options of self-supervision. Raises InvalidData for those that make no sense."""
+        try:
+            return replace(self, self_supervision=replace(self.self_supervision, **options))
+        except ValueError as error:
+            raise InvalidData(str(error)) from error
+
     def trained(self, **options: Any) -> Self:
         """The same with other options of training."""
         return replace(self, training=replace(self.training, **options))

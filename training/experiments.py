@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     experiments = {name: _experiment(name, tier, arguments) for name in names if name not in tier.forests}
     dataset = Dataset.open(arguments.data)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    _record(arguments.output / OBJECTS, tier, dataset)
+    record(arguments.output / OBJECTS, tier, dataset)
     console = Console(stderr=True)
     with_table = Features(tier, dataset, arguments.features)
     try:
@@ -162,7 +162,7 @@ def _objects_of(tier: Tier) -> TrainingConfig:
     return TrainingConfig(objects=tier.objects)
 
 
-def _record(path: Path, tier: Tier, dataset: Dataset) -> None:
+def record(path: Path, tier: Tier, dataset: Dataset) -> None:
     """Write which objects all runs share. Raises InvalidData if the directory has runs of others."""
     index, selection = dataset.index(), selection_of(dataset, _objects_of(tier))
     parts = {}
