@@ -19,8 +19,9 @@ from rich.console import Console
 from models.taxonomy import CLASS_NAMES
 from training.data.layout import Dataset, InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, Tier, TrainingConfig
+from training.loop import CHECKPOINT
 from training.processes import World
-from training.train import CHECKPOINT, selected_features, selection_of, train, with_features
+from training.train import selected_features, selection_of, train, with_features
 
 VARIANTS = (
     *("lc-md-mta", "lc-md", "lc-mta", "lc", "md", "md-features-mta", "md-features", "features-mta", "features"),

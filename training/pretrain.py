@@ -52,7 +52,7 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
         """``experiment`` as it is pretrained. Raises InvalidData for data or a network that do not do."""
         config = experiment.training
         own, self.validation = _own(dataset, config, directory)
-        others = _others(unlabelled, dataset, directory)
+        others = _others(unlabelled, dataset, config, directory)
         self.train = layout.concatenated([own, *others]) if others else own
         self.experiment = experiment
         torch.manual_seed(config.seed)
@@ -148,14 +148,14 @@ def _own(dataset: Dataset, config: TrainingConfig, directory: Path) -> tuple[Obj
     return train, validation
 
 
-def _others(unlabelled: Sequence[Dataset], dataset: Dataset, directory: Path) -> list[Objects]:
-    """What is learned from of other sets, less what is also a test object of the data."""
+def _others(unlabelled: Sequence[Dataset], dataset: Dataset, config: TrainingConfig, directory: Path) -> list[Objects]:
+    """What is learned from of other sets, less what the data hold out: their objects to validate and to test by."""
     index = dataset.index()
-    tested = index.object_id[index.split == "test"]
+    held_out = index.object_id[~select_objects(index, fold=config.fold, labels=None).train]
     found = []
     for other in unlabelled:
         chosen = select_objects(other.index(), labels=None).train
-        found.append(unpacked(other, chosen & ~np.isin(other.index().object_id, tested), directory=directory))
+        found.append(unpacked(other, chosen & ~np.isin(other.index().object_id, held_out), directory=directory))
     return found
 
 

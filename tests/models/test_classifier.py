@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from tests import alerts
 TAXONOMY = Taxonomy((2222, 2224, 2332))
 
 
-def _classifier(calibration: Calibration = UNCALIBRATED, **options: object) -> Classifier:
+def _classifier(calibration: Calibration = UNCALIBRATED, **options: Any) -> Classifier:
     torch.manual_seed(3)
     config = {"n_classes": 3, "d_lc": 16, "d_tab": 16, "harmonics": 4, "flux_encoding": "asinh"}
     model = ATAT(ATATConfig.from_dict(config | options))
@@ -60,9 +61,7 @@ def test_points_after_the_alert_do_not_exist() -> None:
 
 
 @pytest.mark.parametrize(("options", "size"), [({}, 32), ({"metadata_columns": ()}, 16), ({"light_curve": False}, 16)])
-def test_an_embedding_is_one_vector_an_alert_beside_the_same_probabilities(
-    options: dict[str, object], size: int
-) -> None:
+def test_an_embedding_is_one_vector_an_alert_beside_the_same_probabilities(options: dict[str, Any], size: int) -> None:
     records = _alerts()
     batch = alerts.batch(*records, records[0] | {"diaObject": None})
     classifier = _classifier(**options)

@@ -191,7 +191,7 @@ def test_only_what_is_predicted_counts() -> None:
 
 def test_noise_stands_for_columns_only_where_it_is_asked_for() -> None:
     learned, noise = (
-        SelfSupervised(_network(), SelfSupervision(kind="B", eta_pred=1.0, eta_orig=0.0, token=token)).eval()  # type: ignore[arg-type]
+        SelfSupervised(_network(), SelfSupervision(kind="B", eta_pred=1.0, eta_orig=0.0, token=token)).eval()
         for token in ("learned", "noise")
     )
     assert _asked(learned, _curves(5)).asked[TABLE].noise is None
@@ -287,7 +287,7 @@ def test_the_light_curve_or_the_table_can_be_learned_alone() -> None:
     assert isinstance(both.network, ATAT)
     losses = both(_asked(both, curves))
     assert set(losses) == {LIGHT_CURVE, TABLE}
-    torch.stack(list(losses.values())).sum().backward()
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     learned = {name for name, weights in both.named_parameters() if weights.grad is not None}
     for part in ("network.lc.transformer", "network.tab.transformer", "network.lc.class_token", "light_curve.token"):
         assert any(name.startswith(part) for name in learned), part
