@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.inputs.batch import Batch, pack
 from models.inputs.light_curve import LightCurves
 from models.inputs.photometry import BANDS, FLUX_SCALE
+from models.inputs.sequence import Sequences
 from models.layers.dropout import Dropout
 from models.layers.quantile_tokenizer import QuantileTokenizer, StandardTokenizer
 from models.layers.time_modulation import time_encoding
@@ -71,8 +72,7 @@ class ATAT(nn.Module):
         self.mix_head = _mix_head(config.d_lc + config.d_tab, config) if self.lc and self.tab else None
 
     def forward(self, batch: Batch) -> Logits:
-        lc: Tensor | None = self.lc(batch) if self.lc else None
-        tab: Tensor | None = self.tab(batch) if self.tab else None
+        lc, tab = self._class_tokens(batch)
         return Logits(
             lc=self.lc_head(lc) if self.lc_head else None,
             tab=self.tab_head(tab) if self.tab_head else None,
@@ -80,6 +80,9 @@ class ATAT(nn.Module):
             if self.mix_head and lc is not None and tab is not None
             else None,
         )
+
+    def _class_tokens(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+        return self.lc(batch) if self.lc else None, self.tab(batch) if self.tab else None
 
     # --- as a Network asks -----------------------------------------------------------------------------------------
 
@@ -92,6 +95,19 @@ class ATAT(nn.Module):
         """Logits (B, C) of each head by name."""
         logits: Logits = self(batch)
         return logits.present()
+
+    @property
+    def d_embedding(self) -> int:
+        """Of the branches that there are, together."""
+        return (self.config.d_tab if self.tab else 0) + (self.config.d_lc if self.lc else 0)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The class tokens' last representations (B, D), [tab, lc]: what the mix head reads.
+
+        Where no metadata came, tab's is that of a row in which everything is missing.
+        """
+        lc, tab = self._class_tokens(batch)
+        return torch.cat([token for token in (tab, lc) if token is not None], dim=1)
 
     def heads(self, has_metadata: NDArray[np.bool_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
         """By row, the head that answers and the branches that take part: ``lc`` for a row without metadata."""
@@ -130,11 +146,18 @@ class LightCurveBranch(nn.Module):
         self.transformer = _transformer(config, config.d_lc)
 
     def forward(self, batch: Batch) -> Tensor:
-        values = encode_flux(batch.flux, batch.flux_err, _peak(batch), self.config)
+        return self.transformer.first(torch.cat([self.first_tokens(batch), self.points(batch)]), batch.layout)
+
+    def first_tokens(self, batch: Batch) -> Tensor:
+        """(B, d_lc), before the points."""
+        return self.class_token.expand(len(batch), -1)
+
+    def points(self, batch: Batch) -> Tensor:
+        """A token a point (P, d_lc)."""
+        values = encode_flux(batch.flux, batch.flux_err, peak_of(batch), self.config)
         # Under autocast, too, what the blocks add to keeps the weights' precision.
-        points = self.time_modulation(values, batch.time, batch.band).to(self.class_token.dtype)
-        class_tokens = self.class_token.expand(len(batch), -1)
-        return self.transformer.first(torch.cat([class_tokens, points]), batch.layout)
+        points: Tensor = self.time_modulation(values, batch.time, batch.band)
+        return points.to(self.class_token.dtype)
 
 
 class TableBranch(nn.Module):
@@ -168,7 +191,7 @@ def encode_flux(flux: Tensor, flux_err: Tensor, peak: Tensor, config: NetworkCon
     return torch.stack(values, dim=1)
 
 
-def _peak(batch: Batch) -> Tensor:
+def peak_of(batch: Batch | Sequences) -> Tensor:
     """The largest absolute flux of each point's light curve (P,), as known: a later point is not in the batch."""
     row = torch.repeat_interleave(torch.arange(len(batch), device=batch.flux.device), batch.lengths)
     peaks = batch.flux.new_zeros(len(batch)).scatter_reduce(0, row, batch.flux.abs(), "amax")

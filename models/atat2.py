@@ -78,14 +78,25 @@ class ATAT2(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(config.d_model), nn.Linear(config.d_model, config.n_classes))
 
     def forward(self, batch: Sequences) -> Tensor:
-        points = self.time_modulation(_values(batch, self.config), batch.time, batch.band)
-        points = points.to(self.metadata.nothing.dtype)  # under autocast, too, what the blocks add to
-        if self.statistics is not None:
-            points = points + self.statistics(batch.statistics)
-        layout = batch.layout if self.config.causal else replace(batch.layout, causal=False)
-        tokens = self.transformer(torch.cat([self.metadata(batch), points]), layout)
-        logits: Tensor = self.head(tokens)
+        logits: Tensor = self.head(self._read(batch))
         return logits
+
+    def _read(self, batch: Sequences) -> Tensor:
+        """(B + P, D), a row a token."""
+        layout = batch.layout if self.config.causal else replace(batch.layout, causal=False)
+        tokens: Tensor = self.transformer(torch.cat([self.first_tokens(batch), self.points(batch)]), layout)
+        return tokens
+
+    def first_tokens(self, batch: Sequences) -> Tensor:
+        """(B, D), before the points."""
+        token: Tensor = self.metadata(batch)
+        return token
+
+    def points(self, batch: Sequences) -> Tensor:
+        """A token a point (P, D)."""
+        points: Tensor = self.time_modulation(_values(batch, self.config), batch.time, batch.band)
+        points = points.to(self.metadata.nothing.dtype)  # under autocast, too, what the blocks add to
+        return points if self.statistics is None else points + self.statistics(batch.statistics)
 
     # --- as a Network asks -----------------------------------------------------------------------------------------
 
@@ -99,6 +110,15 @@ class ATAT2(nn.Module):
         """Logits (B, C) of each row's last token."""
         logits = self(batch)
         return {"all": logits[batch.ends]}
+
+    @property
+    def d_embedding(self) -> int:
+        """Of one token."""
+        return self.config.d_model
+
+    def embed(self, batch: Sequences) -> Tensor:
+        """The last token's last representation (B, D), which has read all the others."""
+        return self._read(batch)[batch.ends]
 
     def heads(self, has_metadata: NDArray[np.bool_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
         """By row, the head that answers and the branches that take part."""

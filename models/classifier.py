@@ -47,6 +47,8 @@ class Predictions:
     """(N,), points that the model was fed. A row with none has nothing to be classified by."""
     branches: NDArray[np.str_]
     """(N,), ``lc+md``, ``lc`` (no metadata came with the alert), ``md`` or ``features+md``."""
+    embeddings: NDArray[np.float32] | None = None
+    """(N, D), where they were asked for."""
 
     @property
     def best(self) -> NDArray[np.int64]:
@@ -54,22 +56,20 @@ class Predictions:
         return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
     @classmethod
-    def of_nothing(cls, *, n_classes: int) -> Self:
-        """Those of no light curve."""
-        return cls(np.empty((0, n_classes)), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.str_))
-
-    def followed_by(self, others: Sequence["Predictions"]) -> "Predictions":
-        """The rows of all, one after the other."""
-        parts = [self, *others]
-        return Predictions(
-            np.concatenate([part.probabilities for part in parts]),
-            np.concatenate([part.n_observations for part in parts]),
-            np.concatenate([part.branches for part in parts]),
+    def joined(cls, parts: Sequence[Self], *, n_classes: int) -> Self:
+        """The rows of all, one after the other; there may be none."""
+        embeddings = [part.embeddings for part in parts if part.embeddings is not None]
+        return cls(
+            np.concatenate([np.empty((0, n_classes)), *(part.probabilities for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.int64), *(part.n_observations for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.str_), *(part.branches for part in parts)]),
+            np.concatenate(embeddings) if embeddings else None,
         )
 
     def take(self, rows: NDArray[np.int64]) -> Self:
         """These rows, in this order."""
-        return type(self)(self.probabilities[rows], self.n_observations[rows], self.branches[rows])
+        embeddings = None if self.embeddings is None else self.embeddings[rows]
+        return type(self)(self.probabilities[rows], self.n_observations[rows], self.branches[rows], embeddings)
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,26 @@ class Classifier:
 
     def classify(self, alerts: AlertBatch) -> Classifications:
         """Each alert by what was known when it was issued."""
-        light_curves = merged(alerts).until(alerts.epoch, window_days=self.model.window_days)
-        return Classifications(alerts, self.predict(light_curves, alerts.metadata, alerts.has_metadata))
+        return Classifications(alerts, self.predict(self._known(alerts), alerts.metadata, alerts.has_metadata))
+
+    @property
+    def d_embedding(self) -> int | None:
+        """D, the size of an embedding; None if the model has none."""
+        return self.model.d_embedding
+
+    def embed(self, alerts: AlertBatch) -> Classifications:
+        """As ``classify``, and each alert's embedding: the class tokens' last representations, D numbers.
+
+        Alike alerts lie near each other, by the cosine of the angle between them; compare those of the same
+        ``branches``. Raises NoEmbedding if the model has none.
+        """
+        known = self._known(alerts)
+        predictions = self.predict(known, alerts.metadata, alerts.has_metadata)
+        embeddings = self.model.embed(known, alerts.metadata, alerts.has_metadata)
+        return Classifications(alerts, replace(predictions, embeddings=embeddings))
+
+    def _known(self, alerts: AlertBatch) -> LightCurves:
+        return merged(alerts).until(alerts.epoch, window_days=self.model.window_days)
 
     def predict(
         self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]

@@ -1,5 +1,6 @@
 """Networks as a Classifier's model: batches by token budget, on a device."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from models.atat import ATAT
 from models.atat2 import ATAT2
-from models.inputs.batch import token_batches
+from models.inputs.batch import Batch, token_batches
 from models.inputs.light_curve import LightCurves
+from models.inputs.sequence import Sequences
 from models.inputs.table import FloatTable, table_of
 from models.scoring import Scores
 
@@ -67,8 +69,7 @@ class Network:
         light_curves = light_curves.thinned(self.module.config.max_points)
         n_observations = np.zeros(len(light_curves), dtype=np.int64)
         heads: dict[str, Tensor] = {}
-        for rows in token_batches(light_curves.lengths, max_tokens=MAX_TOKENS):
-            batch = self.module.pack(light_curves.take(rows), columns[rows], has_metadata[rows])
+        for rows, batch in self._batches(light_curves, columns, has_metadata):
             n_observations[rows] = batch.n_observations.numpy()
             with torch.inference_mode(), self._precision():
                 outputs = self.module.answers(batch.to(self.device))  # type: ignore[arg-type]
@@ -76,6 +77,31 @@ class Network:
                 head = heads.setdefault(name, torch.empty(len(light_curves), logits.shape[1]))
                 head[torch.from_numpy(rows)] = logits.float().cpu()
         return Scores(heads, *self.module.heads(has_metadata), n_observations=n_observations)
+
+    @property
+    def d_embedding(self) -> int:
+        """Size of an embedding."""
+        return self.module.d_embedding
+
+    def embed(
+        self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """The module's embedding (N, D) of each light curve and its metadata."""
+        columns = self.table(light_curves, metadata)
+        light_curves = light_curves.thinned(self.module.config.max_points)
+        found = np.empty((len(light_curves), self.d_embedding), dtype=np.float32)
+        for rows, batch in self._batches(light_curves, columns, has_metadata):
+            with torch.inference_mode(), self._precision():
+                embedding = self.module.embed(batch.to(self.device))  # type: ignore[arg-type]
+            found[rows] = embedding.float().cpu().numpy()
+        return found
+
+    def _batches(
+        self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]
+    ) -> Iterator[tuple[NDArray[np.int64], Batch | Sequences]]:
+        """Rows that go together, and what the module takes of them, on the CPU."""
+        for rows in token_batches(light_curves.lengths, max_tokens=MAX_TOKENS):
+            yield rows, self.module.pack(light_curves.take(rows), columns[rows], has_metadata[rows])
 
     def _precision(self) -> torch.autocast:
         """Weights, sums along the blocks and normalisation stay in float32 whatever is chosen."""

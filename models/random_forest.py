@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS, FloatTable, table_of
-from models.scoring import Scores
+from models.scoring import NoEmbedding, Scores
 from models.taxonomy import Taxonomy
 
 IntArray = NDArray[np.int64]
@@ -143,6 +143,14 @@ class Forest:
             n_observations=seen.lengths,
             branches=np.where(has_metadata, "features+md", "features"),
         )
+
+    @property
+    def d_embedding(self) -> None:
+        """A forest has no vectors."""
+
+    def embed(self, *_: object) -> NDArray[np.float32]:
+        """Raises NoEmbedding."""
+        raise NoEmbedding("a forest has no embedding of an alert")
 
     def describe(self) -> dict[str, Any]:
         """The options, and the classes, which the hierarchy needs."""

@@ -34,6 +34,10 @@ class Scores:
         return chosen
 
 
+class NoEmbedding(ValueError):
+    """The model does not represent what it reads as vectors: a forest."""
+
+
 class Model(Protocol):
     """Light curves as cut by the caller and metadata in, scores out."""
 
@@ -64,6 +68,17 @@ class Model(Protocol):
         self, light_curves: LightCurves, columns: NDArray[np.float32], has_metadata: NDArray[np.bool_]
     ) -> Scores:
         """``score`` with the table (N, K) of ``columns``, of the same light curves, at hand."""
+        ...
+
+    @property
+    def d_embedding(self) -> int | None:
+        """Size of its embeddings; None if it has none."""
+        ...
+
+    def embed(
+        self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """An embedding (N, D) a light curve. Raises NoEmbedding if the model has none."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from service.settings import Settings
 _COMMANDS = {
     "serve": ("service.serve", "classify a Kafka stream, and answer over HTTP"),
     "classify": ("service.classify", "classify alert files"),
+    "embed": ("service.embed", "represent alerts as vectors, to search for alike ones and for outliers"),
     "demo": ("service.demo", "a simulated night through the whole service, with no server to start"),
     "deadletters": ("service.deadletters", "list, show and requeue what could not be classified"),
     "reconcile": ("service.reconcile", "account for every message of a window"),

@@ -116,11 +116,14 @@ class Api:
         """Bytes of bodies that are being read or answered."""
         self._reconciling = threading.Lock()
 
-    def classify(self, decoded: Decoded, *, with_history: bool) -> list[Mapping[str, Any]]:
+    def classify(self, decoded: Decoded, *, with_history: bool, embed: bool) -> list[Mapping[str, Any]]:
         """Results in order; an object that cannot be classified says why in its place."""
         classifier = self.inference.classifier
         complete = self._with_history if with_history else pipeline.alone
-        answers = pipeline.answer(classifier, decoded, complete=complete, infer=self._infer)
+        if embed and classifier.d_embedding is None:
+            raise HTTPException(422, f"{classifier.name} has no embeddings: it is a {classifier.model.kind}")
+        infer = self._embed if embed else self._infer
+        answers = pipeline.answer(classifier, decoded, complete=complete, infer=infer)
         return [
             {"index": index, "error": str(result)} if isinstance(result, InvalidAlert) else result
             for index, result in enumerate(answers.results)
@@ -128,6 +131,9 @@ class Api:
 
     def _infer(self, alerts: AlertBatch) -> Any:
         return self.inference.classify(alerts, Priority.HTTP).result()
+
+    def _embed(self, alerts: AlertBatch) -> Any:
+        return self.inference.classify(alerts, Priority.HTTP, embed=True).result()
 
     def _with_history(self, alerts: AlertBatch) -> Completed:
         if self.history is None:
@@ -250,16 +256,19 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
     )
 
     @v1.post("/classify", openapi_extra=_CLASSIFY_REQUEST, responses=_CLASSIFY_RESPONSES)
-    async def classify(request: Request, history: bool = False) -> dict[str, Any]:
+    async def classify(request: Request, history: bool = False, embedding: bool = False) -> dict[str, Any]:
         """Classify objects (JSON) or alerts (Avro: container, Confluent-framed or bare), in order.
 
-        Writes nothing. With ``history=true``, completed with what the stream has seen of the same objects.
+        Writes nothing. With ``history=true``, completed with what the stream has seen of the same objects. With
+        ``embedding=true``, each result has the model's representation of the object, too: a list of numbers, always of
+        the same length, in which alike objects lie near each other (compare cosines, within the same ``branches``).
         """
         if not api.health.warm or api.health.draining:
             raise HTTPException(503, "not ready" if not api.health.draining else "shutting down")
         async with api.body(request) as data:
             decoded = await run_in_threadpool(api.decoded, data, request.headers.get("content-type", ""))
-            return {"results": await run_in_threadpool(api.classify, decoded, with_history=history)}
+            results = await run_in_threadpool(api.classify, decoded, with_history=history, embed=embedding)
+            return {"results": results}
 
     @v1.get("/objects/{diaObjectId}", responses={404: _DETAIL, 503: _DETAIL})
     def latest(diaObjectId: Annotated[int, Path(ge=-(2**63), lt=2**63, examples=["1344072"])]) -> dict[str, Any]:  # noqa: N803
@@ -357,7 +366,7 @@ _CLASSIFY_REQUEST: dict[str, Any] = {
 _CLASSIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
     413: {"description": "too many bytes or objects"},
     415: {"description": "neither JSON nor Avro"},
-    422: {"description": "JSON that is not of this form, or nothing that is an alert"},
+    422: {"description": "JSON that is not of this form, nothing that is an alert, or a model without embeddings"},
     408: {"description": "the body came too slowly"},
     429: {"description": "too many requests or bytes wait for the model, or too many requests of this token"},
     503: {"description": "not ready, shutting down, or no history to read"},

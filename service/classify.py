@@ -32,30 +32,42 @@ Placed = tuple[str, int, Reading | InvalidAlert]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
+    add_input_arguments(parser)
+    parser.add_argument(
+        "--prior", help="uniform, training, or a JSON file of numbers by class (default: MODEL_PRIOR, else the model's)"
+    )
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is read, and which model reads it."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="Avro containers, messages or datums, gzipped or not")
     parser.add_argument(
         "--schema", type=Path, help="the Avro schema (.avsc) that messages without one are written with"
     )
     parser.add_argument("--model", type=Path, help="directory of the model (default: MODEL_DIR, else the shipped one)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where the model runs (default: DEVICE, else cpu)")
-    parser.add_argument(
-        "--prior", help="uniform, training, or a JSON file of numbers by class (default: MODEL_PRIOR, else the model's)"
-    )
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """The subcommand. Exit code 1 if an alert could not be classified, 2 if nothing could be tried."""
+    return print_answers(arguments, settings, prior=arguments.prior or settings.model_prior)
+
+
+def print_answers(arguments: argparse.Namespace, settings: Settings, *, prior: str | None, embed: bool = False) -> int:
+    """Answer all files on standard output; returns the exit code. Raises Misconfigured if nothing can be tried."""
     try:
         schema = None if arguments.schema is None else read_schema(arguments.schema)
     except InvalidSchema as error:
         raise Misconfigured(str(error)) from error
     classifier = model.load(
-        arguments.model or settings.model_dir,
-        device=arguments.device or settings.device,
-        prior=arguments.prior or settings.model_prior,
+        arguments.model or settings.model_dir, device=arguments.device or settings.device, prior=prior
     )
+    if embed and classifier.d_embedding is None:
+        raise Misconfigured(f"{classifier.name} has no embeddings: it is a {classifier.model.kind}")
     try:
-        failures = classify_files(arguments.files, classifier, schema=schema, output=sys.stdout, progress=sys.stderr)
+        failures = classify_files(
+            arguments.files, classifier, schema=schema, output=sys.stdout, progress=sys.stderr, embed=embed
+        )
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, has seen enough; standard output must not complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -64,18 +76,31 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def classify_files(
-    files: Iterable[str], classifier: Classifier, *, schema: Schema | None, output: TextIO, progress: TextIO
+    files: Iterable[str],
+    classifier: Classifier,
+    *,
+    schema: Schema | None,
+    output: TextIO,
+    progress: TextIO,
+    embed: bool = False,
 ) -> int:
-    """Write one line an alert to ``output``; returns how many failed."""
+    """Write one line an alert to ``output``, with its embedding for its probabilities if so asked; returns how many
+    failed.
+    """
+    infer = classifier.embed if embed else classifier.classify
+    left_out = {"probabilities"} if embed else set()
     done = failures = 0
     placed = (item for file in files for item in read_file(file, schema=schema))
     while batch := list(itertools.islice(placed, BATCH_ALERTS)):
-        answers = pipeline.answer(classifier, alert_batch([reading for _, _, reading in batch])).results
+        decoded = alert_batch([reading for _, _, reading in batch])
+        answers = pipeline.answer(classifier, decoded, infer=infer).results
         for (file, index, _), answer in zip(batch, answers, strict=True):
-            failed = isinstance(answer, InvalidAlert)
-            line = {"file": file, "index": index, "error": str(answer)} if failed else answer
+            if isinstance(answer, InvalidAlert):
+                line = {"file": file, "index": index, "error": str(answer)}
+                failures += 1
+            else:
+                line = {name: value for name, value in answer.items() if name not in left_out}
             output.write(json.dumps(line) + "\n")
-            failures += failed
         done += len(batch)
         if progress.isatty():
             progress.write(f"\r{done} alerts, {failures} failed")

@@ -38,7 +38,9 @@ class Inference:
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
 
-    def classify(self, alerts: AlertBatch, priority: Priority = Priority.STREAM) -> "Future[Classifications]":
+    def classify(
+        self, alerts: AlertBatch, priority: Priority = Priority.STREAM, *, embed: bool = False
+    ) -> "Future[Classifications]":
         """Queue a batch. Raises Overloaded if too many HTTP requests wait already; the stream always gets in."""
         if priority is Priority.HTTP and not self._room.acquire(blocking=False):
             raise Overloaded("too many requests are waiting for the model")
@@ -53,7 +55,7 @@ class Inference:
             self._metrics.stage.labels("queue").observe(perf_counter() - queued)
             try:
                 with self._metrics.time("inference"):
-                    result = self.classifier.classify(alerts)
+                    result = self.classifier.embed(alerts) if embed else self.classifier.classify(alerts)
             except Exception as error:  # the caller decides what a model's failure means
                 answer.set_exception(error)
             else:

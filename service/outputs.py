@@ -12,7 +12,7 @@ import fastavro.schema
 import numpy as np
 from numpy.typing import NDArray
 
-from models.classifier import Classifications, Classifier
+from models.classifier import Classifications, Classifier, Predictions
 from models.inputs.alert import NO_ALERT, NO_OBJECT
 from models.inputs.errors import NothingLeft
 from models.taxonomy import CLASS_NAMES, NOT_CLASSIFIED
@@ -29,7 +29,10 @@ _END_OF_ARRAY = b"\x00"
 
 
 def results(classifications: Classifications, classifier: Classifier) -> list[Result]:
-    """One JSON object an alert, row for row. Ids are decimal strings: JSON clients round integers beyond 2^53."""
+    """One JSON object an alert, row for row, with its ``embedding`` where there are any.
+
+    Ids are decimal strings: JSON clients round integers beyond 2^53.
+    """
     alerts, predictions = classifications.alerts, classifications.predictions
     names = classifier.taxonomy.names
     return [
@@ -44,9 +47,16 @@ def results(classifications: Classifications, classifier: Classifier) -> list[Re
             "nObservations": int(predictions.n_observations[row]),
             "branches": str(predictions.branches[row]),
             "classifier": f"{classifier.name}/{classifier.version}",
+            **_embedding(predictions, row),
         }
         for row, best in enumerate(predictions.best.tolist())
     ]
+
+
+def _embedding(predictions: Predictions, row: int) -> dict[str, list[float]]:
+    if predictions.embeddings is None:
+        return {}
+    return {"embedding": [round(value, 6) for value in predictions.embeddings[row].tolist()]}
 
 
 def _id(value: np.int64, nothing: int) -> str | None:

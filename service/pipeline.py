@@ -56,8 +56,8 @@ def answer(
     completed = complete(decoded.alerts) if len(decoded.alerts) else alone(decoded.alerts)
     parts, failed = _predicted(completed.alerts, np.arange(len(completed.alerts)), infer or classifier.classify)
     rows = np.concatenate([np.empty(0, dtype=np.int64), *(own for own, _ in parts)])
-    nothing = Predictions.of_nothing(n_classes=len(classifier.taxonomy))
-    classified = Classifications(completed.alerts.take(rows), nothing.followed_by([part for _, part in parts]))
+    predictions = Predictions.joined([part for _, part in parts], n_classes=len(classifier.taxonomy))
+    classified = Classifications(completed.alerts.take(rows), predictions)
     unusable = _unusable(classified)
     failed |= {int(rows[place]): reason for place, reason in unusable.items()}
     answered = np.delete(np.arange(len(rows)), list(unusable))

@@ -12,6 +12,8 @@ _JOBS = {
     "simulate": ("training.simulate", "a simulated survey, labelled"),
     "features": ("training.features", "the engineered features of a data directory, for forests"),
     "train": ("training.train", "train a model"),
+    "pretrain": ("training.pretrain", "learn without labels what training can start from (chapter 5)"),
+    "few-labels": ("training.few_labels", "what pretraining gains where few labels are known"),
     "experiments": ("training.experiments", "every variant and forest, whatever is missing"),
     "calibrate": ("training.calibrate", "fit a model's calibration anew"),
     "evaluate": ("training.evaluate", "measure models on a data directory"),

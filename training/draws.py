@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from models.inputs.light_curve import LightCurves
 from models.inputs.table import FloatTable, select
 from models.network_config import NetworkConfig
-from models.taxonomy import Taxonomy
 from training.data import views
 from training.data.layout import InvalidData, Objects
 from training.experiment import Experiment
@@ -30,21 +29,21 @@ class Draws:
         experiment: Experiment,
         config: NetworkConfig,
         objects: Objects,
-        taxonomy: Taxonomy,
+        labels: IntArray,
         *,
         tables: "Tables | None",
     ) -> None:
+        """``labels`` (N,): places among the outputs, each of which occurs."""
         self._experiment = experiment
         self._config = config
         self._objects = objects
         self._tables = tables
-        self.labels = taxonomy.places(objects.class_id)
-        sizes = np.bincount(self.labels, minlength=len(taxonomy)).astype(np.float64)
+        sizes = np.bincount(labels).astype(np.float64)
         powered = sizes**experiment.training.class_power
         self.shares = powered / powered.sum()
         """(C,), of the draws that each class gets."""
         self._sizes = sizes.astype(np.int64)
-        self._by_class = np.argsort(self.labels, kind="stable")
+        self._by_class = np.argsort(labels, kind="stable")
         self._first = np.cumsum(self._sizes) - self._sizes
 
     def step(self, number: int, *, part: int = 0, parts: int = 1) -> Examples:

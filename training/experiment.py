@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from models.network import build
+from models.self_supervision import SelfSupervision
 from training.data.augmentation import Augmentation
 from training.data.layout import InvalidData
 
 CONFIGS = Path(__file__).parent / "configs"
 
-_SECTIONS = ("model", "training", "augmentation")
+_SECTIONS = ("model", "training", "augmentation", "pretraining", "self_supervision")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class TrainingConfig:
     """Of the matrix products; what they are added to, and the weights, stay in float32."""
     objects: int | None = None
     """How many objects to train on, chosen within each class by a hash of the id; None for all."""
+    labels: float = 1.0
+    """Share of these whose labels are known, chosen within each class in the same way, one at least. Validation has all
+    of its own."""
     fold: int | None = None
     """The fold to validate on, training on the others; None for the splits ``train`` and ``validation``."""
     seed: int = 0
@@ -120,6 +124,9 @@ class Experiment:
     model: Mapping[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    self_supervision: SelfSupervision = field(default_factory=SelfSupervision)
+    pretraining: Mapping[str, Any] = field(default_factory=dict)
+    """Options of training that are others while it is pretrained."""
     tier: str | None = None
 
     @classmethod
@@ -129,7 +136,9 @@ class Experiment:
             values = _values(path)
             training = TrainingConfig(**values.pop("training", {}))
             augmentation = Augmentation(**values.pop("augmentation", {}))
-            experiment = cls(**values, training=training, augmentation=augmentation)
+            self_supervision = SelfSupervision(**values.pop("self_supervision", {}))
+            experiment = cls(**values, training=training, augmentation=augmentation, self_supervision=self_supervision)
+            experiment.pretrained()
             config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
             if training.every_prefix and not getattr(config, "causal", True):
                 raise ValueError("a model that is not causal has one answer a sequence: every_prefix = false")
@@ -147,6 +156,17 @@ class Experiment:
         )
         model = {**self.model, **tier.model(self.architecture)}
         return replace(self, model=model, training=training, tier=tier.name)
+
+    def pretrained(self) -> Self:
+        """The run of pretraining that comes before it. Raises TypeError for an option that training does not have."""
+        return self.trained(**self.pretraining)
+
+    def supervised_by_itself(self, **options: Any) -> Self:
+        """The same with other options of self-supervision. Raises InvalidData for those that make no sense."""
+        try:
+            return replace(self, self_supervision=replace(self.self_supervision, **options))
+        except ValueError as error:
+            raise InvalidData(str(error)) from error
 
     def trained(self, **options: Any) -> Self:
         """The same with other options of training."""

@@ -19,8 +19,9 @@ from rich.console import Console
 from models.taxonomy import CLASS_NAMES
 from training.data.layout import Dataset, InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, Tier, TrainingConfig
+from training.loop import CHECKPOINT
 from training.processes import World
-from training.train import CHECKPOINT, selected_features, selection_of, train, with_features
+from training.train import selected_features, selection_of, train, with_features
 
 VARIANTS = (
     *("lc-md-mta", "lc-md", "lc-mta", "lc", "md", "md-features-mta", "md-features", "features-mta", "features"),
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     experiments = {name: _experiment(name, tier, arguments) for name in names if name not in tier.forests}
     dataset = Dataset.open(arguments.data)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    _record(arguments.output / OBJECTS, tier, dataset)
+    record(arguments.output / OBJECTS, tier, dataset)
     console = Console(stderr=True)
     with_table = Features(tier, dataset, arguments.features)
     try:
@@ -162,7 +163,7 @@ def _objects_of(tier: Tier) -> TrainingConfig:
     return TrainingConfig(objects=tier.objects)
 
 
-def _record(path: Path, tier: Tier, dataset: Dataset) -> None:
+def record(path: Path, tier: Tier, dataset: Dataset) -> None:
     """Write which objects all runs share. Raises InvalidData if the directory has runs of others."""
     index, selection = dataset.index(), selection_of(dataset, _objects_of(tier))
     parts = {}

@@ -410,7 +410,7 @@ def page(
         "differences are in points of a hundred, on the same objects and light curves. Intervals hold 95 % of a "
         "bootstrap over the objects of each class and over the seeds of each variant.",
         "## Checks",
-        _markdown(
+        markdown(
             ["check", "thesis", "pass", "found", "tier", "seeds", ""],
             [[row.check, row.thesis, row.asked, row.found, row.tier, row.seeds, _strong(row.verdict)] for row in rows],
         ),
@@ -426,7 +426,7 @@ def page(
         " Drawing objects anew adds noise to each bin, so that intervals reach too high.",
     ]
     parts.append(
-        _markdown(
+        markdown(
             ["model", "prior", "all alerts", *BINS, "cross-entropy"],
             [
                 [m.variant, m.prior, *(_ece(m, view) for view in ALERT_VIEWS), f"{m.cross_entropy[ALERTS]:.3f}"]
@@ -436,7 +436,7 @@ def page(
     )
     parts += ["## Time a whole light curve", "Milliseconds (table 4.2)."]
     parts.append(
-        _markdown(
+        markdown(
             ["model", "inference", "features", "where"],
             [[m.variant, _milliseconds(m, "inference"), _milliseconds(m, "features"), m.machine] for m in everything],
         )
@@ -457,7 +457,7 @@ def _tier(book: Book) -> list[str]:
     parts = [f"## F1 by days since the first alert, {book.tier}", _by_view(variants)]
     if shown:
         parts += [f"## Classes, {FULL}, {book.tier}", "Precision / recall / F1 (table 4.1)."]
-        parts.append(_markdown(["class", *(m.variant for m in shown)], _by_class(shown)))
+        parts.append(markdown(["class", *(m.variant for m in shown)], _by_class(shown)))
     return parts
 
 
@@ -472,7 +472,7 @@ def _by_view(variants: Sequence[Measured]) -> str:
         full = Estimate.of(measured.macro(FULL)) if FULL in days else None
         spread = "" if full is None else f"{full.low:.3f} to {full.high:.3f}"
         rows.append([measured.variant, str(len(measured.seeds)), *cells, spread])
-    return _markdown(["model", "seeds", *head, "interval, full"], rows)
+    return markdown(["model", "seeds", *head, "interval, full"], rows)
 
 
 def _by_class(variants: Sequence[Measured]) -> list[list[str]]:
@@ -502,7 +502,7 @@ def _recalls(variants: Sequence[Measured]) -> str:
                 cells.append(f"{told}, {measured.objects[place, column]}" if measured.present[place, column] else "")
             if any(cells):
                 rows.append([measured.variant, str(len(measured.seeds)), CLASS_NAMES[class_id], *cells])
-    return _markdown(["model", "seeds", "class", "all alerts: recall, objects", *BINS], rows)
+    return markdown(["model", "seeds", "class", "all alerts: recall, objects", *BINS], rows)
 
 
 def _ece(measured: Measured, view: str) -> str:
@@ -517,6 +517,7 @@ def _strong(verdict: str) -> str:
     return f"**{verdict}**" if verdict == "FAIL" else verdict
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

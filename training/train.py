@@ -5,23 +5,16 @@ A configuration with a ``[forest]`` grows a forest, from the table that ``python
 """
 
 import argparse
-import csv
-import math
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.calibration import Calibration, fit_temperature
 from models.classifier import Classifier
@@ -42,20 +35,15 @@ from training.data.unpacked import unpacked
 from training.draws import Draws, Tables
 from training.experiment import CONFIGS, TIERS, Experiment, TrainingConfig, is_forest, path_of
 from training.features import FeatureTable
+from training.loop import CHECKPOINT, Judgement, Loop
 from training.metrics import macro_f1, summary
 from training.objectives import Objective
+from training.pretrained import Pretrained
 from training.processes import World
 
-CHECKPOINT = "checkpoint.pt"
-LOG = "log.csv"
 _PRIOR = "uniform over the classes"
-_CHECKPOINT_SECONDS = 60.0
-_SHOW_SECONDS = 1.0
 _SCALE_ROWS = 100_000
 """From so many objects, spread evenly over the training ones, the scales of the table's columns are taken."""
-
-_DROPOUT = 2
-"""Tells the numbers of dropout from those of draws."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +55,21 @@ class View:
     """(N, K), what the model sees beside them."""
 
 
-class Trainer:
-    """One training run in one directory: takes steps, evaluates, keeps the best, resumes exactly.
+@dataclass(frozen=True)
+class Packed:
+    """A step's light curves as the network takes them, and what they are."""
 
-    All that a step depends on, besides the weights, follows from the seed and the step's number.
-    """
+    batch: Batch | Sequences
+    labels: Tensor
+    """(B,), places among the outputs."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        return type(self)(self.batch.to(device), self.labels.to(device))
+
+
+class Trainer(Loop[AnyATAT, Packed]):
+    """One training run in one directory: learns to classify, and leaves an artifact."""
 
     def __init__(
         self,
@@ -80,17 +78,20 @@ class Trainer:
         directory: Path,
         *,
         table: FeatureTable | None = None,
+        init: Pretrained | None = None,
         world: World | None = None,
     ) -> None:
-        """``table`` has the features, for a model that sees any. Raises InvalidData for data that do not do."""
-        self.world = world or World(0, 1, torch.device("cpu"))
-        self.directory = directory
+        """``table`` has the features, for a model that sees any; with ``init``, weights start as pretrained.
+
+        Raises InvalidData for data that do not do, or a pretrained network that is of another architecture.
+        """
+        world = world or World(0, 1, torch.device("cpu"))
         self.train, self.validation = _parts(dataset, experiment.training, directory)
         self.taxonomy = Taxonomy(tuple(sorted(set(self.train.class_id.tolist()))))
         self.experiment = experiment
-        self.config = experiment.training
+        self.init = init
 
-        torch.manual_seed(self.config.seed)
+        torch.manual_seed(experiment.training.seed)
         model = build(experiment.architecture, {"n_classes": len(self.taxonomy), **experiment.model})
         shape = model.config
         if shape.feature_columns and table is None:
@@ -99,133 +100,52 @@ class Trainer:
             Tables(table, part, shape) if shape.feature_columns and table else None
             for part in (self.train, self.validation)
         ]
-        self.draws = Draws(experiment, shape, self.train, self.taxonomy, tables=tables[0])
-        self.views = dict(_views(self.validation, shape, self.config, tables[1]))
+        labels = self.taxonomy.places(self.train.class_id)
+        self.draws = Draws(experiment, shape, self.train, labels, tables=tables[0])
+        self.views = dict(_views(self.validation, shape, experiment.training, tables[1]))
         self._alerts = None if tables[1] else _alerts(self.validation, shape)
         rows = np.unique(np.linspace(0, len(self.train) - 1, _SCALE_ROWS).astype(np.int64))
         model.fit_scales(_table(self.train, rows, shape, tables[0], len(views.MTA_DAYS) - 1))
 
-        self.model = model.to(self.world.device)
-        self._forward = self.world.shared(self.model)
+        if init is not None:
+            init.start(model)
+        super().__init__(experiment.name, model, experiment.training, directory, world)
         shares = torch.from_numpy(self.draws.shares).log().float()
         self.objective = Objective(
             adjustment=(shares if self.config.logit_adjustment else torch.zeros_like(shares)).to(self.world.device),
             label_smoothing=self.config.label_smoothing,
             last=self.config.full if self.config.every_prefix else 1.0,
         )
-        self.average = AveragedModel(
-            self.model,
-            multi_avg_fn=get_ema_multi_avg_fn(self.config.ema),  # type: ignore[no-untyped-call]
-        )
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True
-        )
-        self.step = 0
-        self.seconds = 0.0
-        self.best_score = -math.inf
-        self.best_weights: dict[str, Tensor] = {}
-        self.best_step = 0
-        self.history: list[dict[str, float]] = []
-        self._loss = torch.zeros((), device=self.world.device)
-        self._loss_steps = 0
 
-    # --- the loop -------------------------------------------------------------------------------------------------
+    # --- as the loop asks -------------------------------------------------------------------------------------------
 
-    def run(self, *, minutes: float | None, console: Console) -> None:
-        """Train until steps, patience or minutes run out, showing progress and what time is left."""
-        limit = math.inf if minutes is None else 60 * minutes
-        started = time.monotonic() - self.seconds
-        saved = shown = time.monotonic()
-        with _progress(console, self.experiment.name) as progress, self._drawn_ahead() as drawn:
-            while not self._out_of_patience():
-                self.seconds = time.monotonic() - started
-                done = max(self.step / self.config.steps, self.seconds / limit)
-                if minutes is not None:  # clocks differ, and all processes must stop at the same step
-                    done = self.world.agreed(done)
-                if done >= 1:
-                    break
-                self._take_step(done, *next(drawn))
-                if time.monotonic() - shown > _SHOW_SECONDS:
-                    shown = time.monotonic()
-                    progress.update(
-                        TaskID(0), completed=done, step=self.step, loss=float(self._loss) / self._loss_steps
-                    )
-                if self.step % self.config.evaluate_every == 0:
-                    self._evaluate(progress.console)
-                if self.world.leads and time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                    self.save_checkpoint()
-                    saved = time.monotonic()
-            if not self.history or self.history[-1]["step"] != self.step:
-                self._evaluate(progress.console)
-
-    def take_step(self) -> None:
-        """One step of the run, by itself."""
-        with self._drawn_ahead() as drawn:
-            self._take_step(self.step / self.config.steps, *next(drawn))
-
-    def _take_step(self, progress: float, batch: Batch | Sequences, labels: Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * _schedule(self.config, self.step, progress)
-        torch.manual_seed(_seed(self.config.seed, _DROPOUT, self.step, self.world.rank))
-        self.model.train()
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            loss = self.objective(self._forward(batch), batch, labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=1.0)
-        self.optimizer.step()
-        if self.config.ema:
-            self.average.update_parameters(self.model)
-        self._loss += loss.detach()
-        self._loss_steps += 1
-        self.step += 1
-
-    @contextmanager
-    def _drawn_ahead(self) -> Iterator[Iterator[tuple[Batch | Sequences, Tensor]]]:
-        """The batches from this step on, the next one being drawn while one is learned from."""
-        with ThreadPoolExecutor(1) as thread:
-
-            def batches() -> Iterator[tuple[Batch | Sequences, Tensor]]:
-                waiting: Future[tuple[Batch | Sequences, Tensor]] = thread.submit(self._drawn, self.step)
-                for number in range(self.step + 1, self.config.steps + 1):
-                    batch, labels = waiting.result()
-                    waiting = thread.submit(self._drawn, number)
-                    yield batch.to(self.world.device), labels.to(self.world.device)
-
-            yield batches()
-
-    def _drawn(self, step: int) -> tuple[Batch | Sequences, Tensor]:
+    def drawn(self, step: int) -> Packed:
+        """The step's light curves, or this process's share of them."""
         examples = self.draws.step(step, part=self.world.rank, parts=self.world.size)
-        return self.model.pack(examples.light_curves, examples.table, examples.has_metadata), examples.labels
+        return Packed(self.model.pack(examples.light_curves, examples.table, examples.has_metadata), examples.labels)
 
-    def _out_of_patience(self) -> bool:
-        evaluations_since = (self.step - self.best_step) // self.config.evaluate_every
-        return evaluations_since > self.config.patience and bool(self.history)
+    def loss(self, drawn: Packed) -> Tensor:
+        """Cross-entropies."""
+        return self.objective(self._forward(drawn.batch), drawn.batch, drawn.labels)
 
-    # --- evaluation and the artifact ------------------------------------------------------------------------------
-
-    def _evaluate(self, console: Console) -> None:
-        if self.world.leads:
-            self._judge(console)
-            self.save_checkpoint()
-        self.best_step, self.history = self.world.agreed((self.best_step, self.history))
-
-    def _judge(self, console: Console) -> None:
-        model = self.model if self.config.ema == 0 else cast(AnyATAT, self.average.module)
+    def judge(self, model: AnyATAT) -> Judgement:
+        """Macro F1 of every view, and their mean."""
         scores = {f"F1 {name}": self._score(model, view) for name, view in self.views.items()}
-        score = float(np.mean(list(scores.values())))
-        loss = float(self._loss) / max(self._loss_steps, 1)
-        rate = self.optimizer.param_groups[0]["lr"]
-        row = {"step": self.step, "minutes": self.seconds / 60, "learning_rate": rate, "loss": loss, **scores}
-        self.history = [*self.history, row]
-        self._loss.zero_()
-        self._loss_steps = 0
-        if score > self.best_score:
-            self.best_score, self.best_step = score, self.step
-            self.best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in model.state_dict().items()}
-        _write_log(self.directory / LOG, self.history)
-        told = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        console.print(f"step {self.step}  {self.seconds / 60:.1f} min  loss {loss:.3f}  {told}")
+        return Judgement(float(np.mean(list(scores.values()))), scores)
+
+    def identity(self) -> dict[str, Any]:
+        """Options, objects (and with them the share that is labelled), and where the weights started."""
+        training = asdict(replace(self.config, steps=0))
+        del training["labels"]
+        return {
+            "model": self.model.config.to_dict(),
+            "training": training,
+            "augmentation": asdict(self.experiment.augmentation),
+            "objects": [len(self.train), int(self.train.object_id.sum()), len(self.validation)],
+            **({} if self.init is None else {"init": self.init.describe()}),
+        }
+
+    # --- evaluation and the artifact --------------------------------------------------------------------------------
 
     def _score(self, model: AnyATAT, view: View) -> float:
         scores = self._scores(model, view)
@@ -281,58 +201,11 @@ class Trainer:
             "minutes": round(self.seconds / 60, 1),
             "training": asdict(self.config),
             "augmentation": asdict(self.experiment.augmentation),
+            **({} if self.init is None else {"init": self.init.describe()}),
         }
         artifact = self.directory / self.experiment.name
         classifier.save(artifact)
         return artifact
-
-    # --- checkpoints ----------------------------------------------------------------------------------------------
-
-    def save_checkpoint(self) -> None:
-        """Everything that the next step depends on, so that a resumed run takes the same steps."""
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "best_weights": self.best_weights,
-            "experiment": self._identity(),
-            "progress": {
-                "step": self.step,
-                "seconds": self.seconds,
-                "best_score": self.best_score,
-                "best_step": self.best_step,
-                "history": self.history,
-                "_loss": self._loss,
-                "_loss_steps": self._loss_steps,
-            },
-        }
-        unfinished = self.directory / f"{CHECKPOINT}.unfinished"
-        torch.save(state, unfinished)
-        unfinished.replace(self.directory / CHECKPOINT)
-
-    def resume(self) -> None:
-        """Go on from the directory's checkpoint. Raises InvalidData if it has none, or one of another experiment."""
-        try:
-            state = torch.load(self.directory / CHECKPOINT, weights_only=True, map_location=self.world.device)
-            self.model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (OSError, RuntimeError, ValueError) as error:
-            raise InvalidData(f"{self.directory}: cannot resume: {error}") from error
-        if state["experiment"] != self._identity():
-            raise InvalidData(f"{self.directory}: cannot resume: its run has other options, or other objects")
-        self.best_weights = {name: tensor.cpu() for name, tensor in state["best_weights"].items()}
-        for name, value in state["progress"].items():
-            setattr(self, name, value)
-
-    def _identity(self) -> dict[str, Any]:
-        """What a resumed run must share with the one that it goes on with."""
-        return {
-            "model": self.model.config.to_dict(),
-            "training": asdict(replace(self.config, steps=0)),
-            "augmentation": asdict(self.experiment.augmentation),
-            "objects": [len(self.train), int(self.train.object_id.sum()), len(self.validation)],
-        }
 
 
 # --- objects and views ---------------------------------------------------------------------------------------------
@@ -340,7 +213,7 @@ class Trainer:
 
 def selection_of(dataset: Dataset, config: TrainingConfig) -> Selection:
     """The rows that a run learns from and is judged by."""
-    return select_objects(dataset.index(), objects=config.objects, fold=config.fold)
+    return select_objects(dataset.index(), objects=config.objects, fold=config.fold, labels=config.labels)
 
 
 def _parts(dataset: Dataset, config: TrainingConfig, directory: Path) -> tuple[Objects, Objects]:
@@ -396,41 +269,6 @@ def _answers(scores: Scores) -> Tensor:
     return scores.logits[str(scores.head[0])]
 
 
-# --- small things --------------------------------------------------------------------------------------------------
-
-
-def _seed(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _schedule(config: TrainingConfig, step: int, progress: float) -> float:
-    """Factor on the learning rate: the warm-up, then constant or a cosine down to 1 %."""
-    warm_up = min(1.0, (step + 1) / (config.warm_up + 1))
-    if config.schedule == "constant":
-        return warm_up
-    return warm_up * (0.01 + 0.99 * (1 + math.cos(math.pi * min(progress, 1.0))) / 2)
-
-
-def _write_log(path: Path, history: list[dict[str, float]]) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("w", newline="") as file:
-        rows = csv.DictWriter(file, fieldnames=list(history[0]))
-        rows.writeheader()
-        rows.writerows(history)
-    unfinished.replace(path)
-
-
-@contextmanager
-def _progress(console: Console, name: str) -> Iterator[Progress]:
-    columns = (
-        *(TextColumn("[progress.description]{task.description}"), BarColumn(), TaskProgressColumn()),
-        *(TextColumn("step {task.fields[step]}"), TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.3f}")),
-    )
-    with Progress(*columns, console=console) as progress:
-        progress.add_task(name, total=1.0, step=0, loss=math.nan)
-        yield progress
-
-
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
@@ -443,6 +281,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tier", choices=tuple(TIERS), help="train at this size")
     parser.add_argument("--seed", type=int, help="of the weights and the draws")
     parser.add_argument("--fold", type=int, help="validate on this fold, train on the others")
+    parser.add_argument("--labels", type=float, help="share of the training objects to learn from, within each class")
+    parser.add_argument("--init", type=Path, help="pretrained weights to start from (python -m training pretrain)")
+    parser.add_argument(
+        "--init-blocks",
+        type=int,
+        metavar="N",
+        help="start the inputs and N blocks of each transformer so (default: all)",
+    )
+    parser.add_argument(
+        "--freeze-blocks", type=int, metavar="N", help="leave the inputs and N blocks as pretrained (default: none are)"
+    )
     parser.add_argument("--precision", choices=("float32", "bf16"), help="of the matrix products")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--minutes", type=float, help="stop, with the schedule finished, after this long")
@@ -462,10 +311,11 @@ def run(arguments: argparse.Namespace) -> int:
     experiment = Experiment.read(path)
     if arguments.tier:
         experiment = experiment.at(TIERS[arguments.tier])
-    options = {name: getattr(arguments, name) for name in ("seed", "fold", "precision")}
+    options = {name: getattr(arguments, name) for name in ("seed", "fold", "labels", "precision")}
     experiment = experiment.trained(**{name: value for name, value in options.items() if value is not None})
     if (arguments.output / CHECKPOINT).exists() and not arguments.resume:
         raise InvalidData(f"{arguments.output} holds a run already; --resume goes on with it")
+    init = _init(arguments)
     with processes.joined(arguments.device) as world:
         console = Console(stderr=True, quiet=not world.leads)
         train(
@@ -475,6 +325,7 @@ def run(arguments: argparse.Namespace) -> int:
             features_directory=arguments.features,
             minutes=arguments.minutes,
             resume=arguments.resume,
+            init=init,
             world=world,
             console=console,
         )
@@ -489,13 +340,14 @@ def train(
     features_directory: Path | None,
     minutes: float | None,
     resume: bool,
+    init: Pretrained | None = None,
     world: World,
     console: Console,
 ) -> None:
     """A network from start to artifact. Raises InvalidData for data, a table or a checkpoint that do not do."""
     output.mkdir(parents=True, exist_ok=True)
     experiment, table = with_features(experiment, dataset, features_directory)
-    trainer = Trainer(experiment, dataset, output, table=table, world=world)
+    trainer = Trainer(experiment, dataset, output, table=table, init=init, world=world)
     if resume:
         trainer.resume()
     console.print(
@@ -505,6 +357,14 @@ def train(
     trainer.run(minutes=minutes, console=console)
     if world.leads:
         console.print(f"best at step {trainer.best_step}: {trainer.save_artifact()}")
+
+
+def _init(arguments: argparse.Namespace) -> Pretrained | None:
+    if arguments.init is None:
+        if arguments.init_blocks is not None or arguments.freeze_blocks is not None:
+            raise InvalidData("--init-blocks and --freeze-blocks are of the weights that --init names")
+        return None
+    return Pretrained.read(arguments.init, blocks=arguments.init_blocks, frozen=arguments.freeze_blocks)
 
 
 def with_features(

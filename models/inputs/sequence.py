@@ -126,7 +126,7 @@ def pack(
         band=torch.from_numpy(band[told]),
         flux=torch.from_numpy(flux[told]),
         flux_err=torch.from_numpy(flux_err[told]),
-        peak=torch.from_numpy(_running_peak(row, flux)[told]),
+        peak=torch.from_numpy(running_peak(row, flux)[told]),
         detected=torch.from_numpy(detected[told]),
         statistics=torch.from_numpy(statistics[told]),
         lengths=torch.from_numpy(np.diff(offsets)),
@@ -155,7 +155,7 @@ _DECADES = 64.0
 """More than the logarithm of any flux spans, so that rows do not overlap below."""
 
 
-def _running_peak(row: IntArray, flux: NDArray[np.float32]) -> NDArray[np.float32]:
+def running_peak(row: IntArray, flux: NDArray[np.float32]) -> NDArray[np.float32]:
     """The largest absolute flux of each row up to each of its points, in the order given."""
     size = np.log2(np.maximum(np.abs(flux.astype(np.float64)), 1e-6))
     base = 4 * _DECADES * row

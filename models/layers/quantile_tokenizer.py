@@ -53,10 +53,14 @@ class ColumnTokenizer(nn.Module, ABC):
     def forward(self, values: Tensor, missing: Tensor) -> Tensor:
         if self.missing == "-9999":
             values = torch.where(missing, values.new_tensor(MISSING_VALUE), values)
-        tokens = self.transform(values)[:, :, None] * self.weight + self.bias
+        tokens = self.affine(self.transform(values))
         if self.missing == "token":
             tokens = torch.where(missing[:, :, None], self.missing_token, tokens)
         return tokens
+
+    def affine(self, scores: Tensor) -> Tensor:
+        """W_k s_k + b_k: comparable values (B, K) -> (B, K, D)."""
+        return scores[:, :, None] * self.weight + self.bias
 
 
 class QuantileTokenizer(ColumnTokenizer):

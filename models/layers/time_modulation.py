@@ -22,7 +22,7 @@ def time_encoding(
     harmonics: int,
     t_max: float,
     first_harmonic: int = 1,
-) -> nn.Module:
+) -> "TimeModulation | FixedSinusoid":
     """The thesis's time modulation, or what it is compared with."""
     if kind == "sinusoid":
         return FixedSinusoid(n_values=n_values, d_model=d_model, n_bands=n_bands)
@@ -61,12 +61,15 @@ class TimeModulation(nn.Module):
         self.register_buffer("frequency", 2 * math.pi * orders / t_max, persistent=False)
 
     def forward(self, values: Tensor, time: Tensor, band: Tensor) -> Tensor:
+        return self.modulate(self.linear(values), time, band)
+
+    def modulate(self, tokens: Tensor, time: Tensor, band: Tensor) -> Tensor:
+        """What is in LL(x)'s place (P, D), or the same (D,) for all points, modulated."""
         phase = time[:, None] * self.frequency
         waves = torch.cat([phase.sin(), phase.cos()], dim=1)
         gammas = waves @ self.coefficients[0] if len(self.coefficients) == 1 else self._by_band(waves, band)
         scale, shift = gammas.chunk(2, dim=1)
-        modulated: Tensor = self.linear(values) * scale + shift
-        return modulated
+        return tokens * scale + shift
 
     def _by_band(self, waves: Tensor, band: Tensor) -> Tensor:
         """One matrix product a band, over the band's points together; then back to the order they came in."""
@@ -93,7 +96,11 @@ class FixedSinusoid(nn.Module):
         self.register_buffer("frequency", 10_000 ** (-orders / d_model), persistent=False)
 
     def forward(self, values: Tensor, time: Tensor, band: Tensor) -> Tensor:
+        return self.modulate(self.linear(values), time, band)
+
+    def modulate(self, tokens: Tensor, time: Tensor, band: Tensor) -> Tensor:
+        """As TimeModulation's."""
         phase = time[:, None] * self.frequency
         encoding = torch.stack([phase.sin(), phase.cos()], dim=2).flatten(1)
-        encoded: Tensor = self.linear(values) + encoding + self.band(band)
+        encoded: Tensor = tokens + encoding + self.band(band)
         return encoded

@@ -1,7 +1,9 @@
 """Classifier: probabilities that add up, and an artifact that is all there is to a model."""
 
+import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +13,17 @@ from torch.nn import functional as F
 from models.atat import ATAT, ATATConfig
 from models.calibration import UNCALIBRATED, Calibration, fit_temperature
 from models.classifier import Classifier, InvalidArtifact
+from models.inputs import avro
+from models.inputs.alert import alert_batch
 from models.inputs.light_curve import merged
-from models.network import Network
+from models.network import Network, build
 from models.taxonomy import CLASS_NAMES, Taxonomy
 from tests import alerts
 
 TAXONOMY = Taxonomy((2222, 2224, 2332))
 
 
-def _classifier(calibration: Calibration = UNCALIBRATED, **options: object) -> Classifier:
+def _classifier(calibration: Calibration = UNCALIBRATED, **options: Any) -> Classifier:
     torch.manual_seed(3)
     config = {"n_classes": 3, "d_lc": 16, "d_tab": 16, "harmonics": 4, "flux_encoding": "asinh"}
     model = ATAT(ATATConfig.from_dict(config | options))
@@ -54,6 +58,63 @@ def test_points_after_the_alert_do_not_exist() -> None:
     both = _classifier().classify(alerts.batch(record, later)).predictions
     assert both.n_observations[0] == both.n_observations[1]
     np.testing.assert_allclose(both.probabilities[0], both.probabilities[1], atol=1e-6)
+
+
+@pytest.mark.parametrize(("options", "size"), [({}, 32), ({"metadata_columns": ()}, 16), ({"light_curve": False}, 16)])
+def test_an_embedding_is_one_vector_an_alert_beside_the_same_probabilities(options: dict[str, Any], size: int) -> None:
+    records = _alerts()
+    batch = alerts.batch(*records, records[0] | {"diaObject": None})
+    classifier = _classifier(**options)
+    plain, embedded = classifier.classify(batch).predictions, classifier.embed(batch).predictions
+    assert plain.embeddings is None
+    assert embedded.embeddings is not None
+    assert classifier.d_embedding == size
+    assert embedded.embeddings.shape == (len(batch), size)
+    np.testing.assert_array_equal(plain.probabilities, embedded.probabilities)
+    assert len(np.unique(embedded.embeddings.round(4), axis=0)) >= 2
+
+
+def test_the_head_reads_the_embedding() -> None:
+    classifier = _classifier()
+    batch = alerts.batch(*_alerts())
+    network = classifier.model
+    assert isinstance(network, Network)
+    module = network.module
+    assert isinstance(module, ATAT)
+    assert module.mix_head is not None
+    embeddings = classifier.embed(batch).predictions.embeddings
+    with torch.inference_mode():
+        expected = module.mix_head(torch.from_numpy(embeddings)).softmax(1)
+    np.testing.assert_allclose(classifier.classify(batch).predictions.probabilities, expected, atol=1e-5)
+
+
+def test_atat2_embeds_what_it_has_read_by_the_last_alert() -> None:
+    torch.manual_seed(0)
+    module = build("atat2", {"n_classes": 3, "d_model": 16, "d_metadata": 8, "harmonics": 4})
+    classifier = Classifier(Network(module), taxonomy=TAXONOMY, calibration=UNCALIBRATED, name="toy", version="1")
+    one, more = _alerts(2)
+    alone = classifier.embed(alerts.batch(one)).predictions.embeddings
+    together = classifier.embed(alerts.batch(more, one)).predictions.embeddings
+    assert alone is not None
+    assert together is not None
+    assert together.shape == (2, 16)
+    np.testing.assert_allclose(together[1], alone[0], atol=1e-5)
+
+
+def test_alike_real_alerts_lie_near_each_other(data: Path) -> None:
+    path = data / "elasticc" / "alerts"
+    kinds = [sorted(path.glob(f"*gentype{number}*"))[:1] for number in (10, 36, 50)]
+    batches = [alert_batch(list(itertools.islice(avro.readings(files[0].read_bytes()), 150))).alerts for files in kinds]
+    embedded = [Classifier.load().embed(batch).predictions.embeddings for batch in batches]
+    vectors = np.concatenate([each for each in embedded if each is not None])
+    kind = np.repeat(np.arange(len(batches)), list(map(len, batches)))
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    objects = np.concatenate([batch.dia_object_id for batch in batches])
+    likeness = vectors @ vectors.T
+    likeness[objects[:, None] == objects] = -np.inf
+    nearest = kind[likeness.argmax(axis=1)]
+    by_chance = np.average(np.bincount(kind) / len(kind), weights=np.bincount(kind))
+    assert (nearest == kind).mean() > 1.25 * by_chance
 
 
 def test_the_batch_an_alert_is_in_does_not_change_its_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:

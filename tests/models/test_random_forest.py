@@ -15,6 +15,7 @@ from models.inputs.light_curve import merged
 from models.inputs.metadata import COLUMNS
 from models.inputs.table import ALL_COLUMNS
 from models.random_forest import GROUPS, Forest, ForestConfig, Hierarchical
+from models.scoring import NoEmbedding
 from models.taxonomy import CLASS_NAMES, Taxonomy
 from tests import alerts
 
@@ -79,6 +80,9 @@ def test_a_saved_forest_answers_as_before(algorithm: str, tmp_path: Path) -> Non
     np.testing.assert_allclose(one.probabilities.sum(axis=1), 1, atol=1e-9)
     assert one.n_observations.tolist() == merged(batch).lengths.tolist()
     assert set(one.branches.tolist()) == {"features+md"}
+    assert loaded.d_embedding is None
+    with pytest.raises(NoEmbedding):
+        loaded.embed(batch)
 
 
 def test_a_hierarchy_multiplies_the_groups_with_what_is_within_them() -> None:

@@ -120,6 +120,30 @@ def test_without_metadata_the_light_curve_answers(client: TestClient) -> None:
     assert result["branches"] == "lc"
 
 
+def test_an_embedding_comes_only_if_it_is_asked_for(client: TestClient) -> None:
+    body = {"objects": [_object(5), _object(1, metadata={})]}
+    plain = client.post("/v1/classify", json=body).json()["results"]
+    asked = client.post("/v1/classify?embedding=true", json=body).json()["results"]
+    assert [{k: v for k, v in one.items() if k != "embedding"} for one in asked] == plain
+    assert [len(one["embedding"]) for one in asked] == [32, 32]
+    assert not any("embedding" in one for one in plain)
+    operation = client.get("/openapi.json").json()["paths"]["/v1/classify"]["post"]
+    assert "embedding" in {each["name"] for each in operation["parameters"]}
+
+
+def test_a_model_without_embeddings_says_so() -> None:
+    class Forest(Classifier):
+        @property
+        def d_embedding(self) -> None:
+            return None
+
+    with _client(Health(warm=True, joined=True), _classifier(Forest)) as client:
+        refused = client.post("/v1/classify?embedding=true", json={"objects": [_object()]})
+        assert refused.status_code == 422
+        assert "has no embeddings" in refused.json()["detail"]
+        assert client.post("/v1/classify", json={"objects": [_object()]}).status_code == 200
+
+
 def test_alerts_in_avro_are_answered_as_the_command_line_does(client: TestClient) -> None:
     rng = np.random.default_rng(0)
     records = [alerts.random_elasticc(rng, 7, alert_id=number) for number in (1, 2)]

@@ -106,6 +106,21 @@ def test_another_prior_can_be_named(tmp_path: Path, files: list[Path], capsys: p
     assert "how common its classes were" in err
 
 
+def test_embed_prints_as_classify_does_with_a_vector_for_the_probabilities(
+    files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, classified, _ = _classify(capsys, *files, tmp_path / "missing")
+    assert main(["embed", *map(str, files), str(tmp_path / "missing")]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    size = Classifier.load().d_embedding
+    for line, other in zip(lines[:-1], classified[:-1], strict=True):
+        assert len(line["embedding"]) == size
+        assert {**other, **line} == {**line, "probabilities": other["probabilities"]}
+    assert lines[-1] == classified[-1]
+    assert lines[3]["embedding"] == pytest.approx(lines[4]["embedding"], abs=1e-3)
+    assert lines[0]["embedding"] != lines[1]["embedding"]
+
+
 def test_what_no_telescope_measures_is_an_error_and_never_a_nan(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

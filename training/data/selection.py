@@ -21,22 +21,30 @@ class Selection:
     validation: BoolArray
 
 
-def select(index: Index, *, objects: int | None = None, fold: int | None = None) -> Selection:
+def select(
+    index: Index, *, objects: int | None = None, fold: int | None = None, labels: float | None = 1.0
+) -> Selection:
     """The labelled objects of the splits ``train`` and ``validation``; or of the other folds and of this one.
+
+    Never a test object. ``labels`` is the share of those to train on that have a label to learn from; None takes all
+    objects, with or without a class, for what needs no labels.
 
     With ``objects``, so many to train on and a fifth as many to validate by, each class keeping its share: those of the
     smallest hash of their id. So the scarce classes stay as scarce as they are, a smaller choice is part of a larger
     one, and every run of any model makes the same.
     """
-    known = index.class_id != UNKNOWN_CLASS
+    known = (index.class_id != UNKNOWN_CLASS) | (labels is None)
     if fold is None:
         train, validation = known & (index.split == "train"), known & (index.split == "validation")
     else:
         seen = known & (index.split != "test")
         train, validation = seen & (index.fold != fold), seen & (index.fold == fold)
-    if objects is None:
-        return Selection(train, validation)
-    return Selection(_stratified(index, train, objects), _stratified(index, validation, objects // VALIDATION_SHARE))
+    if objects is not None:
+        train = _stratified(index, train, objects)
+        validation = _stratified(index, validation, objects // VALIDATION_SHARE)
+    if labels is not None and labels < 1:
+        train = _stratified(index, train, round(labels * int(train.sum())))
+    return Selection(train, validation)
 
 
 def _stratified(index: Index, among: BoolArray, n: int) -> BoolArray:

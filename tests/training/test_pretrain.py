@@ -1,0 +1,258 @@
+"""Pretraining: errors fall without labels, no test object is seen, and training starts from what was learned."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.classifier import Classifier
+from models.network import Network, build
+from tests.training import objects
+from training.__main__ import main
+from training.data import layout
+from training.data.layout import UNKNOWN_CLASS, Dataset, InvalidData
+from training.data.selection import select
+from training.experiment import TIERS, Experiment, Tier
+from training.few_labels import LEARNING_RATES, PAGE, grid
+from training.pretrain import Pretrainer
+from training.pretrained import Pretrained
+from training.train import Trainer
+
+TWO_BLOCKS = objects.CONFIG.replace("n_layers = 1", "n_layers = 2")
+QUICK = ["--steps", "4", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of 160 objects."""
+    return objects.write(tmp_path_factory.mktemp("data") / "set", 160)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy experiment with two blocks."""
+    path = tmp_path_factory.mktemp("config") / "toy.toml"
+    path.write_text(TWO_BLOCKS + "[pretraining]\nlearning_rate = 2e-3\n[self_supervision]\neta_pred = 0.5\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(data_set: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a short run of pretraining leaves."""
+    output = tmp_path_factory.mktemp("pretrained")
+    assert main(["pretrain", str(config), "--data", str(data_set), "--output", str(output), *QUICK]) == 0
+    return output / "toy"
+
+
+def _pretrainer(config: Path, data_set: Path, directory: Path, *, unlabelled: tuple[Path, ...] = ()) -> Pretrainer:
+    directory.mkdir(exist_ok=True)
+    others = [Dataset.open(each) for each in unlabelled]
+    return Pretrainer(Experiment.read(config).pretrained(), Dataset.open(data_set), directory, unlabelled=others)
+
+
+@pytest.mark.parametrize("kind", ["B", "M"])
+def test_errors_fall_on_objects_that_it_does_not_learn_from(
+    kind: str, data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    command = ["pretrain", str(config), "--data", str(data_set), "--output", str(tmp_path / "run"), "--threads", "1"]
+    assert main([*command, "--ssl", kind, "--steps", "80"]) == 0
+    with (tmp_path / "run" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["20", "40", "60", "80"]
+    for name in ("light curve", "table"):
+        assert float(rows[-1][name]) < float(rows[0][name]), name
+    told = json.loads((tmp_path / "run" / "toy" / "pretrained.json").read_text())
+    assert told["provenance"]["self_supervision"]["kind"] == kind
+    assert told["provenance"]["training"]["learning_rate"] == 2e-3
+
+
+def test_no_test_object_is_learned_from_and_objects_of_no_class_are(
+    data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    mine = objects.make(160)
+    nameless = np.full(160, UNKNOWN_CLASS, dtype=np.int32)
+    # The same ids again, in a set that takes the data's test objects for training ones; and others.
+    others = [
+        replace(mine, class_id=nameless, split=np.full(160, "train")),
+        replace(mine, object_id=mine.object_id + 10**6, source=np.full(160, "others")),
+    ]
+    for number, each in enumerate(others):
+        layout.write(tmp_path / f"other-{number}", [each])
+    paths = tuple(tmp_path / f"other-{number}" for number in range(2))
+    pretrainer = _pretrainer(config, data_set, tmp_path / "run", unlabelled=paths)
+    seen = set(pretrainer.train.object_id.tolist())
+    tested = set(mine.object_id[mine.split == "test"].tolist())
+    assert tested
+    assert not seen & tested
+    assert not seen & {id_ + 10**6 for id_ in tested}
+    assert (pretrainer.train.class_id == UNKNOWN_CLASS).any()
+    assert "others" in pretrainer.train.source
+    assert not set(pretrainer.validation.object_id.tolist()) & (seen | tested)
+
+
+def test_scales_are_those_of_the_datas_own_training_objects(data_set: Path, config: Path, tmp_path: Path) -> None:
+    mine = objects.make(160)
+    layout.write(tmp_path / "far", [replace(mine, object_id=mine.object_id + 10**6, metadata=mine.metadata + 50)])
+    alone = _pretrainer(config, data_set, tmp_path / "one")
+    together = _pretrainer(config, data_set, tmp_path / "two", unlabelled=(tmp_path / "far",))
+    quantiles = [each.model.state_dict()["network.tab.tokenizer.quantiles"] for each in (alone, together)]
+    assert torch.equal(*quantiles)
+    own = mine.metadata[mine.split == "train"]
+    assert quantiles[0][0, -1] == pytest.approx(float(np.nanmax(own[:, 0])), abs=1e-6)
+
+
+def test_a_resumed_run_takes_the_same_steps(data_set: Path, config: Path, tmp_path: Path) -> None:
+    whole, broken_off = (_pretrainer(config, data_set, tmp_path / name) for name in ("whole", "broken"))
+    for _ in range(10):
+        whole.take_step()
+    for _ in range(5):
+        broken_off.take_step()
+    broken_off.save_checkpoint()
+    resumed = _pretrainer(config, data_set, tmp_path / "broken")
+    resumed.resume()
+    for _ in range(5):
+        resumed.take_step()
+    for one, two in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+# --- training starts from it ----------------------------------------------------------------------------------------
+
+
+def _trainer(config: Path, data_set: Path, directory: Path, init: Pretrained | None) -> Trainer:
+    directory.mkdir(exist_ok=True)
+    return Trainer(Experiment.read(config), Dataset.open(data_set), directory, init=init)
+
+
+def _taken(trainer: Trainer, stored: dict[str, torch.Tensor]) -> set[str]:
+    mine = trainer.model.state_dict()
+    return {name for name, tensor in stored.items() if torch.equal(mine[name], tensor)}
+
+
+def test_weights_start_training_whole_or_in_part(data_set: Path, config: Path, weights: Path, tmp_path: Path) -> None:
+    stored = load_file(weights / "weights.safetensors")
+    assert not any("head" in name.split(".")[0] for name in stored)
+    upper = {name for name in stored if "blocks.1" in name}
+    assert upper
+    whole = _trainer(config, data_set, tmp_path / "whole", Pretrained.read(weights))
+    assert _taken(whole, stored) == set(stored)
+    lower = _trainer(config, data_set, tmp_path / "lower", Pretrained.read(weights, blocks=1))
+    assert _taken(lower, stored) >= set(stored) - upper
+    fresh = _trainer(config, data_set, tmp_path / "fresh", None)
+    random = {name for name in upper if name.endswith("project_in.weight")}
+    assert random
+    for name in random:
+        assert torch.equal(lower.model.state_dict()[name], fresh.model.state_dict()[name])
+        assert not torch.equal(lower.model.state_dict()[name], stored[name])
+
+
+def test_frozen_weights_stay_and_the_others_learn(data_set: Path, config: Path, weights: Path, tmp_path: Path) -> None:
+    stored = load_file(weights / "weights.safetensors")
+    stayed = {}
+    for name, frozen in (("whole", 2), ("lower", 1), ("inputs", 0), ("none", None)):
+        trainer = _trainer(config, data_set, tmp_path / name, Pretrained.read(weights, frozen=frozen))
+        head = trainer.model.state_dict()["lc_head.1.weight"].clone()
+        trainer.take_step()
+        trainer.take_step()
+        stayed[name] = _taken(trainer, stored)
+        assert not torch.equal(trainer.model.state_dict()["lc_head.1.weight"], head)
+    assert stayed["whole"] == set(stored)
+    blocks = {number: {name for name in stored if f"blocks.{number}." in name} for number in (0, 1)}
+    assert blocks[0] <= stayed["lower"]
+    assert not any(name.endswith("project_in.weight") for name in stayed["lower"] & blocks[1])
+    assert "lc.time_modulation.coefficients" in stayed["inputs"]
+    assert not any(name.endswith("project_in.weight") for name in stayed["inputs"] & blocks[0])
+    assert "lc.time_modulation.coefficients" not in stayed["none"]
+
+
+def test_the_command_trains_from_weights_and_says_so(
+    data_set: Path, config: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(config), "--data", str(data_set), "--threads", "1", "--minutes", "0.0001"]
+    frozen = ["--init", str(weights), "--freeze-blocks", "2"]
+    assert main([*command, "--output", str(tmp_path / "run"), *frozen]) == 0
+    provenance = json.loads((tmp_path / "run" / "toy" / "model.json").read_text())["provenance"]
+    assert (provenance["init"]["name"], provenance["init"]["frozen"]) == ("toy", 2)
+    assert Classifier.load(tmp_path / "run" / "toy").name == "toy"
+    assert main([*command, "--output", str(tmp_path / "run"), "--resume"]) == 1
+    assert "its run has other options" in capsys.readouterr().err
+    assert main([*command, "--output", str(tmp_path / "other"), "--freeze-blocks", "1"]) == 1
+    assert "that --init names" in capsys.readouterr().err
+
+
+def test_weights_of_another_network_are_refused(config: Path, weights: Path, tmp_path: Path) -> None:
+    narrow = Experiment.read(config)
+    wide = build("atat", {"n_classes": 2, **narrow.model, "d_lc": 32})
+    with pytest.raises(InvalidData, match="d_lc 16 against 32"):
+        Pretrained.read(weights).start(wide)
+    with pytest.raises(InvalidData, match="no pretrained weights"):
+        Pretrained.read(tmp_path)
+    with pytest.raises(InvalidData, match="2 blocks cannot stay"):
+        Pretrained.read(weights, blocks=1, frozen=2)
+
+
+# --- few labels -----------------------------------------------------------------------------------------------------
+
+
+def test_a_share_of_the_labels_is_chosen_within_each_class_and_a_smaller_share_is_part_of_it() -> None:
+    made = objects.make(2000)
+    rare = np.where(np.arange(2000) % 50 == 0, 2232, made.class_id)
+    index = layout.Index(made.object_id, rare, made.split, made.fold, made.light_curves.lengths)
+    whole, tenth, few = (select(index, labels=labels) for labels in (1.0, 0.1, 0.01))
+    assert tenth.train.sum() == pytest.approx(0.1 * whole.train.sum(), abs=2)
+    for class_id in np.unique(rare):
+        own = rare == class_id
+        assert (tenth.train & own).sum() == pytest.approx(0.1 * (whole.train & own).sum(), abs=0.51)
+        assert (few.train & own).any()
+    assert not (few.train & ~tenth.train).any()
+    assert not (tenth.train & ~whole.train).any()
+    np.testing.assert_array_equal(tenth.validation, whole.validation)
+
+
+def test_a_run_learns_from_its_share_of_the_labels(data_set: Path, config: Path, tmp_path: Path) -> None:
+    experiment = Experiment.read(config).trained(labels=0.2)
+    (tmp_path / "run").mkdir()
+    trainer = Trainer(experiment, Dataset.open(data_set), tmp_path / "run")
+    whole = select(Dataset.open(data_set).index())
+    assert len(trainer.train) == pytest.approx(0.2 * whole.train.sum(), abs=1)
+    assert len(trainer.validation) == whole.validation.sum()
+
+
+def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
+    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = Tier("tiny", 100, 12, d_lc=8, d_tab=8, steps=2, evaluate_every=2, features=None, forests={})
+    monkeypatch.setitem(TIERS, "tiny", tiny)
+    monkeypatch.setattr("training.few_labels.ETA_PRED", (0.5,))
+    monkeypatch.setattr("training.few_labels.ETA_ORIG", (0.1,))
+    monkeypatch.setattr("training.few_labels.LEARNING_RATES", LEARNING_RATES[:2])
+    command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
+    command += ["--output", str(tmp_path / "bench"), "--seeds", "2", "--labels", "0.1", "1", "--best", "1"]
+    assert main(command) == 0
+    screened = {method.name for method in grid(Experiment.read(config))}
+    assert screened == {f"ssl-{kind}-0.5-0.1-{token}" for kind in "bm" for token in ("learned", "noise")}
+    page = (tmp_path / "bench" / PAGE).read_text()
+    for name in (*screened, "scratch"):
+        assert f"| {name} |" in page
+    assert page.count("| 10% |") == page.count("| 100% |") == 2
+    assert "(+3, interval above 0)" in page
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
+    assert main(command) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")} == made
+    assert (tmp_path / "bench" / PAGE).read_text() == page
+    assert not list(tmp_path.rglob("checkpoint.pt"))
+    assert main([*command, "--steps", "3"]) == 1
+
+
+def test_a_pretrained_network_is_as_good_a_model_as_any(config: Path, weights: Path) -> None:
+    network = build("atat", {"n_classes": 2, **Experiment.read(config).model})
+    Pretrained.read(weights).start(network)
+    made = objects.make(5)
+    embedding = Network(network).embed(made.light_curves, made.metadata, np.ones(5, dtype=np.bool_))
+    assert embedding.shape == (5, 24)
+    assert np.isfinite(embedding).all()

@@ -1,0 +1,383 @@
+"""``python -m training few-labels``: what pretraining gains where few labels are known (chapter 5, which left it open).
+
+First a screen: every combination of SSL-B or SSL-M, eta_pred, eta_orig and token is pretrained once, and then trained
+on a tenth of the labels. The best on validation objects are compared with a network that starts from scratch, at
+several shares of the labels and seeds: the same objects, augmentation and steps, each with the best of three learning
+rates (by validation, at the first seed). Writes ``FEW_LABELS.md``.
+
+Each run is kept, under ``pretrained/`` or ``runs/``: killed at any moment, the same command goes on where it was.
+"""
+
+import argparse
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from models.network import build
+from models.self_supervision import SelfSupervision
+from training import measure, predictions, pretrained
+from training.data.layout import Dataset, InvalidData
+from training.experiment import CONFIGS, TIERS, Experiment, path_of
+from training.experiments import OBJECTS, record
+from training.loop import CHECKPOINT, LOG
+from training.measure import Measured, Panel, view_of
+from training.metrics import Estimate
+from training.predictions import AGES, Selection
+from training.pretrain import pretrain
+from training.pretrained import Pretrained
+from training.processes import World
+from training.results import markdown
+from training.train import train
+
+ETA_PRED = (0.15, 0.5, 1.0)
+ETA_ORIG = (0.1, 0.25)
+SCREENED = 0.1
+"""Share of the labels in the screen."""
+LABELS = (0.01, 0.1, 1.0)
+LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+TO_REACH = 3.0
+"""Points of macro F1 more than from scratch, at SCREENED."""
+
+SCRATCH = "scratch"
+PAGE = "FEW_LABELS.md"
+_SETTINGS = "settings.json"
+_VIEW = view_of(AGES[-1])
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a network's weights start: as self-supervision left them, or from scratch."""
+
+    self_supervision: SelfSupervision | None
+
+    @property
+    def name(self) -> str:
+        """Of its directories."""
+        ssl = self.self_supervision
+        if ssl is None:
+            return SCRATCH
+        return f"ssl-{ssl.kind.lower()}-{ssl.eta_pred:g}-{ssl.eta_orig:g}-{ssl.token}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method on a share of the labels."""
+
+    method: Method
+    labels: float
+    learning_rate: float
+    seed: int
+
+    @property
+    def variant(self) -> str:
+        """All but the seed."""
+        return f"{self.method.name}-labels-{self.labels:g}-rate-{self.learning_rate:g}"
+
+
+def grid(experiment: Experiment) -> list[Method]:
+    """What is screened; a network without a table has no columns for noise to stand for."""
+    tables = bool(build(experiment.architecture, {"n_classes": 1, **experiment.model}).config.columns)
+    tokens = ("learned", "noise") if tables and experiment.architecture == "atat" else ("learned",)
+    return [
+        Method(SelfSupervision(kind=kind, eta_pred=eta_pred, eta_orig=eta_orig, token=token))  # type: ignore[arg-type]
+        for kind in ("B", "M")
+        for eta_pred in ETA_PRED
+        for eta_orig in ETA_ORIG
+        for token in tokens
+    ]
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A directory of runs on one data set. A run that is there is not made again."""
+
+    directory: Path
+    experiment: Experiment
+    dataset: Dataset
+    unlabelled: tuple[Dataset, ...]
+    pretraining_steps: int | None
+    device: str
+    console: Console
+
+    def model(self, run: Run) -> Path:
+        """Where a run's model is."""
+        return self.directory / "runs" / f"{run.variant}-{run.seed}" / self.experiment.name
+
+    def is_done(self, run: Run) -> bool:
+        """Whether it is there: what describes it is written last."""
+        return (self.model(run) / "model.json").exists()
+
+    def weights(self, method: Method, seed: int) -> Path:
+        """Where a method's pretrained weights are."""
+        return self.directory / "pretrained" / f"{method.name}-{seed}" / self.experiment.name
+
+    def score(self, run: Run) -> float:
+        """The best that training has seen on validation objects: the mean of its views' macro F1."""
+        with (self.model(run).parent / LOG).open() as file:
+            return max(_mean_f1(row) for row in csv.DictReader(file))
+
+    def make(self, run: Run) -> None:
+        """Train, and before that pretrain, what is not there yet."""
+        if self.is_done(run):
+            return
+        experiment = self.experiment.trained(seed=run.seed, labels=run.labels, learning_rate=run.learning_rate)
+        output = self.model(run).parent
+        train(
+            experiment,
+            self.dataset,
+            output,
+            features_directory=None,
+            minutes=None,
+            resume=(output / CHECKPOINT).exists(),
+            init=self._pretrained(run.method, run.seed),
+            world=World(0, 1, torch.device(self.device)),
+            console=self.console,
+        )
+        (output / CHECKPOINT).unlink()
+
+    def _pretrained(self, method: Method, seed: int) -> Pretrained | None:
+        if method.self_supervision is None:
+            return None
+        weights = self.weights(method, seed)
+        if not pretrained.is_done(weights):
+            self._pretrain(method.self_supervision, weights.parent, seed)
+        return Pretrained.read(weights)
+
+    def _pretrain(self, self_supervision: SelfSupervision, output: Path, seed: int) -> None:
+        steps = {} if self.pretraining_steps is None else {"steps": self.pretraining_steps}
+        options = {**vars(self_supervision)}
+        experiment = self.experiment.supervised_by_itself(**options).pretrained().trained(seed=seed, **steps)
+        pretrain(
+            experiment,
+            self.dataset,
+            output,
+            unlabelled=self.unlabelled,
+            device=self.device,
+            minutes=None,
+            resume=(output / CHECKPOINT).exists(),
+            console=self.console,
+        )
+        (output / CHECKPOINT).unlink(missing_ok=True)
+
+    def make_all(self, runs: Sequence[Run], purpose: str) -> None:
+        """Those that are not there, saying before each how long the rest will take if it goes on so."""
+        todo = [run for run in runs if not self.is_done(run)]
+        self.console.print(f"{purpose}: {len(runs) - len(todo)} of {len(runs)} runs are done")
+        started = time.monotonic()
+        for place, run in enumerate(todo):
+            pace = (time.monotonic() - started) / 60 / place if place else None
+            left = "" if pace is None else f", {pace * (len(todo) - place):.0f} minutes left"
+            self.console.rule(f"{run.variant}, seed {run.seed}: {place + 1} of {len(todo)}{left}")
+            self.make(run)
+
+
+def _mean_f1(row: dict[str, str]) -> float:
+    found = [float(value) for name, value in row.items() if name.startswith("F1 ")]
+    return sum(found) / len(found)
+
+
+def screened(experiment: Experiment) -> list[Run]:
+    """A run a method of the grid, and one from scratch: one seed, the configuration's own learning rate."""
+    methods = [Method(None), *grid(experiment)]
+    return [Run(method, SCREENED, experiment.training.learning_rate, 0) for method in methods]
+
+
+def best(bench: Bench, number: int) -> list[Method]:
+    """Of the screen, by validation."""
+    runs = [run for run in screened(bench.experiment) if run.method.self_supervision is not None and bench.is_done(run)]
+    return [run.method for run in sorted(runs, key=bench.score, reverse=True)[:number]]
+
+
+def compare(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> None:
+    """Three learning rates at the first seed, then the better one at all seeds."""
+    pairs = [(method, share) for share in labels for method in methods]
+    first = [Run(method, share, rate, 0) for method, share in pairs for rate in LEARNING_RATES]
+    bench.make_all(first, "learning rates")
+    rest = [run for method, share in pairs for run in _chosen(bench, method, share, seeds)]
+    bench.make_all(rest, "comparison")
+
+
+def _chosen(bench: Bench, method: Method, share: float, seeds: int) -> list[Run]:
+    """The runs at the learning rate that is best by validation; none where one has yet to be tried."""
+    tried = [Run(method, share, rate, 0) for rate in LEARNING_RATES]
+    if not all(map(bench.is_done, tried)):
+        return []
+    rate = max(tried, key=bench.score).learning_rate
+    return [Run(method, share, rate, seed) for seed in range(seeds)]
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+def page(bench: Bench, test: Selection, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> str:
+    """``FEW_LABELS.md``, of what is there."""
+    compared = {
+        (method.name, share): [run for run in _chosen(bench, method, share, seeds) if bench.is_done(run)]
+        for share in labels
+        for method in methods
+    }
+    compared = {key: runs for key, runs in compared.items() if runs}
+    parts = [
+        "# What pretraining gains where few labels are known",
+        f"Made by `python -m training few-labels`: not edited by hand. Configuration {bench.experiment.name}, tier "
+        f"{bench.experiment.tier}, {bench.experiment.training.steps} steps of training for every network, with "
+        "augmentation. Validation objects have all of their labels; they choose learning rates and the best step.",
+        "## Screen",
+        f"One seed, {SCREENED:.0%} of the labels: mean macro F1 of the views on validation objects, in per cent.",
+        markdown(["method", "F1", "pretraining: validation errors"], list(_screen_rows(bench))),
+    ]
+    if compared:
+        parts += ["## Comparison", *_comparison(bench, test, compared)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _screen_rows(bench: Bench) -> Iterator[list[str]]:
+    done = [run for run in screened(bench.experiment) if bench.is_done(run)]
+    for run in sorted(done, key=bench.score, reverse=True):
+        errors = ""
+        if run.method.self_supervision is not None:
+            with (bench.weights(run.method, run.seed).parent / LOG).open() as file:
+                last = list(csv.DictReader(file))[-1]
+            names = [name for name in last if name not in ("step", "minutes", "learning_rate", "loss")]
+            errors = ", ".join(f"{name} {float(last[name]):.3f}" for name in names)
+        yield [run.method.name, f"{100 * bench.score(run):.1f}", errors]
+
+
+def _comparison(bench: Bench, test: Selection, compared: dict[tuple[str, float], list[Run]]) -> Iterator[str]:
+    """The table, and whether what was to be reached has been."""
+    runs = {key: [_measured_run(bench, test, run, key) for run in each] for key, each in compared.items()}
+    panel = Panel.of([run for each in runs.values() for run in each])
+    found = {key: panel.measure(each) for key, each in runs.items()}
+    rows = []
+    verdicts = []
+    whole = found.get((SCRATCH, 1.0))
+    for (name, share), measured in found.items():
+        scratch = found.get((SCRATCH, share))
+        gain = None if scratch is None or name == SCRATCH else measure.difference(measured, scratch, _VIEW)
+        kept = "" if whole is None else f"{100 * measured.macro(_VIEW)[0] / whole.macro(_VIEW)[0]:.1f} %"
+        rate = compared[name, share][0].learning_rate
+        figures = [_told(_percent(measured)), "" if gain is None else _told(gain, signed=True), kept]
+        rows.append([name, f"{share:.0%}", f"{rate:g}", str(len(measured.seeds)), *figures])
+        if gain is not None and share == SCREENED:
+            verdicts.append((name, gain))
+    yield f"Macro F1 on {len(panel)} test objects, whole light curves, in per cent; differences are paired by object."
+    head = ["method", "labels", "learning rate", "seeds", "F1", "more than from scratch", "of scratch with all labels"]
+    yield markdown(head, rows)
+    for name, gain in verdicts:
+        passes = gain.value >= TO_REACH and gain.low > 0
+        yield f"- {name}: {_told(gain, signed=True)} at {SCREENED:.0%}; {'pass' if passes else '**FAIL**'}" + (
+            f" ({TO_REACH:+g}, interval above 0)"
+        )
+
+
+def _measured_run(bench: Bench, test: Selection, run: Run, key: tuple[str, float]) -> measure.Run:
+    model = bench.model(run)
+    found = predictions.of_model(model, test, model.parent / "predictions", ages=AGES[-1:], device=bench.device)
+    return measure.Run.of(model, found, named=(f"{key[0]}, {key[1]:g}", run.seed))
+
+
+def _percent(measured: Measured) -> Estimate:
+    return Estimate.of(measured.macro(_VIEW)).times(100)
+
+
+def _told(estimate: Estimate, *, signed: bool = False) -> str:
+    number = "{:+.1f}" if signed else "{:.1f}"
+    told: Callable[[float], str] = number.format
+    if math.isnan(estimate.low):
+        return told(estimate.value)
+    return f"{told(estimate.value)} ({told(estimate.low)} to {told(estimate.high)})"
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommand's options."""
+    parser.add_argument("--config", default="few-labels", help=f"in {CONFIGS.name}/, or a TOML file (few-labels)")
+    parser.add_argument("--tier", choices=tuple(TIERS), required=True)
+    parser.add_argument("--data", type=Path, required=True, help="data in the layout")
+    parser.add_argument("--test", type=Path, help="data whose test objects the comparison is on (default: --data)")
+    parser.add_argument(
+        "--unlabelled", type=Path, action="append", default=[], help="more to pretrain on; may be given again"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="directory of the runs and the page")
+    parser.add_argument("--screen-only", action="store_true", help="make the screen, and no comparison")
+    parser.add_argument("--best", type=int, default=2, help="how many of the screen to compare (default: 2)")
+    parser.add_argument("--seeds", type=int, default=5, help="of the comparison (default: 5)")
+    parser.add_argument(
+        "--labels", type=float, nargs="+", default=list(LABELS), help="shares of the labels (default: 0.01 0.1 1)"
+    )
+    parser.add_argument("--steps", type=int, help="of training (default: the tier's)")
+    parser.add_argument("--pretraining-steps", type=int, help="default: the tier's")
+    parser.add_argument("--precision", choices=("float32", "bf16"), help="of the matrix products")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The subcommand."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    console = Console(stderr=True)
+    bench = _bench(arguments, console)
+    test = Selection.of(arguments.test or arguments.data, split="test", classes=_classes(bench))
+    methods = []
+    try:
+        bench.make_all(screened(bench.experiment), "screen")
+        if not arguments.screen_only:
+            methods = [Method(None), *best(bench, arguments.best)]
+            compare(bench, methods, arguments.labels, arguments.seeds)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on with it")
+        return 1
+    written = arguments.output / PAGE
+    written.write_text(page(bench, test, methods, arguments.labels, arguments.seeds))
+    console.print(str(written))
+    return 0
+
+
+def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
+    """Raises InvalidData if the directory has runs of other options, or of other objects."""
+    tier = TIERS[arguments.tier]
+    experiment = Experiment.read(path_of(arguments.config)).at(tier)
+    options = {name: getattr(arguments, name) for name in ("steps", "precision")}
+    experiment = experiment.trained(**{name: value for name, value in options.items() if value is not None})
+    dataset = Dataset.open(arguments.data)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    record(arguments.output / OBJECTS, tier, dataset)
+    settings = {
+        "config": experiment.name,
+        "steps": experiment.training.steps,
+        "pretraining_steps": arguments.pretraining_steps,
+        "precision": experiment.training.precision,
+        "unlabelled": [each.name for each in arguments.unlabelled],
+    }
+    path = arguments.output / _SETTINGS
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise InvalidData(f"{arguments.output} has runs of other options; name a new directory")
+    path.write_text(json.dumps(settings, indent=1) + "\n")
+    return Bench(
+        directory=arguments.output,
+        experiment=experiment,
+        dataset=dataset,
+        unlabelled=tuple(Dataset.open(each) for each in arguments.unlabelled),
+        pretraining_steps=arguments.pretraining_steps,
+        device=arguments.device,
+        console=console,
+    )
+
+
+def _classes(bench: Bench) -> list[int]:
+    """Those of the objects that are trained on."""
+    index = bench.dataset.index()
+    return sorted(set(index.class_id[index.split == "train"].tolist()) - {-1})

@@ -1,0 +1,241 @@
+"""``python -m training pretrain``: a configuration and light curves in, pretrained weights out; no label is looked at.
+
+Learns from the split ``train`` of the data, with or without classes, and of every ``--unlabelled`` set; never from a
+test object. The scales of the table's columns are those of the data's own objects. ``train --init`` starts from what it
+leaves: OUTPUT/NAME, beside the log and, while it is unfinished, the checkpoint.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from models.inputs.batch import token_batches
+from models.inputs.table import select
+from models.network import MAX_TOKENS, build
+from models.self_supervision import Masked, SelfSupervised
+from training import pretrained
+from training.data import layout
+from training.data.layout import Dataset, InvalidData, Objects
+from training.data.selection import select as select_objects
+from training.data.unpacked import unpacked
+from training.draws import Draws
+from training.experiment import CONFIGS, TIERS, Experiment, TrainingConfig, path_of
+from training.loop import CHECKPOINT, Judgement, Loop
+from training.processes import World
+
+_MASK = 3
+"""Tells the numbers of masks from those of draws and of dropout."""
+
+_JUDGED = 2_000
+"""At most so many validation objects, spread evenly over all of them."""
+
+
+class Pretrainer(Loop[SelfSupervised, Masked]):
+    """One run of pretraining in one directory: learns to predict hidden inputs, and leaves weights."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        dataset: Dataset,
+        directory: Path,
+        *,
+        unlabelled: Sequence[Dataset] = (),
+        device: str = "cpu",
+    ) -> None:
+        """``experiment`` as it is pretrained. Raises InvalidData for data or a network that do not do."""
+        config = experiment.training
+        own, self.validation = _own(dataset, config, directory)
+        others = _others(unlabelled, dataset, config, directory)
+        self.train = layout.concatenated([own, *others]) if others else own
+        self.experiment = experiment
+        torch.manual_seed(config.seed)
+        network = build(experiment.architecture, {"n_classes": 1, **experiment.model})
+        if network.config.feature_columns:
+            raise InvalidData(f"{experiment.name} sees features: those of unlabelled objects are not at hand")
+        network.fit_scales(select(own.metadata, network.config.columns))
+        labels = np.zeros(len(self.train), dtype=np.int64)
+        self.draws = Draws(experiment, network.config, self.train, labels, tables=None)
+        self._asked: list[Masked] = []
+        try:
+            module = SelfSupervised(network, experiment.self_supervision)
+        except ValueError as error:
+            raise InvalidData(f"{experiment.name}: {error}") from error
+        super().__init__(experiment.name, module, config, directory, World(0, 1, torch.device(device)))
+
+    # --- as the loop asks -------------------------------------------------------------------------------------------
+
+    def drawn(self, step: int) -> Masked:
+        """The step's light curves and tables, masked."""
+        examples = self.draws.step(step)
+        batch = self.model.network.pack(examples.light_curves, examples.table, examples.has_metadata)
+        return self.model.mask(batch, np.random.default_rng((self.config.seed, _MASK, step)))
+
+    def loss(self, drawn: Masked) -> Tensor:
+        """The modalities' squared errors together."""
+        return torch.stack(list(self._forward(drawn).values())).sum()
+
+    def judge(self, model: SelfSupervised) -> Judgement:
+        """The squared errors over validation objects, whole, with the same masks every time."""
+        if not self._asked:
+            self._asked = list(self._masked_validation())
+        totals: dict[str, float] = {}
+        predicted: dict[str, float] = {}
+        model.eval()
+        with torch.inference_mode():
+            for masked in self._asked:
+                for name, loss in model(masked.to(self.world.device)).items():
+                    count = float(masked.asked[name].predicted.sum())
+                    totals[name] = totals.get(name, 0.0) + float(loss) * count
+                    predicted[name] = predicted.get(name, 0.0) + count
+        losses = {name: total / max(predicted[name], 1.0) for name, total in totals.items()}
+        return Judgement(-sum(losses.values()), losses)
+
+    def identity(self) -> dict[str, Any]:
+        """Options and objects."""
+        return {
+            "model": self.model.network.config.to_dict(),
+            "self_supervision": asdict(self.model.config),
+            "training": asdict(replace(self.config, steps=0)),
+            "augmentation": asdict(self.experiment.augmentation),
+            "objects": [len(self.train), int(self.train.object_id.sum()), len(self.validation)],
+        }
+
+    def _masked_validation(self) -> Iterator[Masked]:
+        shape = self.model.network.config
+        curves = self.validation.light_curves
+        whole = curves.until(curves.last_detection_mjd(), window_days=shape.window_days).thinned(shape.max_points)
+        table = select(self.validation.metadata, shape.columns)
+        rng = np.random.default_rng(_MASK)
+        for rows in token_batches(whole.lengths, max_tokens=MAX_TOKENS):
+            batch = self.model.network.pack(whole.take(rows), table[rows], np.ones(len(rows), dtype=np.bool_))
+            yield self.model.mask(batch, rng)
+
+    # --- what it leaves ---------------------------------------------------------------------------------------------
+
+    def save(self) -> Path:
+        """Write the best weights, and where they come from."""
+        self.model.load_state_dict(self.best_weights)
+        artifact = self.directory / self.experiment.name
+        provenance = {
+            "sources": sorted(set(self.train.source.tolist())),
+            "objects": len(self.train),
+            "tier": self.experiment.tier,
+            "steps": self.best_step,
+            "minutes": round(self.seconds / 60, 1),
+            "self_supervision": asdict(self.model.config),
+            "training": asdict(self.config),
+            "augmentation": asdict(self.experiment.augmentation),
+            "validation": self.history[-1],
+        }
+        pretrained.save(artifact, self.model.network, self.experiment.name, provenance)
+        return artifact
+
+
+def _own(dataset: Dataset, config: TrainingConfig, directory: Path) -> tuple[Objects, Objects]:
+    """What is learned from of the data themselves, and what it is judged by."""
+    selection = select_objects(dataset.index(), objects=config.objects, fold=config.fold, labels=None)
+    train = unpacked(dataset, selection.train, directory=directory)
+    rows = np.flatnonzero(selection.validation)
+    judged = np.zeros(len(selection.validation), dtype=np.bool_)
+    judged[rows[np.unique(np.linspace(0, len(rows) - 1, _JUDGED).astype(np.int64))] if len(rows) else rows] = True
+    validation = unpacked(dataset, judged, directory=directory)
+    if not len(train) or not len(validation):
+        raise InvalidData(f"{dataset.directory}: no object to learn from, or none to be judged by")
+    return train, validation
+
+
+def _others(unlabelled: Sequence[Dataset], dataset: Dataset, config: TrainingConfig, directory: Path) -> list[Objects]:
+    """What is learned from of other sets, less what the data hold out: their objects to validate and to test by."""
+    index = dataset.index()
+    held_out = index.object_id[~select_objects(index, fold=config.fold, labels=None).train]
+    found = []
+    for other in unlabelled:
+        chosen = select_objects(other.index(), labels=None).train
+        found.append(unpacked(other, chosen & ~np.isin(other.index().object_id, held_out), directory=directory))
+    return found
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommand's options."""
+    parser.add_argument("config", help=f"a TOML file, or the name of one in {CONFIGS.name}/ (few-labels)")
+    parser.add_argument("--data", type=Path, required=True, help="data in the layout")
+    parser.add_argument(
+        "--unlabelled", type=Path, action="append", default=[], help="more data in the layout; may be given again"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="directory of the run: checkpoint, log, weights")
+    parser.add_argument("--ssl", choices=("B", "M"), help="predictive tokens to the encoder, or to a decoder")
+    parser.add_argument("--eta-pred", type=float, help="probability that an input is predicted")
+    parser.add_argument("--eta-orig", type=float, help="probability that one which is predicted is shown all the same")
+    parser.add_argument("--token", choices=("learned", "noise"), help="what stands for a hidden column")
+    parser.add_argument("--tier", choices=tuple(TIERS), help="at this size")
+    parser.add_argument("--objects", type=int, help="learn from so many of the data (default: the tier's, or all)")
+    parser.add_argument("--steps", type=int, help="at most (default: the tier's, or the configuration's)")
+    parser.add_argument("--seed", type=int, help="of the weights, the draws and the masks")
+    parser.add_argument("--fold", type=int, help="be judged by this fold, learn from the others")
+    parser.add_argument("--precision", choices=("float32", "bf16"), help="of the matrix products")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--minutes", type=float, help="stop, with the schedule finished, after this long")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --output")
+    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The subcommand."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    experiment = Experiment.read(path_of(arguments.config))
+    if arguments.tier:
+        experiment = experiment.at(TIERS[arguments.tier])
+    chosen = {"kind": "ssl", "eta_pred": "eta_pred", "eta_orig": "eta_orig", "token": "token"}
+    experiment = experiment.supervised_by_itself(**_given(arguments, chosen)).pretrained()
+    options = ("objects", "steps", "seed", "fold", "precision")
+    experiment = experiment.trained(**_given(arguments, {name: name for name in options}))
+    if (arguments.output / CHECKPOINT).exists() and not arguments.resume:
+        raise InvalidData(f"{arguments.output} holds a run already; --resume goes on with it")
+    pretrain(
+        experiment,
+        Dataset.open(arguments.data),
+        arguments.output,
+        unlabelled=[Dataset.open(each) for each in arguments.unlabelled],
+        device=arguments.device,
+        minutes=arguments.minutes,
+        resume=arguments.resume,
+        console=Console(stderr=True),
+    )
+    return 0
+
+
+def _given(arguments: argparse.Namespace, names: dict[str, str]) -> dict[str, Any]:
+    values = {option: getattr(arguments, name) for option, name in names.items()}
+    return {option: value for option, value in values.items() if value is not None}
+
+
+def pretrain(
+    experiment: Experiment,
+    dataset: Dataset,
+    output: Path,
+    *,
+    unlabelled: Sequence[Dataset],
+    device: str,
+    minutes: float | None,
+    resume: bool,
+    console: Console,
+) -> None:
+    """From start to weights, of an experiment as it is pretrained. Raises InvalidData as ``Pretrainer`` does."""
+    output.mkdir(parents=True, exist_ok=True)
+    pretrainer = Pretrainer(experiment, dataset, output, unlabelled=unlabelled, device=device)
+    if resume:
+        pretrainer.resume()
+    console.print(f"{len(pretrainer.train)} objects to learn from, {len(pretrainer.validation)} to be judged by")
+    pretrainer.run(minutes=minutes, console=console)
+    console.print(f"best at step {pretrainer.best_step}: {pretrainer.save()}")

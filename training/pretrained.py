@@ -1,0 +1,110 @@
+"""Pretrained weights on disk, and how supervised training starts from them: whole, in part, or frozen."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.network import AnyATAT
+from training.data.layout import InvalidData
+
+_WEIGHTS, _DESCRIPTION = "weights.safetensors", "pretrained.json"
+_LEARNED_WITH_LABELS = ("n_classes", "dropout")
+"""What may differ between a network as pretrained and as trained."""
+
+_HEADS = re.compile(r"(lc_|tab_|mix_)?head\.")
+_BLOCK = re.compile(r"transformer\.blocks\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a network has learned without labels: everything but the heads of classes."""
+
+    name: str
+    sha256: str
+    """Of the weights."""
+    kind: str
+    architecture: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    blocks: int | None = None
+    """How many blocks of each transformer are taken over, beside what makes tokens of inputs; None for all."""
+    frozen: int | None = None
+    """How many of them do not learn any more, nor does what makes tokens; None where everything learns."""
+
+    @classmethod
+    def read(cls, directory: Path, *, blocks: int | None = None, frozen: int | None = None) -> Self:
+        """Raises InvalidData for a directory that has none, or more frozen blocks than are taken over."""
+        try:
+            description = json.loads((directory / _DESCRIPTION).read_text())
+            weights = load_file(directory / _WEIGHTS)
+            digest = hashlib.sha256((directory / _WEIGHTS).read_bytes()).hexdigest()
+            name, kind, architecture = (description[key] for key in ("name", "kind", "architecture"))
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            raise InvalidData(f"{directory} has no pretrained weights: {error}") from error
+        if min(blocks or 0, frozen or 0) < 0:
+            raise InvalidData("a number of blocks is not negative")
+        if blocks is not None and (frozen or 0) > blocks:
+            raise InvalidData(f"{frozen} blocks cannot stay as pretrained where {blocks} are taken over")
+        return cls(name, digest, kind, architecture, weights, blocks, frozen)
+
+    def start(self, network: AnyATAT) -> None:
+        """Give a network these weights, the scales of its table among them, and freeze what is to be.
+
+        Raises InvalidData for a network of another architecture.
+        """
+        here, there = ({**each} for each in (network.config.to_dict(), self.architecture))
+        for name in _LEARNED_WITH_LABELS:
+            here.pop(name), there.pop(name)
+        # As JSON has it, in which tuples are lists.
+        here = json.loads(json.dumps(here))
+        different = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+        if self.kind != network.kind or different:
+            told = ", ".join(f"{name} {there.get(name)} against {here.get(name)}" for name in sorted(different))
+            raise InvalidData(f"{self.name} was pretrained as another network: {told or self.kind}")
+        taken = {name: tensor for name, tensor in self.weights.items() if _within(name, self.blocks)}
+        network.load_state_dict(taken, strict=False)
+        if self.frozen is not None:
+            for name, parameter in network.named_parameters():
+                parameter.requires_grad_(name not in taken or not _within(name, self.frozen))
+
+    def describe(self) -> dict[str, Any]:
+        """As a checkpoint and an artifact tell of it."""
+        return {"name": self.name, "sha256": self.sha256, "blocks": self.blocks, "frozen": self.frozen}
+
+
+def save(directory: Path, network: AnyATAT, name: str, provenance: Mapping[str, Any]) -> None:
+    """Write a network's weights, less the heads of classes, then what they are."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if not _HEADS.match(name)
+    }
+    save_file(tensors, directory / _WEIGHTS)
+    description = {
+        "name": name,
+        "kind": network.kind,
+        "architecture": network.config.to_dict(),
+        "provenance": dict(provenance),
+    }
+    unfinished = directory / f"{_DESCRIPTION}.unfinished"
+    unfinished.write_text(json.dumps(description, indent=1) + "\n")
+    unfinished.replace(directory / _DESCRIPTION)
+
+
+def is_done(directory: Path) -> bool:
+    """Whether it has been pretrained to the end: what describes it is written last."""
+    return (directory / _DESCRIPTION).exists()
+
+
+def _within(name: str, blocks: int | None) -> bool:
+    """Whether a tensor makes tokens, or is of one of the first so many blocks."""
+    found = _BLOCK.search(name)
+    return blocks is None or found is None or int(found[1]) < blocks
