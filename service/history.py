@@ -107,6 +107,7 @@ class History:
         try:
             policy = self._prober.info("memory").get("maxmemory_policy", "noeviction")
             self._prober.set(_PROBE_KEY, b"", px=_PROBE_MS)
+            self._prober.getex(_PROBE_KEY, px=_PROBE_MS)  # which a Redis before 6.2 does not know
         except (redis.RedisError, OSError) as error:
             self._failed(error)
             return self.fault

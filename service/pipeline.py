@@ -57,7 +57,8 @@ def answer(
     parts, failed = _predicted(completed.alerts, np.arange(len(completed.alerts)), infer or classifier.classify)
     rows = np.concatenate([np.empty(0, dtype=np.int64), *(own for own, _ in parts)])
     nothing = Predictions.of_nothing(n_classes=len(classifier.taxonomy))
-    classified = Classifications(completed.alerts.take(rows), nothing.followed_by([part for _, part in parts]))
+    alerts = completed.alerts.take(rows) if failed else completed.alerts
+    classified = Classifications(alerts, nothing.followed_by([part for _, part in parts]))
     unusable = _unusable(classified)
     failed |= {int(rows[place]): reason for place, reason in unusable.items()}
     answered = np.delete(np.arange(len(rows)), list(unusable))
@@ -65,7 +66,7 @@ def answer(
     positions = decoded.messages.tolist()
     return Answers(
         classifier=classifier,
-        classified=classified.take(answered),
+        classified=classified.take(answered) if unusable else classified,
         messages=decoded.messages[rows],
         full_history=completed.full[rows],
         invalid={**decoded.invalid, **{positions[row]: reason for row, reason in failed.items()}},
