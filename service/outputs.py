@@ -76,7 +76,7 @@ def broker_classifications(
 
     ``broker`` is name and version; ``published_ms`` the Kafka timestamps of the alerts. How each was classified
     (branches, observations, history) stands in ``classifierParams`` as JSON. Written field by field as the schema has
-    them, many rows at once: fastavro took 24 microseconds a datum, more than all else that is done in Python.
+    them, many rows at once: record by record with fastavro, an output took 34 microseconds.
     """
     alerts, predictions = classified.alerts, classified.predictions
     model = f"{classifier.name}/{classifier.version}"
@@ -127,7 +127,7 @@ def _longs(values: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
     zigzag = ((signed << 1) ^ (signed >> 63)).view(np.uint64)
     groups = zigzag[:, None] >> (7 * np.arange(_LONG_BYTES, dtype=np.uint64))
     more = groups >= 0x80
-    written = ((groups & 0x7F) | (more << 7)).astype(np.uint8).tobytes()
+    written = ((groups & 0x7F) | more * np.uint64(0x80)).astype(np.uint8).tobytes()
     lengths = 1 + np.count_nonzero(more, axis=1)
     return [
         written[start : start + length]

@@ -56,8 +56,9 @@ def answer(
     completed = complete(decoded.alerts) if len(decoded.alerts) else alone(decoded.alerts)
     parts, failed = _predicted(completed.alerts, np.arange(len(completed.alerts)), infer or classifier.classify)
     rows = np.concatenate([np.empty(0, dtype=np.int64), *(own for own, _ in parts)])
+    alerts = completed.alerts.take(rows) if failed else completed.alerts
     predictions = Predictions.joined([part for _, part in parts], n_classes=len(classifier.taxonomy))
-    classified = Classifications(completed.alerts.take(rows), predictions)
+    classified = Classifications(alerts, predictions)
     unusable = _unusable(classified)
     failed |= {int(rows[place]): reason for place, reason in unusable.items()}
     answered = np.delete(np.arange(len(rows)), list(unusable))
@@ -65,7 +66,7 @@ def answer(
     positions = decoded.messages.tolist()
     return Answers(
         classifier=classifier,
-        classified=classified.take(answered),
+        classified=classified.take(answered) if unusable else classified,
         messages=decoded.messages[rows],
         full_history=completed.full[rows],
         invalid={**decoded.invalid, **{positions[row]: reason for row, reason in failed.items()}},

@@ -105,6 +105,8 @@ class Worker:
         """Partitions that the lag metrics show."""
         self._current_at: dict[Partition, float] = {}
         """Up to when the messages of each partition are answered: the last one's Kafka timestamp, or no lag seen."""
+        self._untold: list[tuple[int, float, bytes]] = []
+        """Latest classifications that are committed, for the history: (dia_object_id, epoch, datum)."""
         self._ask_again = 0.0
         self._report_again = 0.0
         self._probe_again = 0.0
@@ -135,6 +137,7 @@ class Worker:
                     self._begin_anew(error, pause)
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         finally:
+            self._tell_history()
             self._stream.close()
 
     def _turns(self) -> None:
@@ -195,10 +198,13 @@ class Worker:
                 break
             # Kafka's client waits until it has as many as it was asked for: the first must not wait for company.
             wanted = min(room, _CHUNK_MESSAGES) if gathered.messages else 1
-            messages, revoked = self._stream.poll(wanted, left)
+            at_once = bool(self._untold) and not gathered.messages
+            messages, revoked = self._stream.poll(wanted, 0.0 if at_once else left)
             if revoked:  # what another worker will do must not be done here: begin the batch anew
                 self._held -= revoked  # those that stay are paused still, and wait to be resumed
                 return _Gathered()
+            if not messages:
+                self._tell_history()
             if messages and not gathered.messages:
                 deadline = time.monotonic() + settings.batch_seconds
             if messages:
@@ -327,7 +333,9 @@ class Worker:
     def _infer(self, alerts: AlertBatch) -> Classifications:
         """Raises Fatal if the model fails on anything at all: then it is not the alerts' fault."""
         try:
-            return self._awaited(self._inference.classify(alerts))
+            answer = self._inference.classify(alerts)
+            self._tell_history()  # of the batch before: the model has its own thread
+            return self._awaited(answer)
         except ServiceError:
             raise
         except Exception:
@@ -436,7 +444,10 @@ class Worker:
     # --- afterwards -----------------------------------------------------------------------------------------------
 
     def _remember(self, answers: Answers, outputs: Sequence[Output]) -> None:
-        """The latest classification of each object, for HTTP. Only now: an aborted batch must leave no trace."""
+        """The latest classification of each object, for HTTP. Only now: an aborted batch must leave no trace.
+
+        The history is told when there is nothing else to do, or the next batch is in the model.
+        """
         if self._history is None:
             return
         alerts = answers.classified.alerts
@@ -446,7 +457,12 @@ class Worker:
         latest = order[is_latest & (ids != NO_OBJECT)]
         columns = (alerts.dia_object_id, alerts.epoch, answers.messages)
         rows = zip(*(column[latest].tolist() for column in columns), strict=True)
-        self._history.remember([(name, epoch, outputs[place].value) for name, epoch, place in rows])
+        self._untold += [(name, epoch, outputs[place].value) for name, epoch, place in rows]
+
+    def _tell_history(self) -> None:
+        if self._untold and self._history is not None:
+            untold, self._untold = self._untold, []
+            self._history.remember(untold)
 
     def _account(self, gathered: _Gathered, answers: Answers) -> None:
         now = time.time()

@@ -29,7 +29,10 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
 def measure() -> dict[str, float]:
-    """On all cores, and on the GPU where there is one (``cuda``). Keys begin with the model, then the alerts: all of them, or those of long light curves."""
+    """On all cores, and on the GPU where there is one (``cuda``).
+
+    Keys begin with the model, then the alerts: all of them, or those of long light curves.
+    """
     torch.manual_seed(0)
     every, long = (_alerts(pattern) for pattern in ("*.avro", real.LONG))
     thesis = random_network("atat", {}, every)

@@ -34,21 +34,26 @@ def _child() -> None:
     inference.warm_up()
     alert.warm_up()
     print("ready", flush=True)
-    at_start = _mebibytes()
+    at_start = peak_mebibytes()
     messages = real.messages()[:ALERTS]
-    read = _mebibytes()
+    read = peak_mebibytes()
     for start in range(0, len(messages), BATCH):
         decoded = alert.alert_batch([avro.unread(message) for message in messages[start : start + BATCH]])
         pipeline.answer(inference.classifier, decoded, infer=lambda alerts: inference.classify(alerts).result())
     inference.close()
-    print(json.dumps({"mebibytes_ready": at_start, "mebibytes_alerts_read": read, "mebibytes_peak": _mebibytes()}))
+    print(json.dumps({"mebibytes_ready": at_start, "mebibytes_alerts_read": read, "mebibytes_peak": peak_mebibytes()}))
 
 
-def _mebibytes() -> float:
-    """The peak so far. Not getrusage's, which begins with what the process that starts this one had."""
-    status = Path("/proc/self/status").read_text().splitlines()
+def peak_mebibytes(pid: int | str = "self") -> float:
+    """Of resident memory so far. Not getrusage's, which begins with what the process that starts this one had."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
     (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM"))
     return int(peak) / 1024
+
+
+def forget_peak() -> None:
+    """Of this process: begin anew with what it has now."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.inputs import avro
 from models.inputs.alert import AlertBatch, alert_batch
 from tests.benchmarks import real
+from tests.benchmarks.memory import peak_mebibytes
 from tests.chaos.feed import Feed
 from tests.chaos.ground import Worker, until
 from tests.servers import LOOPBACK, free_ports
@@ -29,7 +30,6 @@ PARTITIONS = 4
 _KEPT_BYTES = str(500 * 10**6)
 """Of each partition, so that a long run does not fill the disk."""
 _LIMIT = 3600.0
-_MEBI = 1024
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Whole:
 
     def peak_mebibytes(self) -> float:
         """Of resident memory since the start, the worker that had most."""
-        return max(_mebibytes(worker.pid) for worker in self._workers)
+        return max(peak_mebibytes(worker.pid) for worker in self._workers)
 
 
 class Servers:
@@ -217,10 +217,3 @@ def _stages(port: int) -> dict[str, float]:
 def _cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _mebibytes(pid: int) -> float:
-    """Peak resident memory."""
-    status = Path(f"/proc/{pid}/status").read_text().splitlines()
-    (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM"))
-    return int(peak) / _MEBI

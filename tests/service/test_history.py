@@ -9,15 +9,17 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import redis
 
-from models.inputs.alert import AlertBatch
+from models.inputs import avro
+from models.inputs.alert import AlertBatch, alert_batch
 from models.inputs.light_curve import merged
 from service.errors import HistoryUnavailable
-from service.history import POINT, History, connect
+from service.history import POINT, History, _order, _Points, _told, connect
 from tests import alerts
 from tests.alerts import FIRST_MJD, batch, elasticc, forced, source
 from tests.servers.valkey import ValkeyServer
@@ -281,3 +283,24 @@ def test_the_latest_classification_is_the_one_of_the_greatest_epoch(client: redi
     history.remember([(7, 60_000.0, b"II")])
     assert history.latest(7) == b"Ia"
     assert history.latest(8) is None
+
+
+@pytest.mark.parametrize("contradicted", [False, True])
+def test_points_are_sorted_by_all_that_may_decide_even_where_less_is_looked_at(
+    data: Path, *, contradicted: bool
+) -> None:
+    files = sorted((data / "elasticc" / "alerts").glob("*.avro"))
+    unread = [avro.unread(cast(bytes, one)) for path in files for one in avro.messages(path.read_bytes())]
+    told = _told_of(alert_batch(unread).alerts)
+    points = np.concatenate([told.points[::2], told.points, told.points[::3]])  # stored, told, and told again
+    names = 2 * np.concatenate([told.object[::2], told.object, told.object[::3]]) + (points["kind_and_band"] >= 8)
+    if contradicted:
+        points["flux"][-1] += 1
+    keys = ("flux_err", "flux", "mjd", "kind_and_band", "known_since", "source_id")
+    plainly = np.lexsort((*(points[name] for name in keys), names))
+    assert (_order(names, points) == plainly).all()
+
+
+def _told_of(batch: AlertBatch) -> _Points:
+    _, object_of_row = np.unique(batch.dia_object_id, return_inverse=True)
+    return _told(batch, object_of_row)
