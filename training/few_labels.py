@@ -232,10 +232,11 @@ def page(bench: Bench, test: Selection, methods: Sequence[Method], labels: Seque
         f"Made by `python -m training few-labels`: not edited by hand. Configuration {bench.experiment.name}, tier "
         f"{bench.experiment.tier}, {bench.experiment.training.steps} steps of training for every network, with "
         "augmentation. Validation objects have all of their labels; they choose learning rates and the best step.",
-        "## Screen",
-        f"One seed, {SCREENED:.0%} of the labels: mean macro F1 of the views on validation objects, in per cent.",
-        markdown(["method", "F1", "pretraining: validation errors"], list(_screen_rows(bench))),
     ]
+    screen = list(_screen_rows(bench))
+    if screen:
+        told = f"One seed, {SCREENED:.0%} of the labels: mean macro F1 of the views on validation objects, in per cent."
+        parts += ["## Screen", told, markdown(["method", "F1", "pretraining: validation errors"], screen)]
     if compared:
         parts += ["## Comparison", *_comparison(bench, test, compared)]
     return "\n\n".join(parts) + "\n"
@@ -312,6 +313,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="directory of the runs and the page")
     parser.add_argument("--screen-only", action="store_true", help="make the screen, and no comparison")
+    parser.add_argument(
+        "--methods", help="compare these, a comma between them, and make no screen (ssl-m-1-0.25-noise)"
+    )
     parser.add_argument("--best", type=int, default=2, help="how many of the screen to compare (default: 2)")
     parser.add_argument("--seeds", type=int, default=5, help="of the comparison (default: 5)")
     parser.add_argument(
@@ -331,11 +335,13 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=True)
     bench = _bench(arguments, console)
     test = Selection.of(arguments.test or arguments.data, split="test", classes=_classes(bench))
-    methods = []
+    named = _named(arguments.methods, bench.experiment)
+    methods: list[Method] = []
     try:
-        bench.make_all(screened(bench.experiment), "screen")
+        if named is None:
+            bench.make_all(screened(bench.experiment), "screen")
         if not arguments.screen_only:
-            methods = [Method(None), *best(bench, arguments.best)]
+            methods = [Method(None), *(best(bench, arguments.best) if named is None else named)]
             compare(bench, methods, arguments.labels, arguments.seeds)
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on with it")
@@ -344,6 +350,17 @@ def run(arguments: argparse.Namespace) -> int:
     written.write_text(page(bench, test, methods, arguments.labels, arguments.seeds))
     console.print(str(written))
     return 0
+
+
+def _named(names: str | None, experiment: Experiment) -> list[Method] | None:
+    """Methods of the grid. Raises InvalidData for a name that is none of them."""
+    if names is None:
+        return None
+    known = {method.name: method for method in grid(experiment)}
+    unknown = set(names.split(",")) - set(known)
+    if unknown:
+        raise InvalidData(f"no method {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    return [known[name] for name in names.split(",")]
 
 
 def _bench(arguments: argparse.Namespace, console: Console) -> Bench:

@@ -24,6 +24,7 @@ from training.pretrained import Pretrained
 from training.train import Trainer
 
 TWO_BLOCKS = objects.CONFIG.replace("n_layers = 1", "n_layers = 2")
+TINY = Tier("tiny", 100, 12, d_lc=8, d_tab=8, steps=2, evaluate_every=2, features=None, forests={})
 QUICK = ["--steps", "4", "--threads", "1"]
 
 
@@ -226,8 +227,7 @@ def test_a_run_learns_from_its_share_of_the_labels(data_set: Path, config: Path,
 def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = Tier("tiny", 100, 12, d_lc=8, d_tab=8, steps=2, evaluate_every=2, features=None, forests={})
-    monkeypatch.setitem(TIERS, "tiny", tiny)
+    monkeypatch.setitem(TIERS, "tiny", TINY)
     monkeypatch.setattr("training.few_labels.ETA_PRED", (0.5,))
     monkeypatch.setattr("training.few_labels.ETA_ORIG", (0.1,))
     monkeypatch.setattr("training.few_labels.LEARNING_RATES", LEARNING_RATES[:2])
@@ -247,6 +247,20 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     assert (tmp_path / "bench" / PAGE).read_text() == page
     assert not list(tmp_path.rglob("checkpoint.pt"))
     assert main([*command, "--steps", "3"]) == 1
+    assert main([*command, "--methods", "ssl-x"]) == 1
+
+
+def test_methods_can_be_compared_without_a_screen(
+    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TIERS, "tiny", TINY)
+    monkeypatch.setattr("training.few_labels.LEARNING_RATES", LEARNING_RATES[:1])
+    command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
+    command += ["--output", str(tmp_path / "bench"), "--seeds", "1", "--labels", "0.1"]
+    assert main([*command, "--methods", "ssl-b-0.15-0.1-learned"]) == 0
+    runs = {path.name for path in (tmp_path / "bench" / "runs").iterdir()}
+    assert runs == {f"{name}-labels-0.1-rate-0.0003-0" for name in ("scratch", "ssl-b-0.15-0.1-learned")}
+    assert "## Screen" not in (tmp_path / "bench" / PAGE).read_text()
 
 
 def test_a_pretrained_network_is_as_good_a_model_as_any(config: Path, weights: Path) -> None:
