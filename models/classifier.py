@@ -51,7 +51,7 @@ class Predictions:
     @property
     def best(self) -> NDArray[np.int64]:
         """(N,), the place of each row's most probable class in the taxonomy."""
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
     @classmethod
     def of_nothing(cls, *, n_classes: int) -> Self:

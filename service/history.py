@@ -172,10 +172,10 @@ class History:
         Raises HistoryUnavailable.
         """
         try:
-            datum: bytes | None = self._client.hget(_latest_key(dia_object_id), "datum")
+            datum: Any = self._client.hget(_latest_key(dia_object_id), "datum")
         except (redis.RedisError, OSError) as error:
             raise HistoryUnavailable(_in_words(error)) from error
-        return datum
+        return None if datum is None else bytes(datum)
 
     def _read(self, ids: IntArray, *, for_longer: bool) -> list[bytes]:
         """What is stored of each object, "" if nothing; ``for_longer``: its life begins anew."""

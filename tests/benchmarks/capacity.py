@@ -116,7 +116,7 @@ def _tables(bench: Mapping[str, Any], survey: Survey) -> list[Table]:
     found = [needs(bench, model, survey) for model in models]
     machine = bench["machine"]
     workers = Table(f"a worker is {machine['cores']} cores of {machine['processor']}", *models)
-    rows = {
+    rows: dict[str, list[Any]] = {
         f"workers for {survey.alerts:,.0f} alerts in {survey.hours:g} h": [one.workers_night for one in found],
         f"workers for {survey.burst:,.0f} alerts in {survey.visit_seconds:g} s": [one.workers_burst for one in found],
         "partitions": [one.partitions for one in found],

@@ -147,7 +147,8 @@ class Whole:
 
     def latencies(self, *, rate: float, seconds: float) -> NDArray[np.float64]:
         """Seconds from Kafka timestamp to visible answer, at this rate for so long."""
-        self.reader.latencies = found = []
+        found: list[float] = []
+        self.reader.latencies = found
         self.feed.rate = rate
         time.sleep(seconds)
         self.drain()
