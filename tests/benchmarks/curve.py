@@ -19,6 +19,7 @@ from models.classifier import DEFAULT_ARTIFACT, Classifier
 from models.inputs import ragged
 from models.inputs.alert import AlertBatch
 from models.inputs.metadata import COLUMNS
+from service.memory import give_back
 from tests.benchmarks import history
 from tests.benchmarks.memory import forget_peak, peak_mebibytes
 from tests.benchmarks.stream import busy, save_thesis
@@ -95,9 +96,10 @@ def by_points(classifier: Classifier) -> Curve:
     curve: Curve = {"points": [], "alerts_per_second": [], "points_per_second": [], "mebibytes_more": []}
     for points in POINTS:
         batch = made_up(max(_TOKENS_A_POINT // points, 1), points)
-        classifier.classify(batch)
+        give_back()
         forget_peak()
         before = peak_mebibytes()
+        classifier.classify(batch)
         rate = _alerts_per_second(classifier, batch)
         _append(curve, points, rate, rate * points, peak_mebibytes() - before)
     return curve
