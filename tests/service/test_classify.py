@@ -101,9 +101,14 @@ def test_another_prior_can_be_named(tmp_path: Path, files: list[Path], capsys: p
     odds = [each["probabilities"]["AGN"] / each["probabilities"]["Ia"] for each in (plain, weighted)]
     assert code == 0
     assert odds[1] == pytest.approx(1000 * odds[0], rel=1e-3)
-    code, lines, err = _classify(capsys, "--prior", "training", files[0])
+    shares = dict(zip(names, Classifier.load().calibration.training_shares, strict=True))
+    _, (trained, *_), _ = _classify(capsys, "--prior", "training", files[0])
+    kilonovae = [each["probabilities"]["KN"] / each["probabilities"]["Ia"] for each in (plain, trained)]
+    assert kilonovae[1] == pytest.approx(kilonovae[0] * shares["KN"] / shares["Ia"], rel=1e-3)
+    assert shares["KN"] < shares["Ia"] / 5
+    code, lines, err = _classify(capsys, "--prior", tmp_path / "nowhere.json", files[0])
     assert (code, lines) == (2, [])
-    assert "how common its classes were" in err
+    assert "nowhere.json" in err
 
 
 def test_embed_prints_as_classify_does_with_a_vector_for_the_probabilities(
