@@ -12,7 +12,7 @@ from models.inputs.batch import Batch, pack
 from models.inputs.light_curve import LightCurves
 from models.inputs.photometry import BANDS, FLUX_SCALE
 from models.inputs.sequence import Sequences
-from models.layers.dropout import Dropout
+from models.layers.perceptron import perceptron
 from models.layers.quantile_tokenizer import QuantileTokenizer, StandardTokenizer
 from models.layers.time_modulation import time_encoding
 from models.layers.transformer import Transformer
@@ -221,13 +221,5 @@ def _head(d_model: int, n_classes: int) -> nn.Sequential:
 
 def _mix_head(d_model: int, config: ATATConfig) -> nn.Sequential:
     """A perceptron of three layers on the two class tokens, [tab, lc], as in the released code."""
-    return nn.Sequential(
-        nn.LayerNorm(d_model),
-        nn.Linear(d_model, d_model),
-        nn.GELU(),
-        Dropout(config.dropout),
-        nn.Linear(d_model, d_model),
-        nn.GELU(),
-        Dropout(config.dropout),
-        nn.Linear(d_model, config.n_classes),
-    )
+    layers = perceptron(d_model, d_model, config.n_classes, dropout=config.dropout)
+    return nn.Sequential(nn.LayerNorm(d_model), *layers)

@@ -18,7 +18,7 @@ from models.inputs import running, sequence
 from models.inputs.light_curve import LightCurves
 from models.inputs.photometry import BANDS
 from models.inputs.sequence import Sequences
-from models.layers.dropout import Dropout
+from models.layers.perceptron import perceptron
 from models.layers.quantile_tokenizer import QuantileTokenizer
 from models.layers.time_modulation import time_encoding
 from models.layers.transformer import Transformer
@@ -66,7 +66,11 @@ class ATAT2(nn.Module):
             harmonics=config.harmonics,
             t_max=config.t_max,
         )
-        self.statistics = _perceptron(len(running.NAMES), config.d_statistics, config) if config.d_statistics else None
+        self.statistics = (
+            perceptron(len(running.NAMES), config.d_statistics, config.d_model, dropout=config.dropout)
+            if config.d_statistics
+            else None
+        )
         self.metadata = MetadataToken(config)
         self.transformer = Transformer(
             d_model=config.d_model,
@@ -104,7 +108,13 @@ class ATAT2(nn.Module):
         self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
     ) -> Sequences:
         """What ``answers`` takes, on the CPU."""
-        return sequence.pack(light_curves, metadata, has_metadata, max_tokens=self.config.max_tokens)
+        return sequence.pack(
+            light_curves,
+            metadata,
+            has_metadata,
+            max_tokens=self.config.max_tokens,
+            with_statistics=self.statistics is not None,
+        )
 
     def answers(self, batch: Sequences) -> dict[str, Tensor]:
         """Logits (B, C) of each row's last token."""
@@ -139,7 +149,7 @@ class MetadataToken(nn.Module):
         n_columns = len(config.metadata_columns)
         self.nothing = nn.Parameter(torch.randn(config.d_model))
         self.tokenizer = QuantileTokenizer(n_columns=n_columns, d_model=1) if n_columns else None
-        self.perceptron = _perceptron(2 * n_columns, config.d_metadata, config)
+        self.perceptron = perceptron(2 * n_columns, config.d_metadata, config.d_model, dropout=config.dropout)
 
     def forward(self, batch: Sequences) -> Tensor:
         nothing = self.nothing.expand(len(batch), -1)
@@ -148,19 +158,6 @@ class MetadataToken(nn.Module):
         scores = torch.where(batch.missing, 0.0, self.tokenizer.transform(batch.metadata))
         known: Tensor = self.perceptron(torch.cat([scores, batch.missing.to(scores.dtype)], dim=1))
         return torch.where(batch.has_metadata[:, None], known.to(nothing.dtype), nothing)
-
-
-def _perceptron(n_values: int, d_hidden: int, config: ATAT2Config) -> nn.Sequential:
-    """From values (..., n_values) to what a token holds (..., D)."""
-    return nn.Sequential(
-        nn.Linear(n_values, d_hidden),
-        nn.GELU(),
-        Dropout(config.dropout),
-        nn.Linear(d_hidden, d_hidden),
-        nn.GELU(),
-        Dropout(config.dropout),
-        nn.Linear(d_hidden, config.d_model),
-    )
 
 
 def _values(batch: Sequences, config: ATAT2Config) -> Tensor:

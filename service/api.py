@@ -1,6 +1,7 @@
 """The HTTP API: the stream's road for objects in JSON and alerts in Avro; health, metrics and the model beside it."""
 
 import asyncio
+import functools
 import itertools
 import math
 import threading
@@ -122,18 +123,15 @@ class Api:
         complete = self._with_history if with_history else pipeline.alone
         if embed and classifier.d_embedding is None:
             raise HTTPException(422, f"{classifier.name} has no embeddings: it is a {classifier.model.kind}")
-        infer = self._embed if embed else self._infer
+        infer = functools.partial(self._infer, embed=embed)
         answers = pipeline.answer(classifier, decoded, complete=complete, infer=infer)
         return [
             {"index": index, "error": str(result)} if isinstance(result, InvalidAlert) else result
             for index, result in enumerate(answers.results)
         ]
 
-    def _infer(self, alerts: AlertBatch) -> Any:
-        return self.inference.classify(alerts, Priority.HTTP).result()
-
-    def _embed(self, alerts: AlertBatch) -> Any:
-        return self.inference.classify(alerts, Priority.HTTP, embed=True).result()
+    def _infer(self, alerts: AlertBatch, *, embed: bool) -> Any:
+        return self.inference.classify(alerts, Priority.HTTP, embed=embed).result()
 
     def _with_history(self, alerts: AlertBatch) -> Completed:
         if self.history is None:

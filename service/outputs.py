@@ -143,7 +143,7 @@ def _string(text: str) -> bytes:
 def declined_classification(
     reason: NothingLeft, classifier: Classifier, *, broker: tuple[str, str], published_ms: int, ingested_ms: int
 ) -> bytes:
-    """As ``broker_classification`` for an alert with nothing to classify it by: class 300, and why in
+    """As ``broker_classifications`` for an alert with nothing to classify it by: class 300, and why in
     ``classifierParams``.
     """
     return _datum(

@@ -8,15 +8,16 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from models.taxonomy import CLASS_NAMES
+from training import options
 from training.data.layout import Dataset, InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, Tier, TrainingConfig
 from training.loop import CHECKPOINT
@@ -57,15 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="directory of the runs")
     parser.add_argument("--variants", help="a comma between them (default: all of the thesis's, atat2 and the forests)")
     parser.add_argument("--minutes", type=float, help="stop each network, with its schedule finished, after this long")
-    parser.add_argument("--precision", choices=("float32", "bf16"), help="of the networks' matrix products")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+    options.add_arithmetic(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    options.use_threads(arguments)
     tier = TIERS[arguments.tier]
     names = arguments.variants.split(",") if arguments.variants else [*VARIANTS, *tier.forests]
     runs = [Run(name, seed) for seed in range(arguments.seeds) for name in names]
@@ -100,6 +98,28 @@ def _missing(runs: list[Run], output: Path, console: Console) -> Iterator[Run]:
     """The runs without a model, saying before each how long they will take if they go on as they did."""
     todo = [each for each in runs if not each.is_done(output)]
     console.print(f"{len(runs) - len(todo)} of {len(runs)} runs are done")
+    yield from paced(todo, console)
+
+
+class Named(Protocol):
+    """What a run is called by."""
+
+    @property
+    def variant(self) -> str:
+        """All but the seed."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of weights and draws."""
+        ...
+
+
+AnyRun = TypeVar("AnyRun", bound=Named)
+
+
+def paced(todo: Sequence[AnyRun], console: Console) -> Iterator[AnyRun]:
+    """Each, saying before it how long they will take if they go on as they did."""
     started = time.monotonic()
     for place, each in enumerate(todo):
         pace = (time.monotonic() - started) / 60 / place if place else None
@@ -119,7 +139,7 @@ def _train(
         features_directory=arguments.features,
         minutes=arguments.minutes,
         resume=(directory / CHECKPOINT).exists(),
-        world=World(0, 1, torch.device(arguments.device)),
+        world=World.alone(arguments.device),
         console=console,
     )
     (directory / CHECKPOINT).unlink()

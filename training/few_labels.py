@@ -12,20 +12,18 @@ import argparse
 import csv
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from models.network import build
 from models.self_supervision import SelfSupervision
-from training import measure, predictions, pretrained
+from training import measure, options, predictions, pretrained
 from training.data.layout import Dataset, InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, path_of
-from training.experiments import OBJECTS, record
+from training.experiments import OBJECTS, paced, record
 from training.loop import CHECKPOINT, LOG
 from training.measure import Measured, Panel, view_of
 from training.metrics import Estimate
@@ -140,7 +138,7 @@ class Bench:
             minutes=None,
             resume=(output / CHECKPOINT).exists(),
             init=self._pretrained(run.method, run.seed),
-            world=World(0, 1, torch.device(self.device)),
+            world=World.alone(self.device),
             console=self.console,
         )
         (output / CHECKPOINT).unlink()
@@ -155,8 +153,8 @@ class Bench:
 
     def _pretrain(self, self_supervision: SelfSupervision, output: Path, seed: int) -> None:
         steps = {} if self.pretraining_steps is None else {"steps": self.pretraining_steps}
-        options = {**vars(self_supervision)}
-        experiment = self.experiment.supervised_by_itself(**options).pretrained().trained(seed=seed, **steps)
+        experiment = self.experiment.supervised_by_itself(**vars(self_supervision)).pretrained()
+        experiment = experiment.trained(seed=seed, **steps)
         pretrain(
             experiment,
             self.dataset,
@@ -173,11 +171,7 @@ class Bench:
         """Those that are not there, saying before each how long the rest will take if it goes on so."""
         todo = [run for run in runs if not self.is_done(run)]
         self.console.print(f"{purpose}: {len(runs) - len(todo)} of {len(runs)} runs are done")
-        started = time.monotonic()
-        for place, run in enumerate(todo):
-            pace = (time.monotonic() - started) / 60 / place if place else None
-            left = "" if pace is None else f", {pace * (len(todo) - place):.0f} minutes left"
-            self.console.rule(f"{run.variant}, seed {run.seed}: {place + 1} of {len(todo)}{left}")
+        for run in paced(todo, self.console):
             self.make(run)
 
 
@@ -323,15 +317,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, help="of training (default: the tier's)")
     parser.add_argument("--pretraining-steps", type=int, help="default: the tier's")
-    parser.add_argument("--precision", choices=("float32", "bf16"), help="of the matrix products")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+    options.add_arithmetic(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    options.use_threads(arguments)
     console = Console(stderr=True)
     bench = _bench(arguments, console)
     test = Selection.of(arguments.test or arguments.data, split="test", classes=_classes(bench))
@@ -367,8 +358,7 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
     """Raises InvalidData if the directory has runs of other options, or of other objects."""
     tier = TIERS[arguments.tier]
     experiment = Experiment.read(path_of(arguments.config)).at(tier)
-    options = {name: getattr(arguments, name) for name in ("steps", "precision")}
-    experiment = experiment.trained(**{name: value for name, value in options.items() if value is not None})
+    experiment = experiment.trained(**options.given(arguments, ("steps", "precision")))
     dataset = Dataset.open(arguments.data)
     arguments.output.mkdir(parents=True, exist_ok=True)
     record(arguments.output / OBJECTS, tier, dataset)

@@ -20,14 +20,14 @@ from models.inputs.batch import token_batches
 from models.inputs.table import select
 from models.network import MAX_TOKENS, build
 from models.self_supervision import Masked, SelfSupervised
-from training import pretrained
+from training import options, pretrained
 from training.data import layout
 from training.data.layout import Dataset, InvalidData, Objects
 from training.data.selection import select as select_objects
 from training.data.unpacked import unpacked
 from training.draws import Draws
 from training.experiment import CONFIGS, TIERS, Experiment, TrainingConfig, path_of
-from training.loop import CHECKPOINT, Judgement, Loop
+from training.loop import Judgement, Loop
 from training.processes import World
 
 _MASK = 3
@@ -67,7 +67,7 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
             module = SelfSupervised(network, experiment.self_supervision)
         except ValueError as error:
             raise InvalidData(f"{experiment.name}: {error}") from error
-        super().__init__(experiment.name, module, config, directory, World(0, 1, torch.device(device)))
+        super().__init__(experiment.name, module, config, directory, World.alone(device))
 
     # --- as the loop asks -------------------------------------------------------------------------------------------
 
@@ -173,7 +173,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--unlabelled", type=Path, action="append", default=[], help="more data in the layout; may be given again"
     )
     parser.add_argument("--output", type=Path, required=True, help="directory of the run: checkpoint, log, weights")
-    parser.add_argument("--ssl", choices=("B", "M"), help="predictive tokens to the encoder, or to a decoder")
+    parser.add_argument(
+        "--ssl", dest="kind", choices=("B", "M"), help="predictive tokens to the encoder, or to a decoder"
+    )
     parser.add_argument("--eta-pred", type=float, help="probability that an input is predicted")
     parser.add_argument("--eta-orig", type=float, help="probability that one which is predicted is shown all the same")
     parser.add_argument("--token", choices=("learned", "noise"), help="what stands for a hidden column")
@@ -182,26 +184,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="at most (default: the tier's, or the configuration's)")
     parser.add_argument("--seed", type=int, help="of the weights, the draws and the masks")
     parser.add_argument("--fold", type=int, help="be judged by this fold, learn from the others")
-    parser.add_argument("--precision", choices=("float32", "bf16"), help="of the matrix products")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--minutes", type=float, help="stop, with the schedule finished, after this long")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --output")
-    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+    options.add_run(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    options.use_threads(arguments)
     experiment = Experiment.read(path_of(arguments.config))
     if arguments.tier:
         experiment = experiment.at(TIERS[arguments.tier])
-    chosen = {"kind": "ssl", "eta_pred": "eta_pred", "eta_orig": "eta_orig", "token": "token"}
-    experiment = experiment.supervised_by_itself(**_given(arguments, chosen)).pretrained()
-    options = ("objects", "steps", "seed", "fold", "precision")
-    experiment = experiment.trained(**_given(arguments, {name: name for name in options}))
-    if (arguments.output / CHECKPOINT).exists() and not arguments.resume:
-        raise InvalidData(f"{arguments.output} holds a run already; --resume goes on with it")
+    chosen = options.given(arguments, ("kind", "eta_pred", "eta_orig", "token"))
+    experiment = experiment.supervised_by_itself(**chosen).pretrained()
+    experiment = experiment.trained(**options.given(arguments, ("objects", "steps", "seed", "fold", "precision")))
+    options.must_not_hold_a_run(arguments.output, resume=arguments.resume)
     pretrain(
         experiment,
         Dataset.open(arguments.data),
@@ -213,11 +208,6 @@ def run(arguments: argparse.Namespace) -> int:
         console=Console(stderr=True),
     )
     return 0
-
-
-def _given(arguments: argparse.Namespace, names: dict[str, str]) -> dict[str, Any]:
-    values = {option: getattr(arguments, name) for option, name in names.items()}
-    return {option: value for option, value in values.items() if value is not None}
 
 
 def pretrain(

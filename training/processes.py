@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import distributed, nn
@@ -19,6 +19,11 @@ class World:
     rank: int
     size: int
     device: torch.device
+
+    @classmethod
+    def alone(cls, device: str) -> Self:
+        """One process."""
+        return cls(0, 1, torch.device(device))
 
     @property
     def leads(self) -> bool:
@@ -49,7 +54,7 @@ class World:
 def joined(device: str) -> Iterator[World]:
     """The world of this process: alone, unless ``torchrun`` started it."""
     if not distributed.is_torchelastic_launched():
-        yield World(0, 1, torch.device(device))
+        yield World.alone(device)
         return
     distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:

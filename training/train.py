@@ -26,7 +26,7 @@ from models.network import AnyATAT, Network, build
 from models.network_config import NetworkConfig
 from models.scoring import Scores
 from models.taxonomy import Taxonomy
-from training import features, processes
+from training import features, options, processes
 from training.data import views
 from training.data.layout import Dataset, InvalidData, Objects
 from training.data.selection import Selection
@@ -35,7 +35,7 @@ from training.data.unpacked import unpacked
 from training.draws import Draws, Tables
 from training.experiment import CONFIGS, TIERS, Experiment, TrainingConfig, is_forest, path_of
 from training.features import FeatureTable
-from training.loop import CHECKPOINT, Judgement, Loop
+from training.loop import Judgement, Loop
 from training.metrics import macro_f1, summary
 from training.objectives import Objective
 from training.pretrained import Pretrained
@@ -85,7 +85,7 @@ class Trainer(Loop[AnyATAT, Packed]):
 
         Raises InvalidData for data that do not do, or a pretrained network that is of another architecture.
         """
-        world = world or World(0, 1, torch.device("cpu"))
+        world = world or World.alone("cpu")
         self.train, self.validation = _parts(dataset, experiment.training, directory)
         self.taxonomy = Taxonomy(tuple(sorted(set(self.train.class_id.tolist()))))
         self.experiment = experiment
@@ -292,17 +292,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--freeze-blocks", type=int, metavar="N", help="leave the inputs and N blocks as pretrained (default: none are)"
     )
-    parser.add_argument("--precision", choices=("float32", "bf16"), help="of the matrix products")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--minutes", type=float, help="stop, with the schedule finished, after this long")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --output")
-    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+    options.add_run(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    options.use_threads(arguments)
     path = path_of(arguments.config)
     if is_forest(path):
         console = Console(stderr=True)
@@ -311,10 +306,8 @@ def run(arguments: argparse.Namespace) -> int:
     experiment = Experiment.read(path)
     if arguments.tier:
         experiment = experiment.at(TIERS[arguments.tier])
-    options = {name: getattr(arguments, name) for name in ("seed", "fold", "labels", "precision")}
-    experiment = experiment.trained(**{name: value for name, value in options.items() if value is not None})
-    if (arguments.output / CHECKPOINT).exists() and not arguments.resume:
-        raise InvalidData(f"{arguments.output} holds a run already; --resume goes on with it")
+    experiment = experiment.trained(**options.given(arguments, ("seed", "fold", "labels", "precision")))
+    options.must_not_hold_a_run(arguments.output, resume=arguments.resume)
     init = _init(arguments)
     with processes.joined(arguments.device) as world:
         console = Console(stderr=True, quiet=not world.leads)

@@ -45,7 +45,7 @@ class Sequences:
     detected: Tensor
     """(P,) bool; a detection completes an alert."""
     statistics: Tensor
-    """(P, S) float32, ``running.NAMES`` of all that had arrived by then."""
+    """(P, S) float32, ``running.NAMES`` of all that had arrived by then; (P, 0) for a network that reads none."""
     lengths: Tensor
     """(B,) int64, points of each row that are tokens."""
     n_observations: Tensor
@@ -100,6 +100,7 @@ def pack(
     has_metadata: NDArray[np.bool_],
     *,
     max_tokens: int | None = None,
+    with_statistics: bool = True,
 ) -> Sequences:
     """Light curves (B) and their metadata (B, K), NaN where missing, as tensors on the CPU.
 
@@ -115,9 +116,11 @@ def pack(
     missing = np.isnan(metadata)
     time = (mjd - np.repeat(start, curves.lengths)).astype(np.float32)
     band, flux_err = curves.band[order].astype(np.int64), curves.flux_err[order]
-    statistics = running.statistics(
-        curves.offsets, time=time, band=band, flux=flux, flux_err=flux_err, detected=detected
-    )
+    statistics = np.empty((len(time), 0), dtype=np.float32)
+    if with_statistics:
+        statistics = running.statistics(
+            curves.offsets, time=time, band=band, flux=flux, flux_err=flux_err, detected=detected
+        )
     told, offsets = ragged.spread(curves.offsets, MAX_POINTS if max_tokens is None else max_tokens)
     return Sequences(
         layout=layout_of(offsets, causal=True),

@@ -8,6 +8,7 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from models.classifier import DEFAULT_ARTIFACT, Classifier
-from models.inputs import ragged
 from models.inputs.alert import AlertBatch
 from models.inputs.metadata import COLUMNS
 from service.memory import give_back
@@ -71,23 +71,14 @@ def main() -> None:
 
 def made_up(alerts: int, points: int) -> AlertBatch:
     """Alerts of so many points each, evenly over the bands and a year."""
-    rng = np.random.default_rng(0)
-    ids = np.arange(1, alerts + 1, dtype=np.int64)
-    total = alerts * points
-    return AlertBatch(
-        alert_id=ids,
-        dia_source_id=ids,
-        dia_object_id=ids,
+    table = np.random.default_rng(0).uniform(0, 1, (alerts, len(COLUMNS))).astype(np.float32)
+    return replace(
+        history.made_up(points, alerts),
         epoch=np.full(alerts, 60_365.0),
-        metadata=rng.uniform(0, 1, (alerts, len(COLUMNS))).astype(np.float32),
+        metadata=table,
         has_metadata=np.ones(alerts, dtype=np.bool_),
-        offsets=ragged.offsets_of(np.full(alerts, points, dtype=np.int64)),
         mjd=np.tile(np.linspace(60_000.0, 60_365.0, points), alerts),
         band=np.tile(np.arange(points) % 6, alerts).astype(np.int8),
-        flux=rng.normal(100, 30, total).astype(np.float32),
-        flux_err=rng.uniform(1, 5, total).astype(np.float32),
-        detected=np.ones(total, dtype=np.bool_),
-        source_id=np.arange(total, dtype=np.int64),
     )
 
 

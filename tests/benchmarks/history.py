@@ -33,7 +33,7 @@ def measured(*, points: int, objects: int) -> dict[str, float]:
         if history.check() is not None:
             raise SystemExit(f"Valkey cannot be used: {history.fault}")
         empty = client.info("memory")["used_memory"]
-        first = _alerts(points, objects)
+        first = made_up(points, objects)
         _pass(history, first)
         stored = client.info("memory")["used_memory"]
         history.remember([(name, 60_000.0, DATUM) for name in first.dia_object_id.tolist()])
@@ -59,7 +59,8 @@ def _pass(history: History, alerts: AlertBatch) -> float:
     return perf_counter() - started
 
 
-def _alerts(points: int, objects: int) -> AlertBatch:
+def made_up(points: int, objects: int) -> AlertBatch:
+    """An alert an object, of so many points, one a day."""
     rng = np.random.default_rng(0)
     n = objects * points
     offsets = ragged.offsets_of(np.full(objects, points, dtype=np.int64))
@@ -84,6 +85,6 @@ def _alerts(points: int, objects: int) -> AlertBatch:
 def _later(first: AlertBatch, day: int) -> AlertBatch:
     """An alert an object of that day, of one new point."""
     objects = len(first)
-    one = _alerts(1, objects)
+    one = made_up(1, objects)
     mjd = np.full(objects, 60_000.0 + day)
     return replace(one, epoch=mjd, mjd=mjd, source_id=len(first.mjd) * day + np.arange(objects, dtype=np.int64))

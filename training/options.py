@@ -1,0 +1,43 @@
+"""Options that several commands have in common."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.data.layout import InvalidData
+from training.loop import CHECKPOINT
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Those of a single run."""
+    parser.add_argument("--minutes", type=float, help="stop, with the schedule finished, after this long")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --output")
+    add_arithmetic(parser)
+
+
+def add_arithmetic(parser: argparse.ArgumentParser) -> None:
+    """Where, and how exactly, networks are trained."""
+    parser.add_argument("--precision", choices=("float32", "bf16"), help="of the networks' matrix products")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+
+
+def use_threads(arguments: argparse.Namespace) -> None:
+    """As many as were asked for."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+
+
+def given(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """The values of those that were given."""
+    values = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def must_not_hold_a_run(output: Path, *, resume: bool) -> None:
+    """Raises InvalidData for a directory whose run would be written over."""
+    if (output / CHECKPOINT).exists() and not resume:
+        raise InvalidData(f"{output} holds a run already; --resume goes on with it")
