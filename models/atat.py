@@ -91,6 +91,11 @@ class ATAT(nn.Module):
         """What ``answers`` takes, on the CPU."""
         return pack(light_curves, metadata, has_metadata)
 
+    @property
+    def row_tokens(self) -> int:
+        """How many tokens a light curve has beside its points."""
+        return (1 if self.lc else 0) + (1 + len(self.config.columns) if self.tab else 0)
+
     def answers(self, batch: Batch) -> dict[str, Tensor]:
         """Logits (B, C) of each head by name."""
         logits: Logits = self(batch)
@@ -146,7 +151,7 @@ class LightCurveBranch(nn.Module):
         self.transformer = _transformer(config, config.d_lc)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.transformer.first(torch.cat([self.first_tokens(batch), self.points(batch)]), batch.layout)
+        return self.transformer.one(torch.cat([self.first_tokens(batch), self.points(batch)]), batch.layout)
 
     def first_tokens(self, batch: Batch) -> Tensor:
         """(B, d_lc), before the points."""
@@ -173,7 +178,7 @@ class TableBranch(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         columns = self.tokenizer(batch.metadata, batch.missing)
         class_tokens = self.class_token.expand(len(batch), 1, -1)
-        return self.transformer.first(torch.cat([class_tokens, columns], dim=1))
+        return self.transformer.one(torch.cat([class_tokens, columns], dim=1))
 
 
 def encode_flux(flux: Tensor, flux_err: Tensor, peak: Tensor, config: NetworkConfig) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.atat import encode_flux, n_flux_values
 from models.inputs import running, sequence
+from models.inputs.batch import Layout
 from models.inputs.light_curve import LightCurves
 from models.inputs.photometry import BANDS
 from models.inputs.sequence import Sequences
@@ -82,14 +83,13 @@ class ATAT2(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(config.d_model), nn.Linear(config.d_model, config.n_classes))
 
     def forward(self, batch: Sequences) -> Tensor:
-        logits: Tensor = self.head(self._read(batch))
+        logits: Tensor = self.head(self.transformer(*self._tokens(batch)))
         return logits
 
-    def _read(self, batch: Sequences) -> Tensor:
-        """(B + P, D), a row a token."""
+    def _tokens(self, batch: Sequences) -> tuple[Tensor, Layout]:
+        """(B + P, D), a row a token, and how they lie."""
         layout = batch.layout if self.config.causal else replace(batch.layout, causal=False)
-        tokens: Tensor = self.transformer(torch.cat([self.first_tokens(batch), self.points(batch)]), layout)
-        return tokens
+        return torch.cat([self.first_tokens(batch), self.points(batch)]), layout
 
     def first_tokens(self, batch: Sequences) -> Tensor:
         """(B, D), before the points."""
@@ -116,10 +116,14 @@ class ATAT2(nn.Module):
             with_statistics=self.statistics is not None,
         )
 
+    @property
+    def row_tokens(self) -> int:
+        """How many tokens a light curve has beside its points."""
+        return 1
+
     def answers(self, batch: Sequences) -> dict[str, Tensor]:
         """Logits (B, C) of each row's last token."""
-        logits = self(batch)
-        return {"all": logits[batch.ends]}
+        return {"all": self.head(self.embed(batch))}
 
     @property
     def d_embedding(self) -> int:
@@ -128,7 +132,7 @@ class ATAT2(nn.Module):
 
     def embed(self, batch: Sequences) -> Tensor:
         """The last token's last representation (B, D), which has read all the others."""
-        return self._read(batch)[batch.ends]
+        return self.transformer.one(*self._tokens(batch), batch.ends)
 
     def heads(self, has_metadata: NDArray[np.bool_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
         """By row, the head that answers and the branches that take part."""

@@ -15,7 +15,7 @@ from models.calibration import Calibration
 from models.inputs.alert import AlertBatch
 from models.inputs.light_curve import LightCurves, merged
 from models.inputs.photometry import BANDS
-from models.scoring import Model
+from models.scoring import Model, Precision
 from models.taxonomy import Taxonomy
 
 DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "atat2-elasticc"
@@ -215,14 +215,16 @@ class Classifier:
         }
 
     @classmethod
-    def load(cls, directory: Path = DEFAULT_ARTIFACT, *, device: str = "cpu") -> Self:
-        """Read an artifact. Raises InvalidArtifact for anything else."""
+    def load(cls, directory: Path = DEFAULT_ARTIFACT, *, device: str = "cpu", precision: Precision = "float32") -> Self:
+        """Read an artifact, to run there and so exactly (a forest does neither). Raises InvalidArtifact for anything
+        else.
+        """
         description = Description.read(directory)
         try:
             module, name = _KINDS[description.kind]
             kind = getattr(importlib.import_module(module), name)
             return cls(
-                kind.load(directory, description.kind, description.architecture, device=device),
+                kind.load(directory, description.kind, description.architecture, device=device, precision=precision),
                 taxonomy=description.taxonomy,
                 calibration=description.calibration,
                 name=description.name,

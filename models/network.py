@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,16 +16,15 @@ from models.inputs.batch import Batch, token_batches
 from models.inputs.light_curve import LightCurves
 from models.inputs.sequence import Sequences
 from models.inputs.table import FloatTable, table_of
-from models.scoring import Scores
+from models.scoring import Precision, Scores
 
 MAX_TOKENS = 8192
-"""Tokens of one forward pass: large enough for the arithmetic to dominate, small enough for the cache of two cores."""
+"""Tokens of one forward pass, those of tables among them: large enough for the arithmetic to dominate, small enough for
+the cache of two cores, and for its memory to be used again by the next one rather than asked of the system anew."""
 
 _WEIGHTS = "weights.safetensors"
 
 AnyATAT = ATAT | ATAT2
-
-Precision = Literal["float32", "bfloat16"]
 
 
 def build(kind: str, options: dict[str, Any]) -> AnyATAT:
@@ -64,18 +63,19 @@ class Network:
         """``columns`` (N, K) of light curves and their metadata (N, 64)."""
         return table_of(light_curves.thinned(self.module.config.max_points), metadata, self.columns)
 
+    @torch.no_grad()
     def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
         """``score`` with the table (N, K) of ``config.columns`` at hand: computing features takes most of its time."""
         light_curves = light_curves.thinned(self.module.config.max_points)
         n_observations = np.zeros(len(light_curves), dtype=np.int64)
         heads: dict[str, Tensor] = {}
-        for rows, batch in self._batches(light_curves, columns, has_metadata):
-            n_observations[rows] = batch.n_observations.numpy()
-            with torch.inference_mode(), self._precision():
+        with self._precision():
+            for rows, batch in self._batches(light_curves, columns, has_metadata):
+                n_observations[rows] = batch.n_observations.numpy()
                 outputs = self.module.answers(batch.to(self.device))  # type: ignore[arg-type]
-            for name, logits in outputs.items():
-                head = heads.setdefault(name, torch.empty(len(light_curves), logits.shape[1]))
-                head[torch.from_numpy(rows)] = logits.float().cpu()
+                for name, logits in outputs.items():
+                    head = heads.setdefault(name, torch.empty(len(light_curves), logits.shape[1]))
+                    head[torch.from_numpy(rows)] = logits.float().cpu()
         return Scores(heads, *self.module.heads(has_metadata), n_observations=n_observations)
 
     @property
@@ -83,6 +83,7 @@ class Network:
         """Size of an embedding."""
         return self.module.d_embedding
 
+    @torch.no_grad()
     def embed(
         self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
@@ -90,21 +91,24 @@ class Network:
         columns = self.table(light_curves, metadata)
         light_curves = light_curves.thinned(self.module.config.max_points)
         found = np.empty((len(light_curves), self.d_embedding), dtype=np.float32)
-        for rows, batch in self._batches(light_curves, columns, has_metadata):
-            with torch.inference_mode(), self._precision():
+        with self._precision():
+            for rows, batch in self._batches(light_curves, columns, has_metadata):
                 embedding = self.module.embed(batch.to(self.device))  # type: ignore[arg-type]
-            found[rows] = embedding.float().cpu().numpy()
+                found[rows] = embedding.float().cpu().numpy()
         return found
 
     def _batches(
         self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]
     ) -> Iterator[tuple[NDArray[np.int64], Batch | Sequences]]:
         """Rows that go together, and what the module takes of them, on the CPU."""
-        for rows in token_batches(light_curves.lengths, max_tokens=MAX_TOKENS):
+        for rows in token_batches(light_curves.lengths, max_tokens=MAX_TOKENS, row_tokens=self.module.row_tokens):
             yield rows, self.module.pack(light_curves.take(rows), columns[rows], has_metadata[rows])
 
     def _precision(self) -> torch.autocast:
-        """Weights, sums along the blocks and normalisation stay in float32 whatever is chosen."""
+        """Weights, sums along the blocks and normalisation stay in float32 whatever is chosen.
+
+        Entered once for all batches: it keeps the weights that it has brought to bfloat16 until it is left.
+        """
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def describe(self) -> dict[str, Any]:

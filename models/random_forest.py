@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS, FloatTable, table_of
-from models.scoring import NoEmbedding, Scores
+from models.scoring import NoEmbedding, Precision, Scores
 from models.taxonomy import Taxonomy
 
 IntArray = NDArray[np.int64]
@@ -47,10 +47,10 @@ class ForestConfig:
     transient_impurity: float = 3e-5
     """Least decrease of impurity by a split of the transients' forest."""
     per_class: Mapping[str, int] = field(
-        default_factory=lambda: {"top": 15_000, "transient": 15_000, "periodic": 9_000, "stochastic": 3_900}
+        default_factory=lambda: {"top": 5_000, "transient": 15_000, "periodic": 9_000, "stochastic": 3_900}
     )
     """Rows of a class that each forest of the hierarchy is trained on, drawn again where it has fewer. The thesis names
-    none for the top level."""
+    none for the top level, whose three groups hold many classes each."""
     leaf: int = 1
     """Least number of rows in a leaf."""
     max_features: float | Literal["sqrt"] = "sqrt"
@@ -161,7 +161,15 @@ class Forest:
         self._estimator.save(directory)
 
     @classmethod
-    def load(cls, directory: Path, _: str, architecture: Mapping[str, Any], *, device: str) -> Self:  # noqa: ARG003
+    def load(
+        cls,
+        directory: Path,
+        _: str,
+        architecture: Mapping[str, Any],
+        *,
+        device: str,  # noqa: ARG003 - it runs on the CPU
+        precision: Precision,  # noqa: ARG003 - and multiplies nothing
+    ) -> Self:
         """The inverse of ``describe`` and ``save``."""
         options = dict(architecture)
         taxonomy = Taxonomy(tuple(options.pop("class_ids")))

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from models.inputs.light_curve import LightCurves
+
+Precision = Literal["float32", "bfloat16"]
+"""What a network multiplies its matrices in."""
 
 
 @dataclass(frozen=True)

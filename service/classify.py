@@ -60,7 +60,10 @@ def print_answers(arguments: argparse.Namespace, settings: Settings, *, prior: s
     except InvalidSchema as error:
         raise Misconfigured(str(error)) from error
     classifier = model.load(
-        arguments.model or settings.model_dir, device=arguments.device or settings.device, prior=prior
+        arguments.model or settings.model_dir,
+        device=arguments.device or settings.device,
+        precision=settings.model_precision,
+        prior=prior,
     )
     if embed and classifier.d_embedding is None:
         raise Misconfigured(f"{classifier.name} has no embeddings: it is a {classifier.model.kind}")

@@ -6,10 +6,11 @@ import torch
 
 from models.calibration import InvalidPrior
 from models.classifier import Classifier, InvalidArtifact
+from models.scoring import Precision
 from service.errors import Misconfigured
 
 
-def load(directory: Path, *, device: str, prior: str | None = None) -> Classifier:
+def load(directory: Path, *, device: str, precision: Precision = "float32", prior: str | None = None) -> Classifier:
     """The model in ``directory``, under another prior if one is named (``Calibration.under``).
 
     Raises Misconfigured if it is none, there is no such device, or the prior is none over its classes.
@@ -17,7 +18,7 @@ def load(directory: Path, *, device: str, prior: str | None = None) -> Classifie
     if device == "cuda" and not torch.cuda.is_available():
         raise Misconfigured("the model is to run on cuda, and PyTorch sees no GPU")
     try:
-        classifier = Classifier.load(directory, device=device)
+        classifier = Classifier.load(directory, device=device, precision=precision)
         return classifier if prior is None else classifier.under_prior(prior)
     except (InvalidArtifact, InvalidPrior) as error:
         raise Misconfigured(str(error)) from error

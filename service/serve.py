@@ -41,7 +41,12 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     metrics, health = Metrics(), Health()
     try:
-        classifier = model.load(settings.model_dir, device=settings.device, prior=settings.model_prior)
+        classifier = model.load(
+            settings.model_dir,
+            device=settings.device,
+            precision=settings.model_precision,
+            prior=settings.model_prior,
+        )
         alert.warm_up()
         stream = KafkaStream(settings)
         history = _history(settings, classifier)

@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from models.classifier import DEFAULT_ARTIFACT
+from models.scoring import Precision
 from service.errors import Misconfigured
 
 _KAFKA_CONFIG = "KAFKA_CONFIG_"
@@ -47,6 +48,9 @@ class Settings(BaseModel):
     model_dir: Path = _named("MODEL_DIR", DEFAULT_ARTIFACT, "directory of the model")
     model_prior: str | None = _named(
         "MODEL_PRIOR", None, "how common classes are: uniform, training, or a JSON file by class; none: the model's own"
+    )
+    model_precision: Precision = _named(
+        "MODEL_PRECISION", "float32", "float32, or bfloat16: faster, and probabilities change by some hundredths"
     )
     device: Literal["cpu", "cuda"] = _named("DEVICE", "cpu", "where the model runs; cuda without a GPU is an error")
     broker_name: str = _named("BROKER_NAME", "ATAT Broker", "brokerName of the classifications")

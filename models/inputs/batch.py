@@ -124,10 +124,13 @@ def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata:
     )
 
 
-def token_batches(lengths: IntArray, *, max_tokens: int) -> Iterator[IntArray]:
-    """Rows grouped for inference: alike in length, at most ``max_tokens`` tokens together (but always one row)."""
+def token_batches(lengths: IntArray, *, max_tokens: int, row_tokens: int = 1) -> Iterator[IntArray]:
+    """Rows grouped for inference: alike in length, at most ``max_tokens`` tokens together (but always one row).
+
+    A row has ``row_tokens`` beside its points.
+    """
     order = np.argsort(lengths, kind="stable")
-    tokens = lengths[order] + 1
+    tokens = lengths[order] + row_tokens
     start = 0
     while start < len(order):
         fitting = int(np.searchsorted(np.cumsum(tokens[start:]), max_tokens, side="right"))

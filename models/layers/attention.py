@@ -33,33 +33,38 @@ class SelfAttention(nn.Module):
         output: Tensor = self.project_out(mixed)
         return output
 
-    def first(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
-        """What ``forward`` has for each sequence's first token (B, D), without the work for the others.
+    def one(self, tokens: Tensor, layout: Layout | None = None, places: Tensor | None = None) -> Tensor:
+        """What ``forward`` has for one token of each sequence (B, D), without the work for the others.
 
-        A query (W_q a) . (W_k b + c) is (W_k' W_q a) . b, up to what all keys share; and a mean of W_v b + c is W_v of
-        the mean, plus c. So keys and values of the other tokens need not be made.
+        It must be one that sees all of its sequence: the first, or ``places`` (B,) in a packed array. A query
+        (W_q a) . (W_k b + c) is (W_k' W_q a) . b, up to what all keys share; and a mean of W_v b + c is W_v of the
+        mean, plus c. So keys and values of the other tokens need not be made.
         """
         if layout is None:
-            mixed = self._mix_first(tokens, None)
+            mixed = self._mix(tokens[:, 0], tokens, None)
         else:
             sizes = [b * n for b, n in (segment.shape for segment in layout.segments)]
             rectangles = torch.split(_Gather.apply(tokens, layout.gather, layout.place), sizes)
-            parts = [
-                self._mix_first(rectangle.view(*segment.shape, -1), segment.observed)
-                for rectangle, segment in zip(rectangles, layout.segments, strict=True)
-            ]
             rows = torch.split(layout.gather, sizes)
             numbers = [row[:: segment.shape[1]] for row, segment in zip(rows, layout.segments, strict=True)]
+            parts = [
+                self._mix(
+                    tokens[number if places is None else places[number]],
+                    rectangle.view(*segment.shape, -1),
+                    segment.observed,
+                )
+                for number, rectangle, segment in zip(numbers, rectangles, layout.segments, strict=True)
+            ]
             mixed = torch.cat(parts)[torch.cat(numbers).argsort()]
         output: Tensor = self.project_out(mixed)
         return output
 
-    def _mix_first(self, tokens: Tensor, observed: Tensor | None) -> Tensor:
-        """Dense tokens (B, L, D) -> the first one's values mixed, (B, D), heads side by side."""
+    def _mix(self, asking: Tensor, tokens: Tensor, observed: Tensor | None) -> Tensor:
+        """One token (B, D) of each sequence, and dense tokens (B, L, D) -> values mixed, (B, D), heads side by side."""
         by_head = (self.n_heads, -1, tokens.shape[-1])
         query_weight, key_weight, value_weight = self.project_in.weight.chunk(3)
         query_bias, _, value_bias = self.project_in.bias.chunk(3)
-        query = F.linear(tokens[:, 0], query_weight, query_bias).view(len(tokens), self.n_heads, -1)
+        query = F.linear(asking, query_weight, query_bias).view(len(tokens), self.n_heads, -1)
         asked = torch.einsum("bhd,hde->bhe", query, key_weight.view(by_head)) / math.sqrt(query.shape[-1])
         scores = asked @ tokens.transpose(1, 2).to(asked.dtype)
         if observed is not None:

@@ -32,10 +32,13 @@ class Block(nn.Module):
         output: Tensor = tokens + self.dropout(self.feed_forward(tokens))
         return output
 
-    def first(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
-        """The output at each sequence's first token (B, D), for a layer above which nothing else is looked at."""
-        attended = self.attention.first(self.attention_norm(tokens), layout)
-        token = tokens[: len(attended)] if layout is not None else tokens[:, 0]
+    def one(self, tokens: Tensor, layout: Layout | None = None, places: Tensor | None = None) -> Tensor:
+        """The output at one token of each sequence (B, D), for a layer above which nothing else is looked at.
+
+        Which one: as in ``SelfAttention.one``.
+        """
+        attended = self.attention.one(self.attention_norm(tokens), layout, places)
+        token = tokens[:, 0] if layout is None else tokens[: len(attended)] if places is None else tokens[places]
         token = token + self.dropout(attended)
         output: Tensor = token + self.dropout(self.feed_forward(token))
         return output
@@ -55,11 +58,13 @@ class Transformer(nn.Module):
             tokens = block(tokens, layout)
         return tokens
 
-    def first(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
-        """The output at each sequence's first token, its class token: (B, D). A third of the work is not done."""
+    def one(self, tokens: Tensor, layout: Layout | None = None, places: Tensor | None = None) -> Tensor:
+        """The output at one token of each sequence (B, D): its first, the class token, or ``places`` (B,) as in
+        ``SelfAttention.one``. A third of the work is not done.
+        """
         for block in self.blocks[:-1]:
             tokens = block(tokens, layout)
-        return self._last.first(tokens, layout)
+        return self._last.one(tokens, layout, places)
 
     @property
     def _last(self) -> Block:

@@ -17,7 +17,8 @@ from models.inputs import avro
 from models.inputs.alert import AlertBatch, alert_batch
 from models.inputs.batch import MAX_POINTS_PER_BAND
 from models.inputs.light_curve import LightCurve, LightCurves, merged
-from models.network import AnyATAT, Network, Precision, build
+from models.network import AnyATAT, Network, build
+from models.scoring import Precision
 from tests.benchmarks import real
 from tests.benchmarks.alternating import best_seconds
 from tests.models import padded

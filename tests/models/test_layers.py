@@ -74,33 +74,43 @@ def test_time_modulation_repeats_after_t_max() -> None:
 LENGTHS = (1, 3, 9, 40, 2, 9)
 
 
-@pytest.mark.parametrize(("causal", "first"), [(False, False), (False, True), (True, False)])
-def test_packed_sequences_give_the_answers_and_gradients_of_single_ones(causal: bool, first: bool) -> None:
+@pytest.mark.parametrize(("causal", "asked"), [(False, "all"), (True, "all"), (False, "first"), (True, "last")])
+def test_packed_sequences_give_the_answers_and_gradients_of_single_ones(causal: bool, asked: str) -> None:
     torch.manual_seed(0)
     transformer = Transformer(d_model=16, n_heads=4, n_layers=2, d_hidden=32, dropout=0.0)
     singles = [torch.randn(1 + length, 16) for length in LENGTHS]
     packed = torch.cat([*(single[:1] for single in singles), *(single[1:] for single in singles)])
-    layout = layout_of(np.append(0, np.cumsum(LENGTHS)), causal=causal)
+    offsets = np.append(0, np.cumsum(LENGTHS))
+    layout = layout_of(offsets, causal=causal)
+    ends = torch.from_numpy(np.where(np.diff(offsets) > 0, len(LENGTHS) - 1 + offsets[1:], np.arange(len(LENGTHS))))
+
+    def of_packed() -> torch.Tensor:
+        if asked == "all":
+            return cast(torch.Tensor, transformer(packed, layout))
+        return transformer.one(packed, layout, ends if asked == "last" else None)
+
     results, gradients = [], []
     for together in (True, False):
         transformer.zero_grad()
         if together:
-            output = transformer.first(packed, layout) if first else transformer(packed, layout)
+            output = of_packed()
         else:
             outputs = []
             for single in singles:
                 alone = layout_of(np.array([0, len(single) - 1]), causal=causal)
                 outputs.append(transformer(single, alone))
             heads = torch.cat([each[:1] for each in outputs])
-            output = heads if first else torch.cat([heads, *(each[1:] for each in outputs)])
-        output.square().sum().backward()
+            lasts = torch.cat([each[-1:] for each in outputs])
+            everything = torch.cat([heads, *(each[1:] for each in outputs)])
+            output = {"all": everything, "first": heads, "last": lasts}[asked]
+        torch.autograd.backward(output.square().sum())
         results.append(output.detach())
         gradients.append([cast(torch.Tensor, parameter.grad) for parameter in transformer.parameters()])
     torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=1e-4)
     for one, two in zip(*gradients, strict=True):
         torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-3)
     with torch.inference_mode():  # by another way than in training
-        again = transformer.first(packed, layout) if first else transformer(packed, layout)
+        again = of_packed()
     torch.testing.assert_close(again, results[0], atol=1e-5, rtol=1e-4)
 
 

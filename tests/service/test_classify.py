@@ -111,6 +111,25 @@ def test_another_prior_can_be_named(tmp_path: Path, files: list[Path], capsys: p
     assert "nowhere.json" in err
 
 
+def test_bfloat16_is_a_setting_and_answers_nearly_alike(
+    files: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, exact, _ = _classify(capsys, *files)
+    monkeypatch.setenv("MODEL_PRECISION", "bfloat16")
+    code, narrow, _ = _classify(capsys, *files)
+    changes = [
+        abs(one["probabilities"][name] - other["probabilities"][name])
+        for one, other in zip(exact, narrow, strict=True)
+        for name in one["probabilities"]
+    ]
+    assert code == 0
+    assert 0 < max(changes) < 0.1
+    monkeypatch.setenv("MODEL_PRECISION", "half")
+    code, lines, err = _classify(capsys, *files)
+    assert (code, lines) == (2, [])
+    assert "MODEL_PRECISION" in err
+
+
 def test_embed_prints_as_classify_does_with_a_vector_for_the_probabilities(
     files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
