@@ -22,9 +22,10 @@ from rich.table import Table
 from models.classifier import Description, InvalidArtifact
 from models.taxonomy import CLASS_NAMES
 from training import figures, measure, predictions, report
+from training.answers import Run
 from training.data import layout
 from training.data.layout import InvalidData
-from training.measure import ALERT_VIEWS, ALERTS, Measured, Panel, Run
+from training.measure import ALERT_VIEWS, ALERTS, Measured, Panel
 from training.metrics import DRAWS, Estimate
 from training.predictions import AGES, Ready, Selection
 
@@ -97,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     measured = [panel.measure(seeds) for seeds in variants.values()]
     sources = {}
     if arguments.by_source:
-        for source in np.unique(runs[0].predictions.by_age.source).tolist():
+        for source in np.unique(runs[0].by_age.source).tolist():
             part = Panel.of(runs, source=source, draws=arguments.draws)
             sources[source] = [part.measure(seeds) for seeds in variants.values()]
     notes = {
@@ -125,10 +126,7 @@ def _describe(model: Path) -> Description:
 
 def _models(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Names and versions by variant."""
-    return {
-        variant: [f"{run.description.name}/{run.description.version}" for run in seeds]
-        for variant, seeds in measure.by_variant(runs).items()
-    }
+    return {variant: [run.model for run in seeds] for variant, seeds in measure.by_variant(runs).items()}
 
 
 # --- the report -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from models.network import build
 from models.self_supervision import SelfSupervision
-from training import measure, options, predictions, pretrained
+from training import answers, measure, options, predictions, pretrained
 from training.data.layout import Dataset, InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, path_of
 from training.experiments import OBJECTS, paced, record
@@ -31,7 +31,7 @@ from training.predictions import AGES, Selection
 from training.pretrain import pretrain
 from training.pretrained import Pretrained
 from training.processes import World
-from training.results import markdown
+from training.results_page import markdown
 from training.train import train
 
 ETA_PRED = (0.15, 0.5, 1.0)
@@ -275,10 +275,10 @@ def _comparison(bench: Bench, test: Selection, compared: dict[tuple[str, float],
         )
 
 
-def _measured_run(bench: Bench, test: Selection, run: Run, key: tuple[str, float]) -> measure.Run:
+def _measured_run(bench: Bench, test: Selection, run: Run, key: tuple[str, float]) -> answers.Run:
     model = bench.model(run)
     found = predictions.of_model(model, test, model.parent / "predictions", ages=AGES[-1:], device=bench.device)
-    return measure.Run.of(model, found, named=(f"{key[0]}, {key[1]:g}", run.seed))
+    return answers.Run.of(model, found, named=(f"{key[0]}, {key[1]:g}", run.seed))
 
 
 def _percent(measured: Measured) -> Estimate:

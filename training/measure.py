@@ -4,110 +4,33 @@ Models that differ by their seed alone are one variant. Intervals are a bootstra
 and over the variant's seeds; differences between variants are paired by object.
 """
 
-import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import InvalidPrior
-from models.classifier import Description, InvalidArtifact
 from models.taxonomy import CLASS_NAMES
+from training.answers import Answers, Run
 from training.data.alert_sample import BINS, bin_of
 from training.data.layout import InvalidData
 from training.metrics import DRAWS, Estimate, Rates, Reliability, Resampling, class_weights, over_seeds, reliability
-from training.predictions import Predictions, Scored, find_artifact
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+_Either = TypeVar("_Either", bound=Answers)
 
 ALERTS = "alerts"
 """The view of every alert as sent; ``alerts, 3-5`` is of those with so many detections."""
 
 ALERT_VIEWS = (ALERTS, *(f"{ALERTS}, {name}" for name in BINS))
 
-_LEAST = 1e-12
-"""Stands for a probability of 0 where there is a logarithm to take."""
-
-_SEEDED = re.compile(r"(?P<variant>.+)-(?P<seed>\d+)")
-
 
 def view_of(days: float) -> str:
     """Name of the view of light curves so many days after the first alert."""
     return f"{days:.0f} day{'' if days == 1 else 's'}"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One model and what it predicted."""
-
-    variant: str
-    seed: int | None
-    description: Description
-    predictions: Predictions
-
-    @classmethod
-    def of(
-        cls,
-        directory: Path,
-        predictions: Predictions,
-        *,
-        named: tuple[str, int | None] | None = None,
-        prior: str | None = None,
-    ) -> Self:
-        """By default variant and seed are those of a directory VARIANT-SEED, or the model's name and none.
-
-        Raises InvalidData for no model, or one to which the prior does not fit.
-        """
-        try:
-            description = Description.read(find_artifact(directory))
-            if prior is not None:
-                calibration = description.calibration.under(prior, description.taxonomy)
-                description = description.calibrated(calibration)
-        except (InvalidArtifact, InvalidPrior) as error:
-            raise InvalidData(f"{directory}: {error}") from error
-        variant, seed = named or seed_of(directory) or (description.name, None)
-        return cls(variant, seed, description, predictions)
-
-    @classmethod
-    def pooled(cls, runs: Sequence["Run"]) -> "Run":
-        """One run of the out-of-fold predictions of several, each calibrated as its own model is."""
-        first = runs[0]
-        if any(run.description.taxonomy != first.description.taxonomy for run in runs):
-            raise InvalidData(f"the folds of {first.variant} have different classes")
-
-        def joined(scored: Sequence[Scored]) -> Scored:
-            parts = [
-                replace(each, logits=np.log(np.maximum(run.probabilities(each), _LEAST)).astype(np.float32))
-                for run, each in zip(runs, scored, strict=True)
-            ]
-            return Scored.joined(parts)
-
-        predictions = Predictions(
-            by_age=joined([run.predictions.by_age for run in runs]),
-            by_alert=joined([run.predictions.by_alert for run in runs]),
-            seconds=first.predictions.seconds,
-            machine=first.predictions.machine,
-        )
-        calibration = replace(first.description.calibration, temperatures={}, scalings={}, shift=())
-        return cls(first.variant, first.seed, first.description.calibrated(calibration), predictions)
-
-    def probabilities(self, scored: Scored) -> FloatArray:
-        """Calibrated, (M, C) in the order of the model's classes."""
-        return self.description.calibration.of_rows(scored.logits, scored.head, scored.detections)
-
-
-def seed_of(directory: Path) -> tuple[str, int] | None:
-    """Variant and seed by a directory's name, or by its parent's; None for another name."""
-    for name in (directory.name, directory.parent.name):
-        found = _SEEDED.fullmatch(name)
-        if found:
-            return found["variant"], int(found["seed"])
-    return None
 
 
 @dataclass(frozen=True)
@@ -171,17 +94,17 @@ class Panel:
         common = None
         class_of: dict[int, int] = {}
         for run in runs:
-            scored = run.predictions.by_age
-            ids, first = np.unique(scored.object_id, return_index=True)
+            answers = run.by_age
+            ids, first = np.unique(answers.object_id, return_index=True)
             if source is not None:
-                kept = scored.source[first] == source
+                kept = answers.source[first] == source
                 ids, first = ids[kept], first[kept]
             common = ids if common is None else np.intersect1d(common, ids)
-            class_of |= dict(zip(ids.tolist(), scored.class_id[first].tolist(), strict=True))
+            class_of |= dict(zip(ids.tolist(), answers.class_id[first].tolist(), strict=True))
         if common is None or not len(common):
             raise InvalidData("the models have no object in common to be compared on")
         class_id = np.array([class_of[id_] for id_ in common.tolist()])
-        outputs = {class_id for run in runs for class_id in run.description.taxonomy.class_ids}
+        outputs = {class_id for run in runs for class_id in run.classes}
         classes = tuple(sorted(outputs | set(class_id.tolist()), key=tuple(CLASS_NAMES).index))
         labels = _places(classes, class_id)
         return cls(classes, common, Resampling.of(labels, len(classes), draws=draws, seed=seed))
@@ -217,30 +140,27 @@ class Panel:
                 view: float(np.mean([found[view][1] for found in calibrations])) for view in calibrations[0]
             },
             curves={view: found[0] for view, found in calibrations[0].items()},
-            seconds={
-                step: float(np.mean([run.predictions.seconds[step] for run in runs]))
-                for step in runs[0].predictions.seconds
-            },
-            machine=runs[0].predictions.machine,
-            prior=runs[0].description.calibration.prior,
+            seconds={step: float(np.mean([run.seconds[step] for run in runs])) for step in runs[0].seconds},
+            machine=runs[0].machine,
+            prior=runs[0].prior,
         )
 
-    def _of_panel(self, scored: Scored) -> tuple[Scored, IntArray]:
+    def _of_panel(self, answers: _Either) -> tuple[_Either, IntArray]:
         """The rows of the panel's objects, and each one's place among them."""
-        row = np.minimum(np.searchsorted(self.object_id, scored.object_id), len(self) - 1)
-        kept = self.object_id[row] == scored.object_id
-        return scored.take(np.flatnonzero(kept)), row[kept]
+        row = np.minimum(np.searchsorted(self.object_id, answers.object_id), len(self) - 1)
+        kept = self.object_id[row] == answers.object_id
+        return answers.take(np.flatnonzero(kept)), row[kept]
 
     def _rates(self, run: Run) -> tuple[tuple[str, ...], NDArray[np.bool_], IntArray, FloatArray, Rates]:
-        by_age, age_row = self._of_panel(run.predictions.by_age)
-        by_alert, alert_row = self._of_panel(run.predictions.by_alert)
+        by_age, age_row = self._of_panel(run.by_age)
+        by_alert, alert_row = self._of_panel(run.by_alert)
         ages, age_view = np.unique(by_age.days, return_inverse=True)
         alert_views = len(ages) + np.stack([np.zeros(len(by_alert), dtype=np.int64), 1 + bin_of(by_alert.carried)])
         views = (*map(view_of, ages.tolist()), *ALERT_VIEWS)
         row = np.concatenate([age_row, alert_row, alert_row])
         view = np.concatenate([age_view.ravel(), *alert_views])
-        weight = np.concatenate([by_age.weight, by_alert.weight, by_alert.weight])
-        predicted = np.concatenate([self._predicted(run, by_age), *2 * [self._predicted(run, by_alert)]])
+        weight = np.concatenate([np.ones(len(by_age)), by_alert.weight, by_alert.weight])
+        predicted = _places(self.classes, np.concatenate([by_age.predicted, *2 * [by_alert.predicted]]))
         shape = (len(self), len(views), len(self.classes))
         cell = np.ravel_multi_index((row, view, predicted), shape)
         table = np.bincount(cell, weights=weight, minlength=int(np.prod(shape))).reshape(shape)
@@ -249,35 +169,24 @@ class Panel:
         objects = np.stack([taking_part[rows].sum(axis=0) for rows in self.resampling.members], axis=1)
         return views, objects > 0, objects, counts[0], Rates.of(counts)
 
-    def _predicted(self, run: Run, scored: Scored) -> IntArray:
-        outputs = _places(self.classes, np.array(run.description.taxonomy.class_ids))
-        predicted: IntArray = outputs[run.probabilities(scored).argmax(axis=1)]
-        return predicted
-
     def _calibration(self, run: Run) -> dict[str, tuple[Reliability, float]]:
         """By view of alerts: confidence against accuracy, and the cross-entropy. Classes weigh as the prior says."""
-        scored, row = self._of_panel(run.predictions.by_alert)
-        taxonomy = run.description.taxonomy
-        probabilities = run.probabilities(scored)
-        labels = taxonomy.places(scored.class_id)
-        outputs = _places(self.classes, np.array(taxonomy.class_ids))
+        answers, row = self._of_panel(run.by_alert)
         shares = np.zeros(len(self.classes))
-        shares[outputs] = run.description.calibration.shares(len(taxonomy))
-        weight = scored.weight * class_weights(self.resampling.labels, shares)[outputs[labels]]
-        predicted = probabilities.argmax(axis=1)
-        confidence = probabilities[np.arange(len(predicted)), predicted]
-        surprise = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], _LEAST))
+        shares[_places(self.classes, np.array(run.classes))] = run.shares
+        weight = answers.weight * class_weights(self.resampling.labels, shares)[_places(self.classes, answers.class_id)]
+        right = answers.predicted == answers.class_id
         found = {}
-        of_bin = bin_of(scored.carried)
+        of_bin = bin_of(answers.carried)
         for place, view in enumerate(ALERT_VIEWS):
-            own = np.ones(len(scored), dtype=np.bool_) if place == 0 else of_bin == place - 1
+            own = np.ones(len(answers), dtype=np.bool_) if place == 0 else of_bin == place - 1
             if own.any():
-                curve = reliability(confidence[own], (predicted == labels)[own], weight[own], row[own], self.resampling)
-                found[view] = (curve, float(np.average(surprise[own], weights=weight[own])))
+                curve = reliability(answers.confidence[own], right[own], weight[own], row[own], self.resampling)
+                found[view] = (curve, float(np.average(answers.surprise[own], weights=weight[own])))
         return found
 
 
-def _places(classes: Sequence[int], class_id: IntArray) -> IntArray:
+def _places(classes: Sequence[int], class_id: NDArray[np.integer[Any]]) -> IntArray:
     place = {each: number for number, each in enumerate(classes)}
     found: IntArray = np.array([place[each] for each in class_id.tolist()], dtype=np.int64)
     return found

@@ -155,20 +155,20 @@ class Ready:
 def of_model(
     directory: Path,
     selection: Selection,
-    cache: Path,
+    cache: Path | None,
     *,
     ages: Sequence[float] = AGES,
     ready: Ready | None = None,
     device: str = "cpu",
     console: Console | None = None,
 ) -> Predictions:
-    """From the cache, if it is of this very model and these objects; else computed, and left there.
+    """From the cache, if there is one and it is of this very model and these objects; else computed, and left there.
 
     The data need not be read for what the cache holds.
     """
     artifact = find_artifact(directory)
     key = _key(artifact, selection, ages)
-    kept = _read(cache, key)
+    kept = None if cache is None else _read(cache, key)
     if kept is None:
         console = console or Console(stderr=True)
         classifier = load(artifact, device=device)
@@ -176,7 +176,8 @@ def of_model(
         kept = predict(
             classifier, selection, ages=ages, ready=ready, device=device, label=directory.name, console=console
         )
-        _write(cache, kept, key)
+        if cache is not None:
+            _write(cache, kept, key)
     return kept
 
 

@@ -1,0 +1,254 @@
+"""What a model answered, light curve by light curve: a file small enough to outlive the model.
+
+Everything that is measured is measured on this, so that a figure is the same whether the model is at hand or only what
+it had answered.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from models.calibration import InvalidPrior
+from models.classifier import Description, InvalidArtifact
+from training.data.layout import InvalidData
+from training.predictions import Predictions, Scored, find_artifact
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+SUFFIX = ".parquet"
+
+_LEAST = 1e-12
+"""Stands for a probability of 0 where there is a logarithm to take."""
+_STEP = 1e-3
+"""What confidence and surprise are rounded to: no figure shows it, and a file is half as large."""
+
+_SEEDED = re.compile(r"(?P<variant>.+)-(?P<seed>\d+)")
+_NOTES = b"run"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """M light curves in order of object and length, row for row."""
+
+    object_id: IntArray
+    class_id: NDArray[np.int32]
+    """What they are."""
+    source: NDArray[np.str_]
+    days: NDArray[np.float32]
+    """After the first alert."""
+    predicted: NDArray[np.int32]
+    """The class that the model thought most probable."""
+
+    def __len__(self) -> int:
+        return len(self.object_id)
+
+    def take(self, rows: IntArray) -> Self:
+        """These rows, in this order."""
+        return type(self)(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+
+@dataclass(frozen=True)
+class AlertAnswers(Answers):
+    """M alerts as sent."""
+
+    carried: IntArray
+    """Detections in the alert."""
+    weight: NDArray[np.float32]
+    """Alerts that the row stands for."""
+    confidence: FloatArray
+    """Probability of the predicted class."""
+    surprise: FloatArray
+    """Minus the logarithm of the true class's probability."""
+
+
+_Either = TypeVar("_Either", bound=Answers)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model and what it answered."""
+
+    variant: str
+    seed: int | None
+    model: str
+    """Its name and version."""
+    classes: tuple[int, ...]
+    """That it tells apart, in the order of its outputs."""
+    prior: str
+    shares: tuple[float, ...]
+    """Of the classes under the prior."""
+    seconds: Mapping[str, float]
+    """Mean wall time a whole light curve: ``inference`` and, for a model that reads them, ``features``."""
+    machine: str
+    """Where that was."""
+    by_age: Answers
+    by_alert: AlertAnswers
+
+    @classmethod
+    def of(
+        cls,
+        directory: Path,
+        predictions: Predictions,
+        *,
+        named: tuple[str, int | None] | None = None,
+        prior: str | None = None,
+    ) -> Self:
+        """By default variant and seed are those of a directory VARIANT-SEED, or the model's name and none.
+
+        Raises InvalidData for no model, or one to which the prior does not fit.
+        """
+        try:
+            description = Description.read(find_artifact(directory))
+            if prior is not None:
+                calibration = description.calibration.under(prior, description.taxonomy)
+                description = description.calibrated(calibration)
+        except (InvalidArtifact, InvalidPrior) as error:
+            raise InvalidData(f"{directory}: {error}") from error
+        return cls.by(description, predictions, named=named or seed_of(directory) or (description.name, None))
+
+    @classmethod
+    def by(cls, description: Description, predictions: Predictions, *, named: tuple[str, int | None]) -> Self:
+        """What the model of a description answered."""
+        by_age, by_alert = predictions.by_age, predictions.by_alert
+        probabilities = _calibrated(description, by_alert)
+        row = np.arange(len(by_alert))
+        of_truth = probabilities[row, description.taxonomy.places(by_alert.class_id)]
+        alerts = AlertAnswers(
+            **_what(description, by_alert, probabilities),
+            carried=by_alert.carried,
+            weight=by_alert.weight,
+            confidence=_rounded(probabilities.max(axis=1)),
+            surprise=_rounded(-np.log(np.maximum(of_truth, _LEAST))),
+        )
+        return cls(
+            *named,
+            model=f"{description.name}/{description.version}",
+            classes=tuple(description.taxonomy.class_ids),
+            prior=description.calibration.prior,
+            shares=tuple(description.calibration.shares(len(description.taxonomy)).tolist()),
+            seconds=predictions.seconds,
+            machine=predictions.machine,
+            by_age=_in_order(Answers(**_what(description, by_age, _calibrated(description, by_age)))),
+            by_alert=_in_order(alerts),
+        )
+
+    @classmethod
+    def pooled(cls, runs: Sequence["Run"]) -> "Run":
+        """One run of the out-of-fold answers of several."""
+        first = runs[0]
+        if any(run.classes != first.classes for run in runs):
+            raise InvalidData(f"the folds of {first.variant} have different classes")
+        return cls(
+            **{**_notes(first), "model": first.model},
+            by_age=_joined([run.by_age for run in runs]),
+            by_alert=_joined([run.by_alert for run in runs]),
+        )
+
+    @property
+    def name(self) -> str:
+        """Of its file, and of the directory that it was trained in."""
+        return self.variant if self.seed is None else f"{self.variant}-{self.seed}"
+
+    def write(self, directory: Path) -> None:
+        """Keep it in a file of its name."""
+        directory.mkdir(parents=True, exist_ok=True)
+        table = pa.concat_tables([_table(self.by_age), _table(self.by_alert)], promote_options="default")
+        notes = {_NOTES: json.dumps(_notes(self)).encode()}
+        unfinished = directory / f"{self.name}.unfinished"
+        pq.write_table(
+            table.replace_schema_metadata(notes),
+            unfinished,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=["source", "predicted", "confidence", "surprise"],
+            column_encoding={"object_id": "DELTA_BINARY_PACKED"},
+        )
+        unfinished.replace(directory / f"{self.name}{SUFFIX}")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The inverse of ``write``. Raises InvalidData for what is no such file."""
+        try:
+            table = pq.read_table(path)
+            notes = json.loads(table.schema.metadata[_NOTES])
+        except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+            raise InvalidData(f"{path} holds no model's answers: {error!r}") from error
+        of_alert = table["carried"].is_valid()
+        by_age, by_alert = table.filter(pc.invert(of_alert)), table.filter(of_alert)
+        return cls(
+            **{**notes, "classes": tuple(notes["classes"]), "shares": tuple(notes["shares"])},
+            by_age=Answers(**_columns(by_age, Answers)),
+            by_alert=AlertAnswers(**_columns(by_alert, AlertAnswers)),
+        )
+
+
+def seed_of(directory: Path) -> tuple[str, int] | None:
+    """Variant and seed by a directory's name, or by its parent's; None for another name."""
+    for name in (directory.name, directory.parent.name):
+        found = _SEEDED.fullmatch(name)
+        if found:
+            return found["variant"], int(found["seed"])
+    return None
+
+
+def _notes(run: Run) -> dict[str, Any]:
+    """All of a run but its answers."""
+    return {each.name: getattr(run, each.name) for each in fields(run) if not each.name.startswith("by_")}
+
+
+# --- from logits ----------------------------------------------------------------------------------------------------
+
+
+def _calibrated(description: Description, scored: Scored) -> FloatArray:
+    """(M, C) in the order of the model's classes."""
+    return description.calibration.of_rows(scored.logits, scored.head, scored.detections)
+
+
+def _what(description: Description, scored: Scored, probabilities: FloatArray) -> dict[str, Any]:
+    """The fields of Answers."""
+    outputs = np.array(description.taxonomy.class_ids, dtype=np.int32)
+    told = {each.name: getattr(scored, each.name) for each in fields(Answers) if each.name != "predicted"}
+    return {**told, "predicted": outputs[probabilities.argmax(axis=1)]}
+
+
+def _rounded(values: FloatArray) -> FloatArray:
+    return np.asarray(np.round(values / _STEP) * _STEP, dtype=np.float64)
+
+
+def _in_order(answers: _Either) -> _Either:
+    return answers.take(np.lexsort((answers.days, answers.object_id)))
+
+
+def _joined(parts: Sequence[_Either]) -> _Either:
+    columns = {
+        each.name: np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(type(parts[0]))
+    }
+    return _in_order(type(parts[0])(**columns))
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+_IN_STEPS = ("confidence", "surprise")
+
+
+def _table(answers: Answers) -> pa.Table:
+    columns = asdict(answers)
+    for name in set(columns).intersection(_IN_STEPS):
+        columns[name] = np.round(columns[name] / _STEP).astype(np.uint16)
+    return pa.table(columns)
+
+
+def _columns(table: pa.Table, kind: type[Answers]) -> dict[str, Any]:
+    columns: dict[str, Any] = {each.name: table[each.name].to_numpy() for each in fields(kind)}
+    columns["source"] = columns["source"].astype(np.str_)
+    return {name: values * _STEP if name in _IN_STEPS else values for name, values in columns.items()}

@@ -1,0 +1,216 @@
+"""The checks of the experiments, and the words they use: what is compared with what, and when that passes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from models.random_forest import GROUPS
+from training import figures
+from training.answers import Run
+from training.measure import ALERTS, Measured, Panel, by_variant, difference
+from training.metrics import Estimate
+
+# --- names: what the experiments call their variants ----------------------------------------------------------------
+
+MTA = "-mta"
+LC, LC_MD, MD_FEATURES, ALL = "lc", "lc-md", "md-features", "lc-md-features"
+ATAT = LC_MD + MTA
+"""The thesis's model: light curves and metadata, with mask temporal augmentation."""
+SINUSOID, NO_TOKENIZER = "-sinusoid", f"{ATAT}-no-quantiles"
+ATAT2, BHRF, FLAT, LIGHTGBM = "atat2", "bhrf", "flat", "lightgbm"
+
+PANELS = {
+    "the best, and the forest": (ATAT, ALL + MTA, BHRF, LIGHTGBM, ATAT2),
+    "light curves": (LC, LC + MTA),
+    "tables": ("md", "features", MD_FEATURES, "features" + MTA, MD_FEATURES + MTA),
+    "light curves and tables": (LC_MD, ATAT, ALL, ALL + MTA),
+}
+"""Figure 4.3."""
+CONFUSED = (ATAT, ALL + MTA, BHRF, ATAT2)
+"""Figure 4.4, and table 4.1."""
+
+FULL, EARLY = "2048 days", "8 days"
+PERIODIC = GROUPS["periodic"]
+
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One check."""
+
+    check: str
+    thesis: str
+    asked: str
+    found: str = ""
+    tier: str = ""
+    seeds: str = ""
+    verdict: str = "not run"
+
+
+@dataclass(frozen=True)
+class Book:
+    """The variants of one directory on one panel, all of one tier."""
+
+    tier: str
+    variants: Mapping[str, Measured]
+
+    def difference(
+        self,
+        check: str,
+        thesis: str,
+        asked: str,
+        pair: tuple[str, str],
+        passes: Callable[[Estimate], bool],
+        *,
+        view: str = FULL,
+    ) -> Row:
+        """How many points of macro F1 the first variant is above the second."""
+        if not all(name in self.variants for name in pair):
+            return self._absent(Row(check, thesis, asked), *pair)
+        first, second = (self.variants[name] for name in pair)
+        estimate = difference(first, second, view)
+        return self.row(Row(check, thesis, asked), pair, told(estimate), passes=passes(estimate))
+
+    def row(self, asked: Row, names: Sequence[str], found: str, *, passes: bool) -> Row:
+        """A check that was made."""
+        seeds = ", ".join(str(len(self.variants[name].seeds)) for name in names)
+        verdict = "pass" if passes else "FAIL"
+        return Row(asked.check, asked.thesis, asked.asked, found, self.tier, seeds, verdict)
+
+    def _absent(self, asked: Row, *names: str) -> Row:
+        absent = ", ".join(name for name in names if name not in self.variants)
+        return Row(asked.check, asked.thesis, asked.asked, f"no {absent}", self.tier)
+
+
+def book_of(runs: Sequence[Run], tier: str, *, draws: int) -> Book:
+    """The runs, measured on the objects that they have in common."""
+    panel = Panel.of(runs, draws=draws) if runs else None
+    variants = {} if panel is None else {name: panel.measure(seeds) for name, seeds in by_variant(runs).items()}
+    return Book(tier, variants)
+
+
+def told(estimate: Estimate) -> str:
+    """A difference."""
+    return f"{estimate.value:+.1f} ({estimate.low:+.1f} to {estimate.high:+.1f})"
+
+
+def percent(estimate: Estimate) -> str:
+    """A share, or a score in points of a hundred."""
+    return f"{estimate.value:.1f} ({estimate.low:.1f} to {estimate.high:.1f})"
+
+
+def _at_least(least: float) -> Callable[[Estimate], bool]:
+    return lambda estimate: estimate.value >= least
+
+
+def _surely_above(least: float = 0.0) -> Callable[[Estimate], bool]:
+    return lambda estimate: estimate.value >= least and estimate.low > 0
+
+
+def _above(estimate: Estimate) -> bool:
+    return estimate.value > 0
+
+
+def checks(book: Book) -> list[Row]:
+    """Every check on the simulated survey's test objects but that of calibration."""
+    best = "LC + MD + MTA minus BHRF"
+    return [
+        book.difference(f"{best}, full", "+5.0", ">= +2, interval above 0", (ATAT, BHRF), _surely_above(2)),
+        book.difference("BHRF minus the flat forest, full", "", ">= -2", (BHRF, FLAT), _at_least(-2)),
+        book.difference(f"{best}, 8 days", "~ +11", ">= +5", (ATAT, BHRF), _at_least(5), view=EARLY),
+        _every_length(book, "LC + MD minus LC, every length", (LC_MD, LC)),
+        _every_length(book, "LC + MD + MTA minus LC + MTA, every length", (ATAT, LC + MTA)),
+        book.difference("LC + MD minus MD + Features, full", "+2", "> 0", (LC_MD, MD_FEATURES), _above),
+        book.difference(
+            "LC + MD + MTA minus MD + Features + MTA, full", "+2", "> 0", (ATAT, MD_FEATURES + MTA), _above
+        ),
+        book.difference("MTA's effect on LC + MD, 8 days", "+15", ">= +8", (ATAT, LC_MD), _at_least(8), view=EARLY),
+        book.difference("MTA's effect on LC + MD, full", "~0", ">= -2", (ATAT, LC_MD), _at_least(-2)),
+        _features_added(book),
+        book.difference("time modulation v a fixed sinusoid, full", "+6", "> 0", (ATAT, ATAT + SINUSOID), _above),
+        book.difference(
+            "time modulation v a fixed sinusoid, LC alone, full", "+11", "> 0", (LC + MTA, LC + MTA + SINUSOID), _above
+        ),
+        book.difference("QFT v none, full", "+2.5", "> 0", (ATAT, NO_TOKENIZER), _above),
+        book.difference("`atat2` minus ATAT, full", "ATCAT: +6", ">= +4", (ATAT2, ATAT), _at_least(4)),
+        book.difference("`atat2` minus ATAT, 8 days", "more", ">= +4", (ATAT2, ATAT), _at_least(4), view=EARLY),
+        *(
+            book.difference(
+                f"`atat2` minus LightGBM, {name}", "", "interval above 0", (ATAT2, LIGHTGBM), _surely_above(), view=view
+            )
+            for name, view in (("full", FULL), ("8 days", EARLY), ("per alert as sent", ALERTS))
+        ),
+    ]
+
+
+def _every_length(book: Book, check: str, pair: tuple[str, str]) -> Row:
+    asked = Row(check, "+20 to +30", ">= +12 at each")
+    if not all(name in book.variants for name in pair):
+        return book.difference(asked.check, asked.thesis, asked.asked, pair, _above)
+    first, second = (book.variants[name] for name in pair)
+    by_view = {view: difference(first, second, view) for view in first.views if figures.days_of(view) is not None}
+    least = min(by_view, key=lambda view: by_view[view].value)
+    most = max(by_view, key=lambda view: by_view[view].value)
+    found = f"least {told(by_view[least])} at {least}; most {by_view[most].value:+.1f} at {most}"
+    return book.row(asked, pair, found, passes=by_view[least].value >= 12)
+
+
+def _features_added(book: Book) -> Row:
+    pair = (ALL + MTA, ATAT)
+    asked = Row("features added to LC + MD + MTA, full", "+.2 to +.9", "within 1.5, periodic classes up")
+    if not all(name in book.variants for name in pair):
+        return book.difference(asked.check, asked.thesis, asked.asked, pair, _above)
+    first, second = (book.variants[name] for name in pair)
+    every, periodic = difference(first, second, FULL), difference(first, second, FULL, classes=PERIODIC)
+    passes = abs(every.value) <= 1.5 and periodic.value > 0
+    return book.row(asked, pair, f"{told(every)}; periodic {told(periodic)}", passes=passes)
+
+
+def calibration_checks(shipped: Book) -> list[Row]:
+    """Of the one model in the book, if it has been tried."""
+    every = Row("ECE of the shipped model, all alerts", "", "<= 2 %")
+    each = Row("ECE of the shipped model, each detection bin", "", "<= 4 %")
+    if not shipped.variants:
+        return [every, each]
+    ((name, measured),) = shipped.variants.items()
+    found = {view: Estimate.of(draws).times(100) for view, draws in measured.ece.items()}
+    worst = max((view for view in found if view != ALERTS), key=lambda view: found[view].value)
+    every = replace(every, check=f"ECE of the shipped model ({name}), all alerts")
+    return [
+        shipped.row(every, [name], percent(found[ALERTS]), passes=found[ALERTS].value <= 2),
+        shipped.row(
+            each,
+            [name],
+            f"most {percent(found[worst])} at {worst.removeprefix(ALERTS + ', ')}",
+            passes=found[worst].value <= 4,
+        ),
+    ]
+
+
+def plasticc_checks(book: Book) -> list[Row]:
+    """On PLAsTiCC, from out-of-fold predictions."""
+    rows = [
+        book.difference(
+            "PLAsTiCC, five folds: `atat2` minus LightGBM, full",
+            "LightGBM .747",
+            "interval above 0",
+            (ATAT2, LIGHTGBM),
+            _surely_above(),
+        )
+    ]
+    asked = Row("PLAsTiCC, five folds: macro F1 of `atat2`, full", "a trial .81 to .82", ">= .84")
+    if ATAT2 not in book.variants:
+        return [*rows, asked]
+    score = Estimate.of(book.variants[ATAT2].macro(FULL))
+    found = f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
+    return [*rows, book.row(asked, [ATAT2], found, passes=score.value >= 0.84)]
+
+
+def real_check(book: Book) -> Row:
+    """Of real alerts: what is found is a table of its own."""
+    asked = Row("real ELAsTiCC alerts, recall by class and detections", "", "reported")
+    if not book.variants:
+        return asked
+    seeds = ", ".join(str(len(measured.seeds)) for measured in book.variants.values())
+    return Row(asked.check, "", asked.asked, f"below, of {', '.join(book.variants)}", "", seeds, "reported")
