@@ -5,6 +5,7 @@ Kafka, Valkey, the service, the load and the reader share the machine's cores, t
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from models.calibration import UNCALIBRATED
 from models.classifier import DEFAULT_ARTIFACT, Classifier
 from models.inputs.alert import AlertBatch
 from models.network import Network
+from models.scoring import Precision
 from models.taxonomy import CLASS_NAMES, Taxonomy
 from tests.benchmarks import real
 from tests.benchmarks.inference import CLASSES, random_network
@@ -34,19 +36,30 @@ def measure(*, minutes: float = MINUTES) -> dict[str, float]:
     """Each rate over so many minutes. Keys begin with the model, then the alerts, as those of ``inference``."""
     every, long = Alerts.read(), Alerts.read(real.LONG)
     measured: dict[str, float] = {"minutes": minutes}
+    tried: dict[str, tuple[Path, Precision]]
     with tempfile.TemporaryDirectory(prefix="stream-") as directory:
         thesis = Path(directory) / "thesis"
         save_thesis(thesis, every.batch)
-        for name, model in (("thesis", thesis), ("shipped", DEFAULT_ARTIFACT)):
+        tried = {
+            "thesis": (thesis, "float32"),
+            "thesis_bfloat16": (thesis, "bfloat16"),
+            "shipped": (DEFAULT_ARTIFACT, "float32"),
+        }
+        for name, (model, precision) in tried.items():
             for which, alerts in (("all", every), ("long", long)):
-                place = Path(directory) / f"{name}-{which}"
-                with Servers.started(place) as servers:
-                    before = inference_only(model, alerts.batch, seconds=minutes * 60 * _SHARE_INFERENCE_ONLY)
-                    with servers.serving(alerts, model) as whole:
+                alone = partial(
+                    inference_only,
+                    Classifier.load(model, precision=precision),
+                    alerts.batch,
+                    seconds=minutes * 60 * _SHARE_INFERENCE_ONLY,
+                )
+                with Servers.started(Path(directory) / f"{name}-{which}") as servers:
+                    before = alone()
+                    with servers.serving(alerts, model, MODEL_PRECISION=precision) as whole:
                         figures = busy(whole, seconds=minutes * 60)
                         if which == "all":
                             figures |= _latency(whole, seconds=min(minutes, 1.0) * 60) | _bursts(whole)
-                    after = inference_only(model, alerts.batch, seconds=minutes * 60 * _SHARE_INFERENCE_ONLY)
+                    after = alone()
                 figures["inference_only_per_second"] = (before + after) / 2
                 figures["share_of_inference_only"] = figures["per_second"] / figures["inference_only_per_second"]
                 measured |= {f"{name}_{which}_{figure}": value for figure, value in figures.items()}
@@ -61,9 +74,8 @@ def save_thesis(directory: Path, alerts: AlertBatch) -> None:
     Classifier(network, taxonomy=classes, calibration=UNCALIBRATED, name="thesis", version="1").save(directory)
 
 
-def inference_only(model: Path, alerts: AlertBatch, *, seconds: float) -> float:
+def inference_only(classifier: Classifier, alerts: AlertBatch, *, seconds: float) -> float:
     """Alerts a second through the classifier, from decoded alerts to probabilities; nothing else is done."""
-    classifier = Classifier.load(model)
     batches = [alerts.take(rows) for rows in np.array_split(np.arange(len(alerts)), len(alerts) // _BATCH)]
     classifier.classify(batches[0])
     done, began = 0, time.monotonic()
