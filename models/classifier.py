@@ -28,8 +28,10 @@ _KINDS = {
 }
 """Where each kind of model is; imported when one is loaded, for a forest needs packages that ATAT does not."""
 
+DESCRIPTION = "model.json"
+"""The file of an artifact that says what it is; written last."""
+
 _FORMAT = 2
-_DESCRIPTION = "model.json"
 _AS_THEY_ARE = ("kind", "architecture", "name", "version", "provenance", "metrics")
 
 
@@ -105,7 +107,7 @@ class Description:
     def read(cls, directory: Path) -> Self:
         """Raises InvalidArtifact for what is no model's directory."""
         try:
-            values = json.loads((directory / _DESCRIPTION).read_text())
+            values = json.loads((directory / DESCRIPTION).read_text())
             if values["format"] != _FORMAT or values["bands"] != list(BANDS):
                 raise InvalidArtifact(f"{directory}: format {values['format']} is not {_FORMAT}, or other bands")
             return cls(
@@ -194,7 +196,7 @@ class Classifier:
 
     def save_description(self, directory: Path) -> None:
         """Write ``model.json`` alone, beside weights that have not changed."""
-        (directory / _DESCRIPTION).write_text(json.dumps(self.describe(), indent=1) + "\n")
+        (directory / DESCRIPTION).write_text(json.dumps(self.describe(), indent=1) + "\n")
 
     def describe(self) -> dict[str, Any]:
         """All there is to say of the model but its weights, as JSON can hold it."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from models.classifier import Classifier, InvalidArtifact
+from models.classifier import DESCRIPTION, Classifier, InvalidArtifact
 from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
 from models.inputs.table import select
@@ -39,7 +39,6 @@ AGES = tuple(float(2**power) for power in range(12))
 _VERSION = 1
 _CHUNK = 500
 _TIMED = 200
-_ARTIFACT = "model.json"
 _WEIGHTS = ("booster.txt", "trees.skops", "weights.safetensors")
 
 
@@ -183,9 +182,9 @@ def of_model(
 
 def find_artifact(directory: Path) -> Path:
     """The artifact that a directory is, or the only one that lies in it. Raises InvalidData."""
-    if (directory / _ARTIFACT).exists():
+    if (directory / DESCRIPTION).exists():
         return directory
-    found = sorted(path.parent for path in directory.glob(f"*/{_ARTIFACT}"))
+    found = sorted(path.parent for path in directory.glob(f"*/{DESCRIPTION}"))
     if len(found) != 1:
         raise InvalidData(f"{directory} holds {'no model' if not found else 'several models: name one'}")
     return found[0]
@@ -358,7 +357,7 @@ def _key(artifact: Path, selection: Selection, ages: Sequence[float]) -> str:
     for path in sorted(artifact.iterdir()):
         if path.name in _WEIGHTS:
             digest.update(path.name.encode() + path.read_bytes())
-    description = json.loads((artifact / _ARTIFACT).read_text())
+    description = json.loads((artifact / DESCRIPTION).read_text())
     parts = [description.get(name) for name in ("kind", "architecture", "classes")]
     digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Pretrained weights on disk, and how supervised training starts from them: whole, in part, or frozen."""
+"""Weights that supervised training starts from, whole, in part, or frozen: pretrained ones, or a trained model's."""
 
 import hashlib
 import json
@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from models.classifier import DESCRIPTION
 from models.network import AnyATAT
 from training.data.layout import InvalidData
 
-_WEIGHTS, _DESCRIPTION = "weights.safetensors", "pretrained.json"
+_WEIGHTS, _PRETRAINED = "weights.safetensors", "pretrained.json"
 _LEARNED_WITH_LABELS = ("n_classes", "dropout")
 """What may differ between a network as pretrained and as trained."""
 
@@ -25,7 +26,7 @@ _BLOCK = re.compile(r"transformer\.blocks\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a network has learned without labels: everything but the heads of classes."""
+    """What a network has learned, with labels or without: everything but the heads of classes."""
 
     name: str
     sha256: str
@@ -40,19 +41,24 @@ class Pretrained:
 
     @classmethod
     def read(cls, directory: Path, *, blocks: int | None = None, frozen: int | None = None) -> Self:
-        """Raises InvalidData for a directory that has none, or more frozen blocks than are taken over."""
+        """Of ``training pretrain``, or of a model's artifact.
+
+        Raises InvalidData for a directory that has none, or more frozen blocks than are taken over.
+        """
+        trained = directory / DESCRIPTION
         try:
-            description = json.loads((directory / _DESCRIPTION).read_text())
+            description = json.loads((trained if trained.exists() else directory / _PRETRAINED).read_text())
             weights = load_file(directory / _WEIGHTS)
             digest = hashlib.sha256((directory / _WEIGHTS).read_bytes()).hexdigest()
             name, kind, architecture = (description[key] for key in ("name", "kind", "architecture"))
         except (OSError, SafetensorError, ValueError, KeyError) as error:
-            raise InvalidData(f"{directory} has no pretrained weights: {error}") from error
+            raise InvalidData(f"{directory} has no weights to start from: {error}") from error
         if min(blocks or 0, frozen or 0) < 0:
             raise InvalidData("a number of blocks is not negative")
         if blocks is not None and (frozen or 0) > blocks:
             raise InvalidData(f"{frozen} blocks cannot stay as pretrained where {blocks} are taken over")
-        return cls(name, digest, kind, architecture, weights, blocks, frozen)
+        body = {name: tensor for name, tensor in weights.items() if not _HEADS.match(name)}
+        return cls(name, digest, kind, architecture, body, blocks, frozen)
 
     def start(self, network: AnyATAT) -> None:
         """Give a network these weights, the scales of its table among them, and freeze what is to be.
@@ -67,7 +73,7 @@ class Pretrained:
         different = [name for name in {**here, **there} if here.get(name) != there.get(name)]
         if self.kind != network.kind or different:
             told = ", ".join(f"{name} {there.get(name)} against {here.get(name)}" for name in sorted(different))
-            raise InvalidData(f"{self.name} was pretrained as another network: {told or self.kind}")
+            raise InvalidData(f"{self.name} was trained as another network: {told or self.kind}")
         taken = {name: tensor for name, tensor in self.weights.items() if _within(name, self.blocks)}
         network.load_state_dict(taken, strict=False)
         if self.frozen is not None:
@@ -94,14 +100,14 @@ def save(directory: Path, network: AnyATAT, name: str, provenance: Mapping[str, 
         "architecture": network.config.to_dict(),
         "provenance": dict(provenance),
     }
-    unfinished = directory / f"{_DESCRIPTION}.unfinished"
+    unfinished = directory / f"{_PRETRAINED}.unfinished"
     unfinished.write_text(json.dumps(description, indent=1) + "\n")
-    unfinished.replace(directory / _DESCRIPTION)
+    unfinished.replace(directory / _PRETRAINED)
 
 
 def is_done(directory: Path) -> bool:
     """Whether it has been pretrained to the end: what describes it is written last."""
-    return (directory / _DESCRIPTION).exists()
+    return (directory / _PRETRAINED).exists()
 
 
 def _within(name: str, blocks: int | None) -> bool:

@@ -282,7 +282,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="of the weights and the draws")
     parser.add_argument("--fold", type=int, help="validate on this fold, train on the others")
     parser.add_argument("--labels", type=float, help="share of the training objects to learn from, within each class")
-    parser.add_argument("--init", type=Path, help="pretrained weights to start from (python -m training pretrain)")
+    parser.add_argument("--init", type=Path, help="weights to start from: pretrained ones, or a model's")
     parser.add_argument(
         "--init-blocks",
         type=int,

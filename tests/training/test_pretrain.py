@@ -186,12 +186,28 @@ def test_the_command_trains_from_weights_and_says_so(
     assert "that --init names" in capsys.readouterr().err
 
 
+def test_training_goes_on_from_a_trained_model_but_for_its_heads(
+    data_set: Path, config: Path, weights: Path, tmp_path: Path
+) -> None:
+    first = _trainer(config, data_set, tmp_path / "first", Pretrained.read(weights))
+    first.take_step()
+    Network(first.model).save(tmp_path)
+    description = {"name": "toy", "kind": "atat", "architecture": first.model.config.to_dict()}
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    second = _trainer(config, data_set, tmp_path / "second", Pretrained.read(tmp_path))
+    learned, taken = first.model.state_dict(), second.model.state_dict()
+    heads = {name for name in learned if "head." in name and "norm" not in name}
+    assert heads
+    assert all(torch.equal(learned[name], taken[name]) for name in set(learned) - heads)
+    assert any(not torch.equal(learned[name], taken[name]) for name in heads)
+
+
 def test_weights_of_another_network_are_refused(config: Path, weights: Path, tmp_path: Path) -> None:
     narrow = Experiment.read(config)
     wide = build("atat", {"n_classes": 2, **narrow.model, "d_lc": 32})
     with pytest.raises(InvalidData, match="d_lc 16 against 32"):
         Pretrained.read(weights).start(wide)
-    with pytest.raises(InvalidData, match="no pretrained weights"):
+    with pytest.raises(InvalidData, match="no weights to start from"):
         Pretrained.read(tmp_path)
     with pytest.raises(InvalidData, match="2 blocks cannot stay"):
         Pretrained.read(weights, blocks=1, frozen=2)
