@@ -59,6 +59,8 @@ class TrainingConfig:
     of its own."""
     fold: int | None = None
     """The fold to validate on, training on the others; None for the splits ``train`` and ``validation``."""
+    left_out: int | None = None
+    """The fold that is neither learned from nor validated on: the model is to be tried on it."""
     seed: int = 0
 
 

@@ -140,7 +140,9 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
 
 def _own(dataset: Dataset, config: TrainingConfig, directory: Path) -> tuple[Objects, Objects]:
     """What is learned from of the data themselves, and what it is judged by."""
-    selection = select_objects(dataset.index(), objects=config.objects, fold=config.fold, labels=None)
+    selection = select_objects(
+        dataset.index(), objects=config.objects, fold=config.fold, left_out=config.left_out, labels=None
+    )
     train = unpacked(dataset, selection.train, directory=directory)
     rows = np.flatnonzero(selection.validation)
     judged = np.zeros(len(selection.validation), dtype=np.bool_)
@@ -154,11 +156,12 @@ def _own(dataset: Dataset, config: TrainingConfig, directory: Path) -> tuple[Obj
 def _others(unlabelled: Sequence[Dataset], dataset: Dataset, config: TrainingConfig, directory: Path) -> list[Objects]:
     """What is learned from of other sets, less what the data hold out: their objects to validate and to test by."""
     index = dataset.index()
-    held_out = index.object_id[~select_objects(index, fold=config.fold, labels=None).train]
+    chosen = select_objects(index, fold=config.fold, left_out=config.left_out, labels=None)
+    held_out = index.object_id[~chosen.train]
     found = []
     for other in unlabelled:
-        chosen = select_objects(other.index(), labels=None).train
-        found.append(unpacked(other, chosen & ~np.isin(other.index().object_id, held_out), directory=directory))
+        every = select_objects(other.index(), labels=None).train
+        found.append(unpacked(other, every & ~np.isin(other.index().object_id, held_out), directory=directory))
     return found
 
 

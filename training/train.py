@@ -41,6 +41,8 @@ from training.objectives import Objective
 from training.pretrained import Pretrained
 from training.processes import World
 
+_OF_OBJECTS = ("fold", "left_out", "labels")
+"""Options that choose what is learned from."""
 _PRIOR = "uniform over the classes"
 _SCALE_ROWS = 100_000
 """From so many objects, spread evenly over the training ones, the scales of the table's columns are taken."""
@@ -213,7 +215,9 @@ class Trainer(Loop[AnyATAT, Packed]):
 
 def selection_of(dataset: Dataset, config: TrainingConfig) -> Selection:
     """The rows that a run learns from and is judged by."""
-    return select_objects(dataset.index(), objects=config.objects, fold=config.fold, labels=config.labels)
+    return select_objects(
+        dataset.index(), objects=config.objects, fold=config.fold, left_out=config.left_out, labels=config.labels
+    )
 
 
 def _parts(dataset: Dataset, config: TrainingConfig, directory: Path) -> tuple[Objects, Objects]:
@@ -275,12 +279,15 @@ def _answers(scores: Scores) -> Tensor:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
     parser.add_argument("config", help=f"a TOML file, or the name of one in {CONFIGS.name}/ (lc-md-mta)")
-    parser.add_argument("--data", type=Path, required=True, help="data in the layout; for a forest, their features")
-    parser.add_argument("--features", type=Path, help="their table of features, for a network that sees some")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="data in the layout; for a forest, their features will do"
+    )
+    parser.add_argument("--features", type=Path, help="their table of features, for a model that sees some")
     parser.add_argument("--output", type=Path, required=True, help="directory of the run: checkpoint, log, artifact")
     parser.add_argument("--tier", choices=tuple(TIERS), help="train at this size")
     parser.add_argument("--seed", type=int, help="of the weights and the draws")
     parser.add_argument("--fold", type=int, help="validate on this fold, train on the others")
+    parser.add_argument("--leave-out", type=int, dest="left_out", metavar="FOLD", help="a fold to try the model on")
     parser.add_argument("--labels", type=float, help="share of the training objects to learn from, within each class")
     parser.add_argument("--init", type=Path, help="weights to start from: pretrained ones, or a model's")
     parser.add_argument(
@@ -306,7 +313,7 @@ def run(arguments: argparse.Namespace) -> int:
     experiment = Experiment.read(path)
     if arguments.tier:
         experiment = experiment.at(TIERS[arguments.tier])
-    experiment = experiment.trained(**options.given(arguments, ("seed", "fold", "labels", "precision")))
+    experiment = experiment.trained(**options.given(arguments, ("seed", *_OF_OBJECTS, "precision")))
     options.must_not_hold_a_run(arguments.output, resume=arguments.resume)
     init = _init(arguments)
     with processes.joined(arguments.device) as world:
@@ -397,4 +404,14 @@ def _grow_forest(path: Path, arguments: argparse.Namespace, console: Console) ->
     if arguments.minutes is not None or arguments.resume:
         raise InvalidData("a forest is grown in one go: --minutes and --resume are for networks")
     experiment = forests.ForestExperiment.read(path)
-    return forests.train(experiment, features.read(arguments.data), arguments.output, console=console)
+    if arguments.seed is not None:
+        experiment = replace(experiment, seed=arguments.seed)
+    chosen = options.given(arguments, _OF_OBJECTS)
+    if arguments.features is not None:
+        config = TrainingConfig(**chosen)
+        table = selected_features(Dataset.open(arguments.data), config, arguments.features)
+    elif chosen:
+        raise InvalidData("the objects of a forest are chosen from data in the layout, with --features beside them")
+    else:
+        table = features.read(arguments.data)
+    return forests.train(experiment, table, arguments.output, console=console)

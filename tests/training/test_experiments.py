@@ -174,6 +174,14 @@ def test_folds_share_out_everything_but_the_test_objects(data_set: Path) -> None
         np.testing.assert_array_equal(each.train ^ each.validation, index.split != "test")
 
 
+def test_a_fold_left_out_is_neither_learned_from_nor_validated_on(data_set: Path) -> None:
+    index = Dataset.open(data_set).index()
+    everything, kept = select(index), select(index, left_out=2)
+    for part in ("train", "validation"):
+        np.testing.assert_array_equal(getattr(kept, part), getattr(everything, part) & (index.fold != 2))
+    assert (everything.train & (index.fold == 2)).any()
+
+
 def test_a_file_changes_what_it_is_based_on(tmp_path: Path) -> None:
     (tmp_path / "one.toml").write_text(
         'name = "one"\nversion = "1"\n[model]\nd_lc = 8\nd_tab = 4\n[training]\nema = 0.5\n'

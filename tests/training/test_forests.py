@@ -78,6 +78,17 @@ def test_a_forest_is_grown_evaluated_and_classifies(data_set: Path, table: Path,
     assert classifier.calibration.prior == "uniform over the classes"
 
 
+def test_a_forest_may_be_grown_without_a_fold(data_set: Path, table: Path, tmp_path: Path) -> None:
+    config = tmp_path / "toy.toml"
+    config.write_text(_CONFIG)
+    command = ["train", str(config), "--data", str(data_set), "--features", str(table), "--seed", "3"]
+    assert main([*command, "--leave-out", "1", "--output", str(tmp_path / "run")]) == 0
+    index = layout.Dataset.open(data_set).index()
+    learned = (index.split == "train") & (index.fold != 1)
+    provenance = Classifier.load(tmp_path / "run" / "toy").provenance
+    assert (provenance["training_light_curves"], provenance["seed"]) == (2 * learned.sum(), 3)
+
+
 def test_wrong_data_is_told_apart(
     data_set: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +98,7 @@ def test_wrong_data_is_told_apart(
         (["train", str(config), "--data", str(data_set), "--output", str(tmp_path)], "holds no table of features"),
         (["train", str(config), "--data", str(table), "--output", str(tmp_path), "--resume"], "grown in one go"),
         (["features", "--data", str(data_set), "--output", str(table)], "already holds a table"),
+        (["train", str(config), "--data", str(table), "--output", str(tmp_path), "--fold", "1"], "with --features"),
     ):
         assert main(arguments) == 1
         assert reason in capsys.readouterr().err

@@ -55,9 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         each.add_argument(
             "--test-per-class",
             type=int,
-            default=0,
             metavar="N",
-            help="N test objects of each class, half of it at most (default: a fifth of all objects)",
+            help="N test objects of each class, half of it at most; 0 for none (default: a fifth of all)",
         )
 
 
@@ -92,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print("interrupted; the same command goes on with it")
         return 1
     if any(arguments.output.glob("*.parquet")):
-        if arguments.test_per_class:
+        if arguments.test_per_class is not None:
             layout.resplit(arguments.output, test_per_class=arguments.test_per_class, seed=arguments.seed)
         failed |= _report(arguments.output, console)
     unfinished.unlink()

@@ -22,18 +22,26 @@ class Selection:
 
 
 def select(
-    index: Index, *, objects: int | None = None, fold: int | None = None, labels: float | None = 1.0
+    index: Index,
+    *,
+    objects: int | None = None,
+    fold: int | None = None,
+    left_out: int | None = None,
+    labels: float | None = 1.0,
 ) -> Selection:
     """The labelled objects of the splits ``train`` and ``validation``; or of the other folds and of this one.
 
-    Never a test object. ``labels`` is the share of those to train on that have a label to learn from; None takes all
-    objects, with or without a class, for what needs no labels.
+    Never a test object, nor one of the fold ``left_out``, which is what the model is to be tried on. ``labels`` is the
+    share of those to train on that have a label to learn from; None takes all objects, with or without a class, for
+    what needs no labels.
 
     With ``objects``, so many to train on and a fifth as many to validate by, each class keeping its share: those of the
     smallest hash of their id. So the scarce classes stay as scarce as they are, a smaller choice is part of a larger
     one, and every run of any model makes the same.
     """
     known = (index.class_id != UNKNOWN_CLASS) | (labels is None)
+    if left_out is not None:
+        known &= index.fold != left_out
     if fold is None:
         train, validation = known & (index.split == "train"), known & (index.split == "validation")
     else:
