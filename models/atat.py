@@ -72,17 +72,14 @@ class ATAT(nn.Module):
         self.mix_head = _mix_head(config.d_lc + config.d_tab, config) if self.lc and self.tab else None
 
     def forward(self, batch: Batch) -> Logits:
-        lc, tab = self._class_tokens(batch)
-        return Logits(
-            lc=self.lc_head(lc) if self.lc_head else None,
-            tab=self.tab_head(tab) if self.tab_head else None,
-            mix=self.mix_head(torch.cat([tab, lc], dim=1))
-            if self.mix_head and lc is not None and tab is not None
-            else None,
-        )
+        return self._logits(self.embed(batch))
 
-    def _class_tokens(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-        return self.lc(batch) if self.lc else None, self.tab(batch) if self.tab else None
+    def _logits(self, embedding: Tensor) -> Logits:
+        return Logits(
+            lc=self.lc_head(embedding[:, -self.config.d_lc :]) if self.lc_head else None,
+            tab=self.tab_head(embedding[:, : self.config.d_tab]) if self.tab_head else None,
+            mix=self.mix_head(embedding) if self.mix_head else None,
+        )
 
     # --- as a Network asks -----------------------------------------------------------------------------------------
 
@@ -96,10 +93,9 @@ class ATAT(nn.Module):
         """How many tokens a light curve has beside its points."""
         return (1 if self.lc else 0) + (1 + len(self.config.columns) if self.tab else 0)
 
-    def answers(self, batch: Batch) -> dict[str, Tensor]:
-        """Logits (B, C) of each head by name."""
-        logits: Logits = self(batch)
-        return logits.present()
+    def answers(self, embedding: Tensor) -> dict[str, Tensor]:
+        """Logits (B, C) of each head by name, from what ``embed`` gives."""
+        return self._logits(embedding).present()
 
     @property
     def d_embedding(self) -> int:
@@ -111,8 +107,7 @@ class ATAT(nn.Module):
 
         Where no metadata came, tab's is that of a row in which everything is missing.
         """
-        lc, tab = self._class_tokens(batch)
-        return torch.cat([token for token in (tab, lc) if token is not None], dim=1)
+        return torch.cat([branch(batch) for branch in (self.tab, self.lc) if branch is not None], dim=1)
 
     def heads(self, has_metadata: NDArray[np.bool_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
         """By row, the head that answers and the branches that take part: ``lc`` for a row without metadata."""

@@ -121,9 +121,9 @@ class ATAT2(nn.Module):
         """How many tokens a light curve has beside its points."""
         return 1
 
-    def answers(self, batch: Sequences) -> dict[str, Tensor]:
-        """Logits (B, C) of each row's last token."""
-        return {"all": self.head(self.embed(batch))}
+    def answers(self, embedding: Tensor) -> dict[str, Tensor]:
+        """Logits (B, C), from what ``embed`` gives."""
+        return {"all": self.head(embedding)}
 
     @property
     def d_embedding(self) -> int:

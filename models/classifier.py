@@ -15,7 +15,7 @@ from models.calibration import Calibration
 from models.inputs.alert import AlertBatch
 from models.inputs.light_curve import LightCurves, merged
 from models.inputs.photometry import BANDS
-from models.scoring import Model, Precision
+from models.scoring import Model, NoEmbedding, Precision
 from models.taxonomy import Taxonomy
 
 DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "atat2-elasticc"
@@ -158,23 +158,29 @@ class Classifier:
         Alike alerts lie near each other, by the cosine of the angle between them; compare those of the same
         ``branches``. Raises NoEmbedding if the model has none.
         """
-        known = self._known(alerts)
-        predictions = self.predict(known, alerts.metadata, alerts.has_metadata)
-        embeddings = self.model.embed(known, alerts.metadata, alerts.has_metadata)
-        return Classifications(alerts, replace(predictions, embeddings=embeddings))
+        if self.d_embedding is None:
+            raise NoEmbedding(f"{self.name} has no embeddings: it is a {self.model.kind}")
+        predictions = self.predict(self._known(alerts), alerts.metadata, alerts.has_metadata, embed=True)
+        return Classifications(alerts, predictions)
 
     def _known(self, alerts: AlertBatch) -> LightCurves:
         return merged(alerts).until(alerts.epoch, window_days=self.model.window_days)
 
     def predict(
-        self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
+        self,
+        light_curves: LightCurves,
+        metadata: NDArray[np.float32],
+        has_metadata: NDArray[np.bool_],
+        *,
+        embed: bool = False,
     ) -> Predictions:
-        """Light curves (N) as cut by the caller, metadata (N, 64) with NaN where missing."""
+        """Light curves (N) as cut by the caller, metadata (N, 64) with NaN where missing; embeddings if so asked."""
         scores = self.model.score(light_curves, metadata, has_metadata)
         probabilities = self.calibration.of_rows(
             scores.answers(len(self.taxonomy)), scores.head, light_curves.detections
         )
-        return Predictions(probabilities, scores.n_observations, scores.branches)
+        embeddings = scores.embeddings if embed else None
+        return Predictions(probabilities, scores.n_observations, scores.branches, embeddings)
 
     def under_prior(self, prior: str) -> Self:
         """The same model under another prior. Raises InvalidPrior as ``Calibration.under`` does."""

@@ -68,34 +68,22 @@ class Network:
         """``score`` with the table (N, K) of ``config.columns`` at hand: computing features takes most of its time."""
         light_curves = light_curves.thinned(self.module.config.max_points)
         n_observations = np.zeros(len(light_curves), dtype=np.int64)
+        embeddings = np.empty((len(light_curves), self.d_embedding), dtype=np.float32)
         heads: dict[str, Tensor] = {}
         with self._precision():
             for rows, batch in self._batches(light_curves, columns, has_metadata):
                 n_observations[rows] = batch.n_observations.numpy()
-                outputs = self.module.answers(batch.to(self.device))  # type: ignore[arg-type]
-                for name, logits in outputs.items():
+                embedding = self.module.embed(batch.to(self.device))  # type: ignore[arg-type]
+                embeddings[rows] = embedding.float().cpu().numpy()
+                for name, logits in self.module.answers(embedding).items():
                     head = heads.setdefault(name, torch.empty(len(light_curves), logits.shape[1]))
                     head[torch.from_numpy(rows)] = logits.float().cpu()
-        return Scores(heads, *self.module.heads(has_metadata), n_observations=n_observations)
+        return Scores(heads, *self.module.heads(has_metadata), n_observations=n_observations, embeddings=embeddings)
 
     @property
     def d_embedding(self) -> int:
         """Size of an embedding."""
         return self.module.d_embedding
-
-    @torch.no_grad()
-    def embed(
-        self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
-        """The module's embedding (N, D) of each light curve and its metadata."""
-        columns = self.table(light_curves, metadata)
-        light_curves = light_curves.thinned(self.module.config.max_points)
-        found = np.empty((len(light_curves), self.d_embedding), dtype=np.float32)
-        with self._precision():
-            for rows, batch in self._batches(light_curves, columns, has_metadata):
-                embedding = self.module.embed(batch.to(self.device))  # type: ignore[arg-type]
-                found[rows] = embedding.float().cpu().numpy()
-        return found
 
     def _batches(
         self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS, FloatTable, table_of
-from models.scoring import NoEmbedding, Precision, Scores
+from models.scoring import Precision, Scores
 from models.taxonomy import Taxonomy
 
 IntArray = NDArray[np.int64]
@@ -147,10 +147,6 @@ class Forest:
     @property
     def d_embedding(self) -> None:
         """A forest has no vectors."""
-
-    def embed(self, *_: object) -> NDArray[np.float32]:
-        """Raises NoEmbedding."""
-        raise NoEmbedding("a forest has no embedding of an alert")
 
     def describe(self) -> dict[str, Any]:
         """The options, and the classes, which the hierarchy needs."""

@@ -27,6 +27,8 @@ class Scores:
     """(N,), what took part: ``lc+md``, ``lc``, ``md``, ``features+md``."""
     n_observations: NDArray[np.int64]
     """(N,), points that the model was fed."""
+    embeddings: NDArray[np.float32] | None = None
+    """(N, D), what the heads read; None if the model represents nothing as vectors."""
 
     def answers(self, n_classes: int) -> NDArray[np.float32]:
         """Logits (N, C) of the head that answers each row."""
@@ -76,12 +78,6 @@ class Model(Protocol):
     @property
     def d_embedding(self) -> int | None:
         """Size of its embeddings; None if it has none."""
-        ...
-
-    def embed(
-        self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
-        """An embedding (N, D) a light curve. Raises NoEmbedding if the model has none."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def _logits(model: ATAT2, curves: LightCurves, *, has_metadata: bool = True) -> 
     n = len(curves)
     metadata = np.full((n, len(model.config.metadata_columns)), 0.3, dtype=np.float32)
     with torch.inference_mode():
-        return model.answers(model.pack(curves, metadata, np.full(n, has_metadata)))["all"]
+        return model.answers(model.embed(model.pack(curves, metadata, np.full(n, has_metadata))))["all"]
 
 
 @settings(deadline=None, max_examples=30)
@@ -50,7 +50,7 @@ def test_what_arrives_later_changes_no_earlier_answer(record: alerts.Record, pla
     mine = np.flatnonzero(batch.detected.numpy())[place % len(epochs)]
     metadata = np.zeros((1, 64), dtype=np.float32)
     with torch.inference_mode():
-        alone = model.answers(model.pack(known, metadata, np.array([True])))["all"]
+        alone = model.answers(model.embed(model.pack(known, metadata, np.array([True]))))["all"]
     torch.testing.assert_close(every[[mine]], alone, atol=2e-5, rtol=1e-4)
 
 

@@ -283,6 +283,7 @@ def test_a_pretrained_network_is_as_good_a_model_as_any(config: Path, weights: P
     network = build("atat", {"n_classes": 2, **Experiment.read(config).model})
     Pretrained.read(weights).start(network)
     made = objects.make(5)
-    embedding = Network(network).embed(made.light_curves, made.metadata, np.ones(5, dtype=np.bool_))
+    embedding = Network(network).score(made.light_curves, made.metadata, np.ones(5, dtype=np.bool_)).embeddings
+    assert embedding is not None
     assert embedding.shape == (5, 24)
     assert np.isfinite(embedding).all()
