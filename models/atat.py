@@ -85,7 +85,7 @@ class ATAT(nn.Module):
 
     @staticmethod
     def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]) -> Batch:
-        """What ``answers`` takes, on the CPU."""
+        """What ``embed`` takes, on the CPU."""
         return pack(light_curves, metadata, has_metadata)
 
     @property

@@ -107,7 +107,7 @@ class ATAT2(nn.Module):
     def pack(
         self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
     ) -> Sequences:
-        """What ``answers`` takes, on the CPU."""
+        """What ``embed`` takes, on the CPU."""
         return sequence.pack(
             light_curves,
             metadata,

@@ -158,10 +158,14 @@ class Classifier:
         Alike alerts lie near each other, by the cosine of the angle between them; compare those of the same
         ``branches``. Raises NoEmbedding if the model has none.
         """
-        if self.d_embedding is None:
-            raise NoEmbedding(f"{self.name} has no embeddings: it is a {self.model.kind}")
+        self.must_embed()
         predictions = self.predict(self._known(alerts), alerts.metadata, alerts.has_metadata, embed=True)
         return Classifications(alerts, predictions)
+
+    def must_embed(self) -> None:
+        """Raises NoEmbedding if the model has none."""
+        if self.d_embedding is None:
+            raise NoEmbedding(f"{self.name} has no embeddings: it is a {self.model.kind}")
 
     def _known(self, alerts: AlertBatch) -> LightCurves:
         return merged(alerts).until(alerts.epoch, window_days=self.model.window_days)

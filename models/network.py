@@ -116,7 +116,7 @@ class Network:
         architecture: dict[str, Any],
         *,
         device: str,
-        precision: Precision = "float32",
+        precision: Precision,
     ) -> Self:
         """The inverse of ``describe`` and ``save``."""
         module = build(kind, architecture)

@@ -23,6 +23,7 @@ from models.inputs import avro
 from models.inputs.alert import AlertBatch, Decoded, alert_batch, object_batch
 from models.inputs.errors import InvalidAlert, NotAnAlert, TooLarge
 from models.inputs.metadata import COLUMNS
+from models.scoring import NoEmbedding
 from service import pipeline, reconcile
 from service.auth import Limits, Tokens
 from service.errors import HistoryUnavailable, Misconfigured, Overloaded, ServiceError
@@ -121,8 +122,11 @@ class Api:
         """Results in order; an object that cannot be classified says why in its place."""
         classifier = self.inference.classifier
         complete = self._with_history if with_history else pipeline.alone
-        if embed and classifier.d_embedding is None:
-            raise HTTPException(422, f"{classifier.name} has no embeddings: it is a {classifier.model.kind}")
+        if embed:
+            try:
+                classifier.must_embed()
+            except NoEmbedding as error:
+                raise HTTPException(422, str(error)) from error
         infer = functools.partial(self._infer, embed=embed)
         answers = pipeline.answer(classifier, decoded, complete=complete, infer=infer)
         return [

@@ -19,6 +19,7 @@ from models.inputs import avro
 from models.inputs.alert import alert_batch
 from models.inputs.avro import Reading
 from models.inputs.errors import InvalidAlert
+from models.scoring import NoEmbedding
 from service import model, pipeline
 from service.errors import Misconfigured
 from service.settings import Settings
@@ -65,13 +66,15 @@ def print_answers(arguments: argparse.Namespace, settings: Settings, *, prior: s
         precision=settings.model_precision,
         prior=prior,
     )
-    if embed and classifier.d_embedding is None:
-        raise Misconfigured(f"{classifier.name} has no embeddings: it is a {classifier.model.kind}")
     try:
+        if embed:
+            classifier.must_embed()
         failures = classify_files(
             arguments.files, classifier, schema=schema, output=sys.stdout, progress=sys.stderr, embed=embed
         )
         sys.stdout.flush()
+    except NoEmbedding as error:
+        raise Misconfigured(str(error)) from error
     except BrokenPipeError:  # the reader, such as head, has seen enough; standard output must not complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

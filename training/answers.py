@@ -4,10 +4,11 @@ Everything that is measured is measured on this, so that a figure is the same wh
 it had answered.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,9 +19,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.calibration import InvalidPrior
-from models.classifier import Description, InvalidArtifact
+from models.classifier import Description
 from training.data.layout import InvalidData
-from training.predictions import Predictions, Scored, find_artifact
+from training.predictions import Predictions, Scored, describe
+from training.rows import Rows
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -30,14 +32,14 @@ SUFFIX = ".parquet"
 _LEAST = 1e-12
 """Stands for a probability of 0 where there is a logarithm to take."""
 _STEP = 1e-3
-"""What confidence and surprise are rounded to: no figure shows it, and a file is half as large."""
+"""What confidence and surprise are rounded to, each on its own; means of many differ by far less."""
 
 _SEEDED = re.compile(r"(?P<variant>.+)-(?P<seed>\d+)")
 _NOTES = b"run"
 
 
 @dataclass(frozen=True)
-class Answers:
+class Answers(Rows):
     """M light curves in order of object and length, row for row."""
 
     object_id: IntArray
@@ -51,10 +53,6 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.object_id)
-
-    def take(self, rows: IntArray) -> Self:
-        """These rows, in this order."""
-        return type(self)(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class AlertAnswers(Answers):
     """Minus the logarithm of the true class's probability."""
 
 
-_Either = TypeVar("_Either", bound=Answers)
+AnyAnswers = TypeVar("AnyAnswers", bound=Answers)
 
 
 @dataclass(frozen=True)
@@ -102,25 +100,35 @@ class Run:
         *,
         named: tuple[str, int | None] | None = None,
         prior: str | None = None,
+        among: Sequence[int] | None = None,
     ) -> Self:
         """By default variant and seed are those of a directory VARIANT-SEED, or the model's name and none.
 
-        Raises InvalidData for no model, or one to which the prior does not fit.
+        ``among`` are the classes that an object is known to be of, if that is known. Raises InvalidData for no model,
+        or one to which the prior does not fit.
         """
-        try:
-            description = Description.read(find_artifact(directory))
-            if prior is not None:
+        description = describe(directory)
+        if prior is not None:
+            try:
                 calibration = description.calibration.under(prior, description.taxonomy)
-                description = description.calibrated(calibration)
-        except (InvalidArtifact, InvalidPrior) as error:
-            raise InvalidData(f"{directory}: {error}") from error
-        return cls.by(description, predictions, named=named or seed_of(directory) or (description.name, None))
+            except InvalidPrior as error:
+                raise InvalidData(f"{directory}: {error}") from error
+            description = description.calibrated(calibration)
+        named = named or seed_of(directory.name) or seed_of(directory.parent.name) or (description.name, None)
+        return cls.by(description, predictions, named=named, among=among)
 
     @classmethod
-    def by(cls, description: Description, predictions: Predictions, *, named: tuple[str, int | None]) -> Self:
+    def by(
+        cls,
+        description: Description,
+        predictions: Predictions,
+        *,
+        named: tuple[str, int | None],
+        among: Sequence[int] | None = None,
+    ) -> Self:
         """What the model of a description answered."""
         by_age, by_alert = predictions.by_age, predictions.by_alert
-        probabilities = _calibrated(description, by_alert)
+        probabilities = _calibrated(description, by_alert, among)
         row = np.arange(len(by_alert))
         of_truth = probabilities[row, description.taxonomy.places(by_alert.class_id)]
         alerts = AlertAnswers(
@@ -138,7 +146,7 @@ class Run:
             shares=tuple(description.calibration.shares(len(description.taxonomy)).tolist()),
             seconds=predictions.seconds,
             machine=predictions.machine,
-            by_age=_in_order(Answers(**_what(description, by_age, _calibrated(description, by_age)))),
+            by_age=_in_order(Answers(**_what(description, by_age, _calibrated(description, by_age, among)))),
             by_alert=_in_order(alerts),
         )
 
@@ -149,15 +157,21 @@ class Run:
         if any(run.classes != first.classes for run in runs):
             raise InvalidData(f"the folds of {first.variant} have different classes")
         return cls(
-            **{**_notes(first), "model": first.model},
-            by_age=_joined([run.by_age for run in runs]),
-            by_alert=_joined([run.by_alert for run in runs]),
+            **_notes(first),
+            by_age=_in_order(Answers.joined([run.by_age for run in runs])),
+            by_alert=_in_order(AlertAnswers.joined([run.by_alert for run in runs])),
         )
 
     @property
     def name(self) -> str:
-        """Of its file, and of the directory that it was trained in."""
+        """Of its file."""
         return self.variant if self.seed is None else f"{self.variant}-{self.seed}"
+
+    @property
+    def objects(self) -> str:
+        """Tells the objects that were asked about, and what they are, from others."""
+        object_id, first = np.unique(self.by_age.object_id, return_index=True)
+        return hashlib.sha256(object_id.tobytes() + self.by_age.class_id[first].tobytes()).hexdigest()
 
     def write(self, directory: Path) -> None:
         """Keep it in a file of its name."""
@@ -181,24 +195,21 @@ class Run:
         try:
             table = pq.read_table(path)
             notes = json.loads(table.schema.metadata[_NOTES])
-        except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+            of_alert = table["carried"].is_valid()
+            by_age, by_alert = table.filter(pc.invert(of_alert)), table.filter(of_alert)
+            return cls(
+                **{**notes, "classes": tuple(notes["classes"]), "shares": tuple(notes["shares"])},
+                by_age=Answers(**_columns(by_age, Answers)),
+                by_alert=AlertAnswers(**_columns(by_alert, AlertAnswers)),
+            )
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise InvalidData(f"{path} holds no model's answers: {error!r}") from error
-        of_alert = table["carried"].is_valid()
-        by_age, by_alert = table.filter(pc.invert(of_alert)), table.filter(of_alert)
-        return cls(
-            **{**notes, "classes": tuple(notes["classes"]), "shares": tuple(notes["shares"])},
-            by_age=Answers(**_columns(by_age, Answers)),
-            by_alert=AlertAnswers(**_columns(by_alert, AlertAnswers)),
-        )
 
 
-def seed_of(directory: Path) -> tuple[str, int] | None:
-    """Variant and seed by a directory's name, or by its parent's; None for another name."""
-    for name in (directory.name, directory.parent.name):
-        found = _SEEDED.fullmatch(name)
-        if found:
-            return found["variant"], int(found["seed"])
-    return None
+def seed_of(name: str) -> tuple[str, int] | None:
+    """Variant and seed by a directory's name; None for another name."""
+    found = _SEEDED.fullmatch(name)
+    return (found["variant"], int(found["seed"])) if found else None
 
 
 def _notes(run: Run) -> dict[str, Any]:
@@ -209,9 +220,13 @@ def _notes(run: Run) -> dict[str, Any]:
 # --- from logits ----------------------------------------------------------------------------------------------------
 
 
-def _calibrated(description: Description, scored: Scored) -> FloatArray:
+def _calibrated(description: Description, scored: Scored, among: Sequence[int] | None) -> FloatArray:
     """(M, C) in the order of the model's classes."""
-    return description.calibration.of_rows(scored.logits, scored.head, scored.detections)
+    probabilities = description.calibration.of_rows(scored.logits, scored.head, scored.detections)
+    if among is None:
+        return probabilities
+    possible = np.where(np.isin(description.taxonomy.class_ids, among), probabilities, 0.0)
+    return np.asarray(possible / possible.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
 def _what(description: Description, scored: Scored, probabilities: FloatArray) -> dict[str, Any]:
@@ -225,15 +240,8 @@ def _rounded(values: FloatArray) -> FloatArray:
     return np.asarray(np.round(values / _STEP) * _STEP, dtype=np.float64)
 
 
-def _in_order(answers: _Either) -> _Either:
+def _in_order(answers: AnyAnswers) -> AnyAnswers:
     return answers.take(np.lexsort((answers.days, answers.object_id)))
-
-
-def _joined(parts: Sequence[_Either]) -> _Either:
-    columns = {
-        each.name: np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(type(parts[0]))
-    }
-    return _in_order(type(parts[0])(**columns))
 
 
 # --- the file -------------------------------------------------------------------------------------------------------
@@ -242,7 +250,7 @@ _IN_STEPS = ("confidence", "surprise")
 
 
 def _table(answers: Answers) -> pa.Table:
-    columns = asdict(answers)
+    columns = dict(vars(answers))
     for name in set(columns).intersection(_IN_STEPS):
         columns[name] = np.round(columns[name] / _STEP).astype(np.uint16)
     return pa.table(columns)

@@ -19,12 +19,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from models.classifier import Description, InvalidArtifact
 from models.taxonomy import CLASS_NAMES
 from training import figures, measure, predictions, report
 from training.answers import Run
 from training.data import layout
-from training.data.layout import InvalidData
 from training.measure import ALERT_VIEWS, ALERTS, Measured, Panel
 from training.metrics import DRAWS, Estimate
 from training.predictions import AGES, Ready, Selection
@@ -79,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     split = None if arguments.split == "all" else arguments.split
-    classes = set.intersection(*(set(_describe(model).taxonomy.class_ids) for model in arguments.model))
+    classes = set.intersection(*(set(predictions.describe(model).taxonomy.class_ids) for model in arguments.model))
     selection = Selection.of(arguments.data, split=split, classes=sorted(classes))
     ready = ready_of(arguments)
     runs = []
@@ -115,13 +113,6 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"{notes['left_out']} objects left out: not of the models' classes, or never detected")
     console.print(f"{arguments.output / 'report.html'}")
     return 0
-
-
-def _describe(model: Path) -> Description:
-    try:
-        return Description.read(predictions.find_artifact(model))
-    except InvalidArtifact as error:
-        raise InvalidData(str(error)) from error
 
 
 def _models(runs: Sequence[Run]) -> dict[str, list[str]]:

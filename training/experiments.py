@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from rich.console import Console
 
+from models.classifier import DESCRIPTION
 from models.taxonomy import CLASS_NAMES
 from training import options
 from training.data.layout import Dataset, InvalidData
@@ -46,7 +47,7 @@ class Run:
 
     def is_done(self, output: Path) -> bool:
         """Whether its model is there: what describes it is written last."""
-        return (self.directory(output) / self.variant / "model.json").exists()
+        return (self.directory(output) / self.variant / DESCRIPTION).exists()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from models.classifier import DESCRIPTION
 from models.network import build
 from models.self_supervision import SelfSupervision
 from training import answers, measure, options, predictions, pretrained
@@ -113,7 +114,7 @@ class Bench:
 
     def is_done(self, run: Run) -> bool:
         """Whether it is there: what describes it is written last."""
-        return (self.model(run) / "model.json").exists()
+        return (self.model(run) / DESCRIPTION).exists()
 
     def weights(self, method: Method, seed: int) -> Path:
         """Where a method's pretrained weights are."""

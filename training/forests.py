@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -46,8 +47,18 @@ class ForestExperiment:
             raise InvalidData(f"{path}: {error}") from error
 
 
-def train(experiment: ForestExperiment, table: FeatureTable, output: Path, *, console: Console) -> Path:
-    """Grow the forest on the train split of all lengths pooled, calibrate it on validation's, write the artifact."""
+def train(
+    experiment: ForestExperiment,
+    table: FeatureTable,
+    output: Path,
+    *,
+    chosen: Mapping[str, Any] | None = None,
+    console: Console,
+) -> Path:
+    """Grow the forest on the train split of all lengths pooled, calibrate it on validation's, write the artifact.
+
+    ``chosen`` is by what options of training the objects were, for the artifact to say.
+    """
     labelled = table.where((table.class_id != UNKNOWN_CLASS) & np.isin(table.days, experiment.days))
     training = labelled.where(labelled.split == "train")
     held_out = labelled.where(labelled.split == "validation")
@@ -71,7 +82,12 @@ def train(experiment: ForestExperiment, table: FeatureTable, output: Path, *, co
         calibration=Calibration(temperatures={Forest.HEAD: temperature}, prior=_PRIOR),
         name=experiment.name,
         version=experiment.version,
-        provenance={"training_light_curves": len(training), "days": list(experiment.days), "seed": experiment.seed},
+        provenance={
+            "training_light_curves": len(training),
+            "days": list(experiment.days),
+            "seed": experiment.seed,
+            "training": dict(chosen or {}),
+        },
         metrics={f"validation, {view}": figures for view, (figures, _) in evaluate(forest, taxonomy, held_out).items()},
     )
     artifact = output / experiment.name

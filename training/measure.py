@@ -7,20 +7,19 @@ and over the variant's seeds; differences between variants are paired by object.
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.taxonomy import CLASS_NAMES
-from training.answers import Answers, Run
+from training.answers import AnyAnswers, Run
 from training.data.alert_sample import BINS, bin_of
 from training.data.layout import InvalidData
 from training.metrics import DRAWS, Estimate, Rates, Reliability, Resampling, class_weights, over_seeds, reliability
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-_Either = TypeVar("_Either", bound=Answers)
 
 ALERTS = "alerts"
 """The view of every alert as sent; ``alerts, 3-5`` is of those with so many detections."""
@@ -118,6 +117,8 @@ class Panel:
         views, present, objects, counts, rates = (list(column) for column in zip(*each, strict=True))
         if any(other != views[0] for other in views):
             raise InvalidData(f"the seeds of {runs[0].variant} were not evaluated at the same lengths")
+        if any(run.prior != runs[0].prior for run in runs):
+            raise InvalidData(f"the seeds of {runs[0].variant} answered under different priors")
         calibrations = [self._calibration(run) for run in runs]
         stirred = zlib.crc32(runs[0].variant.encode())  # seeds of one variant have nothing to do with another's
         return Measured(
@@ -145,7 +146,7 @@ class Panel:
             prior=runs[0].prior,
         )
 
-    def _of_panel(self, answers: _Either) -> tuple[_Either, IntArray]:
+    def _of_panel(self, answers: AnyAnswers) -> tuple[AnyAnswers, IntArray]:
         """The rows of the panel's objects, and each one's place among them."""
         row = np.minimum(np.searchsorted(self.object_id, answers.object_id), len(self) - 1)
         kept = self.object_id[row] == answers.object_id

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from models.classifier import DESCRIPTION, Classifier, InvalidArtifact
+from models.classifier import DESCRIPTION, Classifier, Description, InvalidArtifact
 from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
 from models.inputs.table import select
@@ -30,6 +30,7 @@ from training.data import layout, views
 from training.data.alert_sample import AlertSample
 from training.data.layout import UNKNOWN_CLASS, Dataset, Index, InvalidData, Objects
 from training.features import FeatureTable
+from training.rows import Rows
 
 IntArray = NDArray[np.int64]
 
@@ -43,7 +44,7 @@ _WEIGHTS = ("booster.txt", "trees.skops", "weights.safetensors")
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Rows):
     """M light curves of one model, row for row."""
 
     object_id: IntArray
@@ -64,15 +65,6 @@ class Scored:
 
     def __len__(self) -> int:
         return len(self.object_id)
-
-    def take(self, rows: IntArray) -> Self:
-        """These rows, in this order."""
-        return type(self)(*(getattr(self, each.name)[rows] for each in fields(self)))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """One after the other."""
-        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -188,6 +180,14 @@ def find_artifact(directory: Path) -> Path:
     if len(found) != 1:
         raise InvalidData(f"{directory} holds {'no model' if not found else 'several models: name one'}")
     return found[0]
+
+
+def describe(directory: Path) -> Description:
+    """What a model says of itself. Raises InvalidData if it is none."""
+    try:
+        return Description.read(find_artifact(directory))
+    except InvalidArtifact as error:
+        raise InvalidData(str(error)) from error
 
 
 def load(directory: Path, *, device: str = "cpu") -> Classifier:

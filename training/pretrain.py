@@ -113,8 +113,9 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
         whole = curves.until(curves.last_detection_mjd(), window_days=shape.window_days).thinned(shape.max_points)
         table = select(self.validation.metadata, shape.columns)
         rng = np.random.default_rng(_MASK)
-        for rows in token_batches(whole.lengths, max_tokens=MAX_TOKENS):
-            batch = self.model.network.pack(whole.take(rows), table[rows], np.ones(len(rows), dtype=np.bool_))
+        network = self.model.network
+        for rows in token_batches(whole.lengths, max_tokens=MAX_TOKENS, row_tokens=network.row_tokens):
+            batch = network.pack(whole.take(rows), table[rows], np.ones(len(rows), dtype=np.bool_))
             yield self.model.mask(batch, rng)
 
     # --- what it leaves ---------------------------------------------------------------------------------------------

@@ -9,13 +9,13 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from models.classifier import DEFAULT_ARTIFACT, Description
+from models.classifier import DEFAULT_ARTIFACT
 from training import answers, evaluate, predictions, results_page
 from training.answers import Run
 from training.checks import book_of, calibration_checks, checks, plasticc_checks, real_check
@@ -28,6 +28,8 @@ TRIED = "tried.md"
 """Beside the pictures: what was tried for the rows that fail, by hand; it ends the page."""
 SHIPPED, PLASTICC, ELASTICC = "shipped", "plasticc", "elasticc"
 """Directories of kept answers, beside one for each tier."""
+AMONG = "-told"
+"""Ends the name of a variant that was told which classes there are among the objects."""
 
 _FOLD = re.compile(r"(?P<variant>.+)-fold(?P<fold>\d)(-(?P<seed>\d+))?")
 
@@ -36,25 +38,37 @@ _FOLD = re.compile(r"(?P<variant>.+)-fold(?P<fold>\d)(-(?P<seed>\d+))?")
 
 
 def runs_of(
-    directory: Path, data: Path, ready: Ready, *, split: str | None, device: str = "cpu", prior: str | None = None
+    directory: Path,
+    data: Path,
+    ready: Ready,
+    *,
+    split: str | None,
+    device: str = "cpu",
+    prior: str | None = None,
+    among: Sequence[int] | None = None,
 ) -> list[Run]:
-    """Every model VARIANT-SEED of a directory, or VARIANT, on the objects whose classes all of them have."""
+    """Every model VARIANT-SEED of a directory, or VARIANT, on the objects whose classes all of them have.
+
+    With ``among``, told that each is of one of these classes.
+    """
     models = _models(directory)
     if not models:
         return []
-    classes = set.intersection(*(set(_description(model).taxonomy.class_ids) for model in models))
+    classes = set.intersection(*(set(predictions.describe(model).taxonomy.class_ids) for model in models))
     selection = Selection.of(data, split=split, classes=sorted(classes))
     runs = []
     for model in models:
         found = predictions.of_model(model, selection, model / "predictions", ready=ready, device=device)
-        runs.append(Run.of(model, found, named=answers.seed_of(model) or (model.name, None), prior=prior))
+        runs.append(
+            Run.of(model, found, named=answers.seed_of(model.name) or (model.name, None), prior=prior, among=among)
+        )
     return runs
 
 
 def folds_of(directory: Path, data: Path, ready: Ready, *, device: str = "cpu") -> list[Run]:
     """Every variant VARIANT-foldK, or VARIANT-foldK-SEED, each fold's model on the fold that it has not seen; pooled.
 
-    Raises InvalidData for a variant that lacks a fold which another has.
+    Raises InvalidData for a model that has seen its fold, and for a variant that lacks one which another has.
     """
     parts: dict[tuple[str, int | None], dict[int, Run]] = {}
     for model in _models(directory):
@@ -62,7 +76,11 @@ def folds_of(directory: Path, data: Path, ready: Ready, *, device: str = "cpu") 
         if named is None:
             continue
         fold, seed = int(named["fold"]), None if named["seed"] is None else int(named["seed"])
-        selection = Selection.of(data, split=None, fold=fold, classes=_description(model).taxonomy.class_ids)
+        description = predictions.describe(model)
+        left_out = description.provenance.get("training", {}).get("left_out")
+        if left_out != fold:
+            raise InvalidData(f"{model} was trained without fold {left_out}, not without {fold}: train --leave-out")
+        selection = Selection.of(data, split=None, fold=fold, classes=description.taxonomy.class_ids)
         found = predictions.of_model(model, selection, model / "predictions", ready=ready, device=device)
         run = Run.of(model, found, named=(named["variant"], seed))
         parts.setdefault((named["variant"], seed), {})[fold] = run
@@ -88,14 +106,23 @@ def _models(directory: Path) -> list[Path]:
     return found
 
 
-def _description(model: Path) -> Description:
-    return Description.read(predictions.find_artifact(model))
+def keep(directory: Path, runs: Sequence[Run]) -> None:
+    """Keep these runs' answers there, beside those of others.
+
+    Raises InvalidData for two runs of one name, or if what is kept there is about other objects.
+    """
+    names = {run.name for run in runs}
+    if len(names) < len(runs):
+        raise InvalidData(f"two of the runs are called alike: {', '.join(sorted(run.name for run in runs))}")
+    others = [run for run in kept(directory) if run.name not in names]
+    if len({run.objects for run in (*others, *runs)}) > 1:
+        raise InvalidData(f"{directory} keeps answers about other objects: remove it first")
+    for run in runs:
+        run.write(directory)
 
 
-def kept(directory: Path, runs: Sequence[Run]) -> list[Run]:
-    """These runs' answers, from now on kept there, and all that had been."""
-    for each in runs:
-        each.write(directory)
+def kept(directory: Path) -> list[Run]:
+    """All that has been kept there."""
     return [Run.read(path) for path in sorted(directory.glob(f"*{answers.SUFFIX}"))]
 
 
@@ -113,7 +140,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plasticc-data", type=Path, help="PLAsTiCC in the layout")
     parser.add_argument("--plasticc-features", type=Path, nargs="+", default=[], help="its tables of features")
     parser.add_argument("--elasticc", type=Path, help="what is to be tried on real ELAsTiCC alerts, VARIANT-SEED each")
-    parser.add_argument("--elasticc-data", type=Path, help="those alerts in the layout, of objects not trained on")
+    parser.add_argument("--elasticc-data", type=Path, help="those alerts in the layout; their test part is tried")
     parser.add_argument(
         "--elasticc-features", type=Path, nargs="+", default=[], help="their tables of features, by features --alerts"
     )
@@ -130,13 +157,19 @@ def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    if arguments.runs and arguments.data is None:
+    if (arguments.runs or arguments.prior) and arguments.data is None:
         raise InvalidData("--data: what was trained is to be tried on the survey's test part")
     pictures, draws = arguments.output / "results", arguments.draws
-    tiers = [book_of(runs, tier, draws=draws) for tier, runs in _of_tiers(arguments, pictures).items()]
-    shipped = book_of(kept(pictures / SHIPPED, _shipped(arguments)), SHIPPED, draws=draws)
-    plasticc = book_of(kept(pictures / PLASTICC, _plasticc(arguments)), "", draws=draws)
-    elasticc = book_of(kept(pictures / ELASTICC, _elasticc(arguments)), "", draws=draws)
+    _keep_tiers(arguments, pictures)
+    _keep_shipped(arguments, pictures / SHIPPED)
+    keep(pictures / PLASTICC, _plasticc(arguments))
+    keep(pictures / ELASTICC, _elasticc(arguments))
+    tiers = [book_of(kept(pictures / tier), tier, draws=draws) for tier in TIERS]
+    shipped = book_of(kept(pictures / SHIPPED), SHIPPED, draws=draws)
+    plasticc, elasticc = (book_of(kept(pictures / name), "", draws=draws) for name in (PLASTICC, ELASTICC))
+    if not any(book.variants for book in (*tiers, shipped, plasticc, elasticc)):
+        raise InvalidData(f"{pictures} keeps no model's answers: name directories of runs, and --data")
+    tiers = [book for book in tiers if book.variants] or tiers[:1]
     rows = [row for book in tiers for row in checks(book) if book is tiers[0] or row.verdict != "not run"]
     rows += calibration_checks(shipped) + plasticc_checks(plasticc) + [real_check(elasticc)]
     pictures.mkdir(parents=True, exist_ok=True)
@@ -151,16 +184,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _of_tiers(arguments: argparse.Namespace, pictures: Path) -> dict[str, list[Run]]:
-    """The runs by tier, those of the first one even if there are none."""
+def _keep_tiers(arguments: argparse.Namespace, pictures: Path) -> None:
     ready, device, prior = evaluate.ready_of(arguments), arguments.device, arguments.prior
     for directory in arguments.runs:
         place = pictures / _tier_of(directory)
         _keep_record(directory / OBJECTS, place / OBJECTS)
-        kept(place, runs_of(directory, arguments.data, ready, split="test", device=device, prior=prior))
-    found = {tier: kept(pictures / tier, []) for tier in TIERS}
-    first = next(iter(TIERS))
-    return {tier: runs for tier, runs in found.items() if runs or tier == first}
+        keep(place, runs_of(directory, arguments.data, ready, split="test", device=device, prior=prior))
 
 
 def _tier_of(directory: Path) -> str:
@@ -179,15 +208,18 @@ def _keep_record(record: Path, place: Path) -> None:
     place.write_text(record.read_text())
 
 
-def _shipped(arguments: argparse.Namespace) -> list[Run]:
+def _keep_shipped(arguments: argparse.Namespace, place: Path) -> None:
+    """In place of what had shipped before."""
     if arguments.data is None:
-        return []
+        return
     model, ready, device = arguments.shipped, evaluate.ready_of(arguments), arguments.device
-    description = _description(model)
+    description = predictions.describe(model)
     selection = Selection.of(arguments.data, split="test", classes=description.taxonomy.class_ids)
     cache = arguments.runs[0] / "shipped-predictions" if arguments.runs else None
     found = predictions.of_model(model, selection, cache, ready=ready, device=device)
-    return [Run.of(model, found, named=(description.name, None), prior=arguments.prior)]
+    for path in place.glob(f"*{answers.SUFFIX}"):
+        path.unlink()
+    keep(place, [Run.of(model, found, named=(description.name, None), prior=arguments.prior)])
 
 
 def _plasticc(arguments: argparse.Namespace) -> list[Run]:
@@ -200,5 +232,11 @@ def _plasticc(arguments: argparse.Namespace) -> list[Run]:
 def _elasticc(arguments: argparse.Namespace) -> list[Run]:
     if arguments.elasticc is None or arguments.elasticc_data is None:
         return []
-    own = Ready(by_alert=tuple(arguments.elasticc_features))
-    return runs_of(arguments.elasticc, arguments.elasticc_data, own, split=None, device=arguments.device)
+    ready, data = Ready(by_alert=tuple(arguments.elasticc_features)), arguments.elasticc_data
+    found = runs_of(arguments.elasticc, data, ready, split="test", device=arguments.device)
+    labelled = sorted({class_id for run in found for class_id in run.by_age.class_id.tolist()})
+    asked = {run.variant for run in found if set(run.classes) > set(labelled)}
+    if not asked:
+        return found
+    narrow = runs_of(arguments.elasticc, data, ready, split="test", device=arguments.device, among=labelled)
+    return found + [replace(run, variant=f"{run.variant}{AMONG}") for run in narrow if run.variant in asked]

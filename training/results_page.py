@@ -84,7 +84,11 @@ def page(
     if plasticc.variants:
         parts += ["## PLAsTiCC, five folds", _by_view(list(plasticc.variants.values()))]
     if elasticc.variants:
-        parts += ["## Real ELAsTiCC alerts as sent", "Recall, by the number of detections that an alert carries."]
+        parts += [
+            "## Real ELAsTiCC alerts as sent",
+            "Recall, by the number of detections that an alert carries. A variant that ends in `-told` was told which "
+            "classes there are.",
+        ]
         parts.append(_recalls(list(elasticc.variants.values())))
     if tried.exists():
         parts.append(tried.read_text().strip())

@@ -43,6 +43,8 @@ from training.processes import World
 
 _OF_OBJECTS = ("fold", "left_out", "labels")
 """Options that choose what is learned from."""
+_OF_NETWORKS = ("minutes", "tier", "init", "init_blocks", "freeze_blocks", "precision")
+"""Options that a forest has no use for."""
 _PRIOR = "uniform over the classes"
 _SCALE_ROWS = 100_000
 """From so many objects, spread evenly over the training ones, the scales of the table's columns are taken."""
@@ -401,8 +403,10 @@ def _grow_forest(path: Path, arguments: argparse.Namespace, console: Console) ->
     # Here, since forests need packages that ATAT does not.
     from training import forests  # noqa: PLC0415
 
-    if arguments.minutes is not None or arguments.resume:
-        raise InvalidData("a forest is grown in one go: --minutes and --resume are for networks")
+    unfit = [*options.given(arguments, _OF_NETWORKS), *(["resume"] if arguments.resume else [])]
+    if unfit:
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in unfit)
+        raise InvalidData(f"a forest is grown in one go, by its file alone: {told} is for networks")
     experiment = forests.ForestExperiment.read(path)
     if arguments.seed is not None:
         experiment = replace(experiment, seed=arguments.seed)
@@ -414,4 +418,4 @@ def _grow_forest(path: Path, arguments: argparse.Namespace, console: Console) ->
         raise InvalidData("the objects of a forest are chosen from data in the layout, with --features beside them")
     else:
         table = features.read(arguments.data)
-    return forests.train(experiment, table, arguments.output, console=console)
+    return forests.train(experiment, table, arguments.output, chosen=chosen, console=console)

@@ -124,7 +124,7 @@ def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata:
     )
 
 
-def token_batches(lengths: IntArray, *, max_tokens: int, row_tokens: int = 1) -> Iterator[IntArray]:
+def token_batches(lengths: IntArray, *, max_tokens: int, row_tokens: int) -> Iterator[IntArray]:
     """Rows grouped for inference: alike in length, at most ``max_tokens`` tokens together (but always one row).
 
     A row has ``row_tokens`` beside its points.

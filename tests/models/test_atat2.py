@@ -35,6 +35,15 @@ def _logits(model: ATAT2, curves: LightCurves, *, has_metadata: bool = True) -> 
         return model.answers(model.embed(model.pack(curves, metadata, np.full(n, has_metadata))))["all"]
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_rows_answer_is_its_last_tokens(causal: bool) -> None:
+    model = _model(causal=causal)
+    curves = _curves(1, 30, 7, 200)
+    batch = pack(curves, np.full((4, 64), 0.3, dtype=np.float32), np.full(4, True))
+    with torch.inference_mode():
+        torch.testing.assert_close(model(batch)[batch.ends], _logits(model, curves), atol=1e-5, rtol=1e-4)
+
+
 @settings(deadline=None, max_examples=30)
 @given(alerts.records, st.integers(0, 59))
 def test_what_arrives_later_changes_no_earlier_answer(record: alerts.Record, place: int) -> None:

@@ -52,13 +52,15 @@ def test_a_row_of_a_rectangle_is_one_light_curve_in_order(counts: list[int]) -> 
             assert (tokens[~real] == row).all()
 
 
-@given(lengths, st.integers(1, 300))
-def test_token_batches_hold_every_row_once_within_the_budget(counts: list[int], max_tokens: int) -> None:
+@given(lengths, st.integers(1, 300), st.integers(1, 70))
+def test_token_batches_hold_every_row_once_within_the_budget(
+    counts: list[int], max_tokens: int, row_tokens: int
+) -> None:
     array = np.array(counts, dtype=np.int64)
-    batches = list(token_batches(array, max_tokens=max_tokens))
+    batches = list(token_batches(array, max_tokens=max_tokens, row_tokens=row_tokens))
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(counts)))
     for rows in batches:
-        assert len(rows) == 1 or (array[rows] + 1).sum() <= max_tokens
+        assert len(rows) == 1 or (array[rows] + row_tokens).sum() <= max_tokens
 
 
 def test_a_crowded_band_is_subsampled_evenly_and_keeps_its_ends() -> None:

@@ -87,6 +87,7 @@ def test_a_forest_may_be_grown_without_a_fold(data_set: Path, table: Path, tmp_p
     learned = (index.split == "train") & (index.fold != 1)
     provenance = Classifier.load(tmp_path / "run" / "toy").provenance
     assert (provenance["training_light_curves"], provenance["seed"]) == (2 * learned.sum(), 3)
+    assert provenance["training"] == {"left_out": 1}
 
 
 def test_wrong_data_is_told_apart(
@@ -99,6 +100,7 @@ def test_wrong_data_is_told_apart(
         (["train", str(config), "--data", str(table), "--output", str(tmp_path), "--resume"], "grown in one go"),
         (["features", "--data", str(data_set), "--output", str(table)], "already holds a table"),
         (["train", str(config), "--data", str(table), "--output", str(tmp_path), "--fold", "1"], "with --features"),
+        (["train", str(config), "--data", str(table), "--output", str(tmp_path), "--tier", "small"], "--tier is for"),
     ):
         assert main(arguments) == 1
         assert reason in capsys.readouterr().err

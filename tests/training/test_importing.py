@@ -131,10 +131,11 @@ def test_a_finished_import_stays_and_another_one_does_not_mix_with_it(
     assert len(layout.read(tmp_path / "set").light_curves.mjd) == 7
 
 
-def test_an_import_may_keep_no_object_for_testing(tmp_path: Path) -> None:
-    command = ["import", "plasticc", str(_plasticc(tmp_path / "kaggle")), "--output", str(tmp_path / "set")]
-    assert main([*command, "--test-per-class", "0"]) == 0
-    assert set(layout.Dataset.open(tmp_path / "set").index().split.tolist()) <= {"train", "validation"}
+def test_an_import_may_keep_no_object_for_testing(data: Path, tmp_path: Path) -> None:
+    for name, options, splits in (("all", [], 3), ("none", ["--test-per-class", "0"], 2)):
+        command = ["import", "plasticc", str(data / "plasticc"), "--output", str(tmp_path / name), *options]
+        assert main(command) == 0
+        assert len(set(layout.Dataset.open(tmp_path / name).index().split.tolist())) == splits
 
 
 def test_an_import_does_not_touch_data_that_is_not_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

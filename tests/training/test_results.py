@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
@@ -166,8 +168,11 @@ def test_answers_are_kept_to_the_last_figure(tmp_path: Path) -> None:
     assert (one.cross_entropy, one.seconds, one.prior) == (other.cross_entropy, other.seconds, other.prior)
     assert (tmp_path / "lc-md-3.parquet").stat().st_size < N * len(AGES)
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InvalidData, match="broken"):
-        Run.read(tmp_path / "broken.parquet")
+    pq.write_table(pa.table({"carried": [1]}), tmp_path / "bare.parquet")
+    pq.write_table(pa.table({"carried": [1]}, metadata={"run": "{}"}), tmp_path / "another.parquet")
+    for name in ("broken", "bare", "another"):
+        with pytest.raises(InvalidData, match=name):
+            Run.read(tmp_path / f"{name}.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +192,7 @@ def test_the_command_writes_every_row_from_what_is_there(trained: Path, tmp_path
         shutil.copytree(model, runs / name / "anything")
     (runs / "objects.json").write_text(json.dumps({"tier": "small"}))
     for fold in range(5):
-        shutil.copytree(model, tmp_path / "plasticc" / f"atat2-fold{fold}")
+        _copied_fold(model, tmp_path / "plasticc" / f"atat2-fold{fold}", fold)
     data = str(trained / "data")
     command = [
         *("results", str(runs), "--data", data, "--shipped", str(model), "--output", str(tmp_path), "--draws", "20"),
@@ -216,14 +221,72 @@ def test_the_command_writes_every_row_from_what_is_there(trained: Path, tmp_path
     shutil.rmtree(runs)
     assert main(anew) == 0  # of what had been answered
     assert (tmp_path / "RESULTS.md").read_text() == text
-    (runs / "lc-0").mkdir(parents=True)
-    (runs / "objects.json").write_text(json.dumps({"tier": "small", "train": "others"}))
-    assert main([*anew, str(runs), "--data", data]) == 1
-    assert main([*anew, str(runs)]) == 1
+    shutil.copytree(model, runs / "lc-0" / "anything")
+    (runs / "objects.json").write_text(json.dumps({"tier": "small"}))
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    (other / "model.json").write_text((model / "model.json").read_text().replace('"toy"', '"other"'))
+    assert main([*anew, str(runs), "--data", data, "--shipped", str(other)]) == 0
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "ECE of the shipped model (other)" in text  # in place of the one before
+    assert any("LC + MD minus LC, every length" in line and "| 1, 1 |" in line for line in text.splitlines())
+
+
+def test_what_is_kept_is_not_mixed_with_answers_about_other_objects(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, model = tmp_path / "runs", trained / "run" / "toy"
+    shutil.copytree(model, runs / "lc-0" / "anything")
+    (runs / "objects.json").write_text(json.dumps({"tier": "full"}))
+    command = ["results", "--output", str(tmp_path), "--draws", "20", "--shipped", str(model)]
+
+    def refused(*options: str) -> str:
+        assert main([*command, *options]) == 1
+        return capsys.readouterr().err
+
+    assert "keeps no model's answers" in refused()
+    assert "--data" in refused(str(runs))
+    assert "--data" in refused("--prior", "uniform")
+    assert main([*command, str(runs), "--data", str(trained / "data")]) == 0
+    rows = json.loads((tmp_path / "results" / "checks.json").read_text())
+    assert {row["tier"] for row in rows if row["check"].startswith("LC + MD minus LC")} == {"full"}
+    objects.write(tmp_path / "others", 90)
+    shutil.move(runs / "lc-0", runs / "lc-1")
+    assert "about other objects" in refused(str(runs), "--data", str(tmp_path / "others"))
+    (runs / "objects.json").write_text(json.dumps({"tier": "full", "train": "others"}))
+    assert "learnt from other objects" in refused(str(runs), "--data", str(trained / "data"))
+
+
+def test_a_model_may_be_told_which_classes_there_are() -> None:
+    probabilities = np.tile([0.5, 0.3, 0.2, *17 * [0.0]], (2, 1)) + 1e-9
+    scored = replace(
+        _scored(np.repeat(TAXONOMY.class_ids, 1).astype(np.int32), 1.0, share=1.0, sure=0.9),
+        logits=np.log(np.tile(probabilities[0], (20, 1))).astype(np.float32),
+        class_id=np.full(20, TAXONOMY.class_ids[2], dtype=np.int32),
+    )
+    description = Description(
+        "atat", {}, TAXONOMY, Calibration({}, prior="uniform over the classes"), "one", "1", {}, {}
+    )
+    run = Run.by(
+        description, Predictions(scored, scored, {}, ""), named=("one", None), among=list(TAXONOMY.class_ids[1:3])
+    )
+    assert set(run.by_age.predicted.tolist()) == {TAXONOMY.class_ids[1]}
+    assert run.by_alert.confidence == pytest.approx(np.full(20, 0.6), abs=1e-3)
+    assert run.by_alert.surprise == pytest.approx(np.full(20, -np.log(0.4)), abs=1e-3)
+
+
+def _copied_fold(model: Path, directory: Path, left_out: int) -> None:
+    shutil.copytree(model, directory)
+    description = json.loads((directory / "model.json").read_text())
+    description["provenance"]["training"]["left_out"] = left_out
+    (directory / "model.json").write_text(json.dumps(description))
 
 
 def test_a_fold_that_one_variant_lacks_is_told(trained: Path, tmp_path: Path) -> None:
     for name in ("atat2-fold0", "atat2-fold1", "lightgbm-fold0"):
-        shutil.copytree(trained / "run" / "toy", tmp_path / name)
+        _copied_fold(trained / "run" / "toy", tmp_path / name, int(name[-1]))
     with pytest.raises(InvalidData, match="lightgbm lacks fold 1"):
+        results.folds_of(tmp_path, trained / "data", Ready())
+    _copied_fold(trained / "run" / "toy", tmp_path / "lightgbm-fold1", 0)
+    with pytest.raises(InvalidData, match="without fold 0, not without 1"):
         results.folds_of(tmp_path, trained / "data", Ready())
