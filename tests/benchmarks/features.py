@@ -1,6 +1,8 @@
 """Milliseconds a light curve on one core, and how many periods of simulated stars are recovered."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -71,11 +73,21 @@ def _milliseconds(curves: LightCurves, *, with_period: bool) -> float:
     return 1000 * min(took) / len(curves)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def measure() -> dict[str, float]:
     """On one thread; stars in the window that an alert reaches back over, and over the whole survey."""
     rng = np.random.default_rng(1)
-    with threadpool_limits(1):
-        torch.set_num_threads(1)
+    with _one_thread():
         timed, _ = stars(rng, KINDS["rr_lyrae"], STARS, days=TIMED_DAYS)
         measured = {
             "points_per_light_curve": float(timed.lengths.mean()),

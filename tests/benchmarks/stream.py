@@ -1,8 +1,11 @@
 """End to end: alerts a second that a read_committed reader sees, what each process costs, latency, and bursts.
 
-Kafka, Valkey, the service, the load and the reader share the machine's cores, transactions on.
+Kafka, Valkey, the service, the load and the reader share the machine's cores, transactions on. There are as many workers as
+cores, of one thread each: while one waits for Kafka or decodes, another computes. Inference alone has all cores in one
+process.
 """
 
+import os
 import tempfile
 import time
 from functools import partial
@@ -15,7 +18,6 @@ from models.calibration import UNCALIBRATED
 from models.classifier import DEFAULT_ARTIFACT, Classifier
 from models.inputs.alert import AlertBatch
 from models.network import Network
-from models.scoring import Precision
 from models.taxonomy import CLASS_NAMES, Taxonomy
 from tests.benchmarks import real
 from tests.benchmarks.inference import CLASSES, random_network
@@ -35,27 +37,22 @@ _MICRO = 1e6
 def measure(*, minutes: float = MINUTES) -> dict[str, float]:
     """Each rate over so many minutes. Keys begin with the model, then the alerts, as those of ``inference``."""
     every, long = Alerts.read(), Alerts.read(real.LONG)
-    measured: dict[str, float] = {"minutes": minutes}
-    tried: dict[str, tuple[Path, Precision]]
+    workers = os.cpu_count() or 1
+    measured: dict[str, float] = {"minutes": minutes, "workers": workers, "threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory(prefix="stream-") as directory:
         thesis = Path(directory) / "thesis"
         save_thesis(thesis, every.batch)
-        tried = {
-            "thesis": (thesis, "float32"),
-            "thesis_bfloat16": (thesis, "bfloat16"),
-            "shipped": (DEFAULT_ARTIFACT, "float32"),
-        }
-        for name, (model, precision) in tried.items():
+        for name, model in (("thesis", thesis), ("shipped", DEFAULT_ARTIFACT)):
             for which, alerts in (("all", every), ("long", long)):
                 alone = partial(
                     inference_only,
-                    Classifier.load(model, precision=precision),
+                    Classifier.load(model),
                     alerts.batch,
                     seconds=minutes * 60 * _SHARE_INFERENCE_ONLY,
                 )
                 with Servers.started(Path(directory) / f"{name}-{which}") as servers:
                     before = alone()
-                    with servers.serving(alerts, model, MODEL_PRECISION=precision) as whole:
+                    with servers.serving(alerts, model, workers=workers) as whole:
                         figures = busy(whole, seconds=minutes * 60)
                         if which == "all":
                             figures |= _latency(whole, seconds=min(minutes, 1.0) * 60) | _bursts(whole)
