@@ -14,17 +14,20 @@ from tests.benchmarks.capacity import Survey, needs, redis_bytes
 
 @pytest.fixture
 def bench() -> dict[str, Any]:
-    """A bench.json of round numbers: 1,000 alerts a second, and a burst at 800."""
+    """A bench.json of round numbers: 1,000 alerts a second of each of two workers, and a burst at 800."""
     stream = {
-        "all_per_second": 1000.0,
-        "all_burst_40000_seconds": 50.0,
+        "all_per_second": 2000.0,
+        "all_burst_40000_seconds": 25.0,
         "all_service_cpu_microseconds": 1000.0,
         "all_kafka_cpu_microseconds": 100.0,
         "all_redis_cpu_microseconds": 50.0,
     }
     return {
         "machine": {"processor": "a processor", "cores": 2},
-        "stream": {f"{model}_{name}": value for model in ("thesis", "shipped") for name, value in stream.items()},
+        "stream": {
+            "workers": 2,
+            **{f"{model}_{name}": value for model in ("thesis", "shipped") for name, value in stream.items()},
+        },
         "history": {"bytes_per_point": 40.0, "bytes_per_latest": 400.0},
     }
 
@@ -66,7 +69,8 @@ def test_the_command_prints_both_models_and_says_what_it_misses(
     monkeypatch.setattr(sys, "argv", ["capacity", str(path), "--objects", "1e9"])
     capacity.main()
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ("shipped", "thesis", "partitions", "1,000,000,000", "not measured"))
+    told = ("shipped", "thesis", "partitions", "1,000,000,000", "not measured", "a worker has 1 core of")
+    assert all(word in printed for word in told)
     path.write_text(json.dumps({name: value for name, value in bench.items() if name != "history"}))
     with pytest.raises(SystemExit, match="history"):
         capacity.main()

@@ -48,7 +48,7 @@ class Needs:
     """What a survey needs of one model."""
 
     workers_night: int
-    """Workers for the night's mean rate, each as large as the machine that was measured."""
+    """Workers for the night's mean rate, each with its share of the machine that was measured."""
     workers_burst: int
     """Workers for a burst within a visit."""
     partitions: int
@@ -66,8 +66,8 @@ class Needs:
 def needs(bench: Mapping[str, Any], model: str, survey: Survey) -> Needs:
     """Of ``thesis`` or ``shipped``. Raises KeyError where the benchmark ``stream`` is not in ``bench``."""
     stream = bench["stream"]
-    rate = stream[f"{model}_all_per_second"]
-    seconds = stream[f"{model}_all_burst_40000_seconds"]
+    rate = stream[f"{model}_all_per_second"] / stream["workers"]
+    seconds = stream[f"{model}_all_burst_40000_seconds"] * stream["workers"]
     night = survey.alerts / (survey.hours * 3600)
     burst = survey.burst / survey.visit_seconds
     usable = survey.use * rate
@@ -115,7 +115,8 @@ def _tables(bench: Mapping[str, Any], survey: Survey) -> list[Table]:
     models = ("shipped", "thesis")
     found = [needs(bench, model, survey) for model in models]
     machine = bench["machine"]
-    workers = Table(f"a worker is {machine['cores']} cores of {machine['processor']}", *models)
+    cores = machine["cores"] / bench["stream"]["workers"]
+    workers = Table(f"a worker has {cores:g} core{'' if cores == 1 else 's'} of {machine['processor']}", *models)
     rows: dict[str, list[Any]] = {
         f"workers for {survey.alerts:,.0f} alerts in {survey.hours:g} h": [one.workers_night for one in found],
         f"workers for {survey.burst:,.0f} alerts in {survey.visit_seconds:g} s": [one.workers_burst for one in found],
