@@ -1,7 +1,8 @@
 """End to end: alerts a second that a read_committed reader sees, what each process costs, latency, and bursts.
 
-Kafka, Valkey, the service, the load and the reader share the machine's cores, transactions on. There is a worker a core,
-of one thread each: while one waits for Kafka or decodes, another computes. Inference alone has all cores in one process.
+Kafka, Valkey, the service, the load and the reader share the machine's cores, transactions on. There is a worker a
+core, of one thread each: while one waits for Kafka or decodes, another computes. Inference alone has all cores in one
+process.
 """
 
 import os
