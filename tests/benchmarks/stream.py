@@ -18,6 +18,7 @@ from models.calibration import UNCALIBRATED
 from models.classifier import DEFAULT_ARTIFACT, Classifier
 from models.inputs.alert import AlertBatch
 from models.network import Network
+from models.scoring import Precision
 from models.taxonomy import CLASS_NAMES, Taxonomy
 from tests.benchmarks import real
 from tests.benchmarks.inference import CLASSES, random_network
@@ -34,7 +35,7 @@ _SHARE_INFERENCE_ONLY = 0.05
 _MICRO = 1e6
 
 
-def measure(*, minutes: float = MINUTES) -> dict[str, float]:
+def measure(*, minutes: float = MINUTES, precision: Precision = "float32") -> dict[str, float]:
     """Each rate over so many minutes. Keys begin with the model, then the alerts, as those of ``inference``."""
     every, long = Alerts.read(), Alerts.read(real.LONG)
     workers = os.cpu_count() or 1
@@ -46,13 +47,13 @@ def measure(*, minutes: float = MINUTES) -> dict[str, float]:
             for which, alerts in (("all", every), ("long", long)):
                 alone = partial(
                     inference_only,
-                    Classifier.load(model),
+                    Classifier.load(model, precision=precision),
                     alerts.batch,
                     seconds=minutes * 60 * _SHARE_INFERENCE_ONLY,
                 )
                 with Servers.started(Path(directory) / f"{name}-{which}") as servers:
                     before = alone()
-                    with servers.serving(alerts, model, workers=workers) as whole:
+                    with servers.serving(alerts, model, workers=workers, MODEL_PRECISION=precision) as whole:
                         figures = busy(whole, seconds=minutes * 60)
                         if which == "all":
                             figures |= _latency(whole, seconds=min(minutes, 1.0) * 60) | _bursts(whole)
