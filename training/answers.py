@@ -40,19 +40,25 @@ _NOTES = b"run"
 
 @dataclass(frozen=True)
 class Answers(Rows):
-    """M light curves in order of object and length, row for row."""
+    """M light curves in order of object, row for row."""
 
     object_id: IntArray
     class_id: NDArray[np.int32]
     """What they are."""
     source: NDArray[np.str_]
-    days: NDArray[np.float32]
-    """After the first alert."""
     predicted: NDArray[np.int32]
     """The class that the model thought most probable."""
 
     def __len__(self) -> int:
         return len(self.object_id)
+
+
+@dataclass(frozen=True)
+class AgeAnswers(Answers):
+    """M light curves cut some time after the first alert."""
+
+    days: NDArray[np.float32]
+    """After the first alert."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class Run:
     """Mean wall time a whole light curve: ``inference`` and, for a model that reads them, ``features``."""
     machine: str
     """Where that was."""
-    by_age: Answers
+    by_age: AgeAnswers
     by_alert: AlertAnswers
 
     @classmethod
@@ -129,6 +135,7 @@ class Run:
         """What the model of a description answered."""
         by_age, by_alert = predictions.by_age, predictions.by_alert
         probabilities = _calibrated(description, by_alert, among)
+        lengths = AgeAnswers(**_what(description, by_age, _calibrated(description, by_age, among)), days=by_age.days)
         row = np.arange(len(by_alert))
         of_truth = probabilities[row, description.taxonomy.places(by_alert.class_id)]
         alerts = AlertAnswers(
@@ -146,8 +153,8 @@ class Run:
             shares=tuple(description.calibration.shares(len(description.taxonomy)).tolist()),
             seconds=predictions.seconds,
             machine=predictions.machine,
-            by_age=_in_order(Answers(**_what(description, by_age, _calibrated(description, by_age, among)))),
-            by_alert=_in_order(alerts),
+            by_age=_in_order(lengths, lengths.days),
+            by_alert=_in_order(alerts, alerts.carried),
         )
 
     @classmethod
@@ -156,10 +163,12 @@ class Run:
         first = runs[0]
         if any(run.classes != first.classes for run in runs):
             raise InvalidData(f"the folds of {first.variant} have different classes")
+        lengths = AgeAnswers.joined([run.by_age for run in runs])
+        alerts = AlertAnswers.joined([run.by_alert for run in runs])
         return cls(
             **_notes(first),
-            by_age=_in_order(Answers.joined([run.by_age for run in runs])),
-            by_alert=_in_order(AlertAnswers.joined([run.by_alert for run in runs])),
+            by_age=_in_order(lengths, lengths.days),
+            by_alert=_in_order(alerts, alerts.carried),
         )
 
     @property
@@ -199,7 +208,7 @@ class Run:
             by_age, by_alert = table.filter(pc.invert(of_alert)), table.filter(of_alert)
             return cls(
                 **{**notes, "classes": tuple(notes["classes"]), "shares": tuple(notes["shares"])},
-                by_age=Answers(**_columns(by_age, Answers)),
+                by_age=AgeAnswers(**_columns(by_age, AgeAnswers)),
                 by_alert=AlertAnswers(**_columns(by_alert, AlertAnswers)),
             )
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
@@ -240,8 +249,8 @@ def _rounded(values: FloatArray) -> FloatArray:
     return np.asarray(np.round(values / _STEP) * _STEP, dtype=np.float64)
 
 
-def _in_order(answers: AnyAnswers) -> AnyAnswers:
-    return answers.take(np.lexsort((answers.days, answers.object_id)))
+def _in_order(answers: AnyAnswers, then: NDArray[Any]) -> AnyAnswers:
+    return answers.take(np.lexsort((then, answers.object_id)))
 
 
 # --- the file -------------------------------------------------------------------------------------------------------
