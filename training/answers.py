@@ -42,15 +42,8 @@ _NOTES = b"run"
 class Answers(Rows):
     """M light curves in order of object, row for row."""
 
-    object_id: IntArray
-    class_id: NDArray[np.int32]
-    """What they are."""
-    source: NDArray[np.str_]
     predicted: NDArray[np.int32]
     """The class that the model thought most probable."""
-
-    def __len__(self) -> int:
-        return len(self.object_id)
 
 
 @dataclass(frozen=True)

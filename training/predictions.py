@@ -47,10 +47,6 @@ _WEIGHTS = ("booster.txt", "trees.skops", "weights.safetensors")
 class Scored(Rows):
     """M light curves of one model, row for row."""
 
-    object_id: IntArray
-    class_id: NDArray[np.int32]
-    """What they are."""
-    source: NDArray[np.str_]
     days: NDArray[np.float32]
     """After the first alert: the length that was asked for, or the alert's epoch."""
     detections: IntArray
@@ -62,9 +58,6 @@ class Scored(Rows):
     head: NDArray[np.str_]
     logits: NDArray[np.float32]
     """(M, C) of the head that answered."""
-
-    def __len__(self) -> int:
-        return len(self.object_id)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Columns of equal length, row for row."""
+"""Columns of equal length about light curves of known objects, row for row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Rows:
-    """What the columns are is said by those that are made from it."""
+    """M light curves. What else there is of each is said by those that are made from this."""
+
+    object_id: NDArray[np.int64]
+    class_id: NDArray[np.int32]
+    """What they are."""
+    source: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.object_id)
 
     def take(self, rows: NDArray[np.int64]) -> Self:
         """These rows, in this order."""
