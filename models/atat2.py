@@ -140,9 +140,9 @@ class ATAT2(nn.Module):
         return np.full(len(has_metadata), "all"), np.where(reads_metadata, "lc+md", "lc")
 
     def fit_scales(self, metadata: NDArray[np.float32]) -> None:
-        """Store the quantiles of the training rows (N, K). Call it before training."""
+        """Store the quantiles of the training rows (N, K). Raises ValueError for a column without any value."""
         if self.metadata.tokenizer is not None:
-            self.metadata.tokenizer.fit(metadata)
+            self.metadata.tokenizer.fit(metadata, self.config.metadata_columns)
 
 
 class MetadataToken(nn.Module):

@@ -59,11 +59,11 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
         network = build(experiment.architecture, {"n_classes": 1, **experiment.model})
         if network.config.feature_columns:
             raise InvalidData(f"{experiment.name} sees features: those of unlabelled objects are not at hand")
-        network.fit_scales(select(own.metadata, network.config.columns))
         labels = np.zeros(len(self.train), dtype=np.int64)
         self.draws = Draws(experiment, network.config, self.train, labels, tables=None)
         self._asked: list[Masked] = []
         try:
+            network.fit_scales(select(own.metadata, network.config.columns))
             module = SelfSupervised(network, experiment.self_supervision)
         except ValueError as error:
             raise InvalidData(f"{experiment.name}: {error}") from error

@@ -108,10 +108,9 @@ class Trainer(Loop[AnyATAT, Packed]):
         self.draws = Draws(experiment, shape, self.train, labels, tables=tables[0])
         self.views = dict(_views(self.validation, shape, experiment.training, tables[1]))
         self._alerts = None if tables[1] else _alerts(self.validation, shape)
-        rows = np.unique(np.linspace(0, len(self.train) - 1, _SCALE_ROWS).astype(np.int64))
-        model.fit_scales(_table(self.train, rows, shape, tables[0], len(views.MTA_DAYS) - 1))
-
-        if init is not None:
+        if init is None:
+            self._fit_scales(model, tables[0])
+        else:  # scales are among what it knows, also those of columns that are missing from these data
             init.start(model)
         super().__init__(experiment.name, model, experiment.training, directory, world)
         shares = torch.from_numpy(self.draws.shares).log().float()
@@ -120,6 +119,13 @@ class Trainer(Loop[AnyATAT, Packed]):
             label_smoothing=self.config.label_smoothing,
             last=self.config.full if self.config.every_prefix else 1.0,
         )
+
+    def _fit_scales(self, model: AnyATAT, tables: Tables | None) -> None:
+        rows = np.unique(np.linspace(0, len(self.train) - 1, _SCALE_ROWS).astype(np.int64))
+        try:
+            model.fit_scales(_table(self.train, rows, model.config, tables, len(views.MTA_DAYS) - 1))
+        except ValueError as error:
+            raise InvalidData(f"{self.experiment.name}: {error}") from error
 
     # --- as the loop asks -------------------------------------------------------------------------------------------
 

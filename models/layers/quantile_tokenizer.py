@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -30,17 +31,18 @@ class ColumnTokenizer(nn.Module, ABC):
         self.bias = nn.Parameter(torch.empty(n_columns, d_model).uniform_(-bound, bound))
         self.missing_token = nn.Parameter(torch.empty(n_columns, d_model).uniform_(-bound, bound))
 
-    def fit(self, values: NDArray[np.float32]) -> None:
+    def fit(self, values: NDArray[np.float32], names: Sequence[str]) -> None:
         """Store each column's scale over the training rows (N, K), NaN where missing. Call it before training.
 
-        Raises ValueError for a column that is missing everywhere.
+        Raises ValueError for columns that are missing everywhere, by their names (K,).
         """
         table = values.astype(np.float64)
         if self.missing == "-9999":
             table = np.where(np.isnan(table), MISSING_VALUE, table)
-        empty = np.flatnonzero(np.isnan(table).all(axis=0))
-        if len(empty):
-            raise ValueError(f"metadata column {empty[0]} has no value in any training row")
+        empty = np.isnan(table).all(axis=0)
+        if empty.any():
+            told = ", ".join(name for name, nothing in zip(names, empty.tolist(), strict=True) if nothing)
+            raise ValueError(f"no training row has a value of {told}")
         self._fit(table)
 
     @abstractmethod

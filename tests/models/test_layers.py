@@ -16,7 +16,7 @@ from models.layers.transformer import Transformer
 
 def _fitted(values: np.ndarray, *, missing: str = "token") -> QuantileTokenizer:
     tokenizer = QuantileTokenizer(n_columns=values.shape[1], d_model=8, missing=missing)
-    tokenizer.fit(values.astype(np.float32))
+    tokenizer.fit(values.astype(np.float32), [f"column {place}" for place in range(values.shape[1])])
     return tokenizer
 
 
@@ -57,7 +57,7 @@ def test_a_missing_value_is_the_number_of_the_thesis_where_asked() -> None:
 
 
 def test_a_column_without_values_cannot_be_fitted() -> None:
-    with pytest.raises(ValueError, match="column 1 has no value"):
+    with pytest.raises(ValueError, match="no training row has a value of column 1"):
         _fitted(np.array([[1.0, np.nan]]))
 
 
@@ -141,7 +141,7 @@ def test_plain_scales_have_mean_0_and_variance_1_whatever_is_missing() -> None:
     values = np.random.default_rng(0).normal(20, 3, (400, 2)).astype(np.float32)
     values[::3, 1] = np.nan
     tokenizer = StandardTokenizer(n_columns=2, d_model=4)
-    tokenizer.fit(values)
+    tokenizer.fit(values, ["one", "two"])
     scores = tokenizer.transform(torch.from_numpy(values)).numpy()
     np.testing.assert_allclose(np.nanmean(scores, axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(np.nanstd(scores, axis=0), 1, atol=1e-5)

@@ -26,8 +26,7 @@ TINY = Tier(
     max_points=POINTS,
     d_lc=8,
     d_tab=8,
-    steps=2,
-    evaluate_every=2,
+    training={"steps": 2, "evaluate_every": 2},
     features=5,
     forests={"bhrf": "forest-hierarchical-small", "flat": "forest-flat", "lightgbm": "forest-lightgbm"},
 )
@@ -197,4 +196,5 @@ def test_every_network_can_be_had_at_every_tier(tier: str) -> None:
         if not is_forest(path):
             experiment = Experiment.read(path).at(TIERS[tier])
             assert experiment.training.objects == TIERS[tier].objects
+            assert {name: getattr(experiment.training, name) for name in TIERS[tier].training} == TIERS[tier].training
             assert experiment.model["max_points"] == TIERS[tier].max_points

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.classifier import Classifier
+from models.inputs.metadata import COLUMNS
 from models.network import Network, build
 from tests.training import objects
 from training.__main__ import main
@@ -24,7 +25,7 @@ from training.pretrained import Pretrained
 from training.train import Trainer
 
 TWO_BLOCKS = objects.CONFIG.replace("n_layers = 1", "n_layers = 2")
-TINY = Tier("tiny", 100, 12, d_lc=8, d_tab=8, steps=2, evaluate_every=2, features=None, forests={})
+TINY = Tier("tiny", 100, 12, d_lc=8, d_tab=8, training={"steps": 2, "evaluate_every": 2}, features=None, forests={})
 QUICK = ["--steps", "4", "--threads", "1"]
 
 
@@ -200,6 +201,21 @@ def test_training_goes_on_from_a_trained_model_but_for_its_heads(
     assert heads
     assert all(torch.equal(learned[name], taken[name]) for name in set(learned) - heads)
     assert any(not torch.equal(learned[name], taken[name]) for name in heads)
+
+
+def test_a_column_that_the_data_lack_is_told_or_its_scale_is_that_of_the_weights(
+    data_set: Path, config: Path, weights: Path, tmp_path: Path
+) -> None:
+    mine = objects.make(160)
+    without = np.where(np.array(COLUMNS) == "hostgal_zphot", np.float32(np.nan), mine.metadata)
+    layout.write(tmp_path / "less", [replace(mine, metadata=without)])
+    with pytest.raises(InvalidData, match="toy: no training row has a value of hostgal_zphot"):
+        _trainer(config, tmp_path / "less", tmp_path / "alone", None)
+    with pytest.raises(InvalidData, match="toy: no training row has a value of hostgal_zphot"):
+        _pretrainer(config, tmp_path / "less", tmp_path / "unlabelled")
+    stored = load_file(weights / "weights.safetensors")
+    started = _trainer(config, tmp_path / "less", tmp_path / "started", Pretrained.read(weights))
+    assert "tab.tokenizer.quantiles" in _taken(started, stored)
 
 
 def test_weights_of_another_network_are_refused(config: Path, weights: Path, tmp_path: Path) -> None:
