@@ -39,10 +39,9 @@ class ColumnTokenizer(nn.Module, ABC):
         table = values.astype(np.float64)
         if self.missing == "-9999":
             table = np.where(np.isnan(table), MISSING_VALUE, table)
-        empty = np.isnan(table).all(axis=0)
-        if empty.any():
-            told = ", ".join(name for name, nothing in zip(names, empty.tolist(), strict=True) if nothing)
-            raise ValueError(f"no training row has a value of {told}")
+        empty = [name for name, column in zip(names, table.T, strict=True) if np.isnan(column).all()]
+        if empty:
+            raise ValueError(f"no training row has a value of {', '.join(empty)}")
         self._fit(table)
 
     @abstractmethod
