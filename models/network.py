@@ -16,6 +16,7 @@ from models.inputs.batch import Batch, token_batches
 from models.inputs.light_curve import LightCurves
 from models.inputs.sequence import Sequences
 from models.inputs.table import FloatTable, table_of
+from models.layers.narrow import narrowed
 from models.scoring import Precision, Scores
 
 MAX_TOKENS = 8192
@@ -42,6 +43,8 @@ class Network:
         self.precision = precision
         self.module = module.to(self.device).eval()
         self.kind = module.kind
+        on_cpu = self.device.type == "cpu"
+        self._running = narrowed(self.module) if precision == "bfloat16" and on_cpu else self.module
 
     @property
     def window_days(self) -> float:
@@ -73,9 +76,9 @@ class Network:
         with self._precision():
             for rows, batch in self._batches(light_curves, columns, has_metadata):
                 n_observations[rows] = batch.n_observations.numpy()
-                embedding = self.module.embed(batch.to(self.device))  # type: ignore[arg-type]
+                embedding = self._running.embed(batch.to(self.device))  # type: ignore[arg-type]
                 embeddings[rows] = embedding.float().cpu().numpy()
-                for name, logits in self.module.answers(embedding).items():
+                for name, logits in self._running.answers(embedding).items():
                     head = heads.setdefault(name, torch.empty(len(light_curves), logits.shape[1]))
                     head[torch.from_numpy(rows)] = logits.float().cpu()
         return Scores(heads, *self.module.heads(has_metadata), n_observations=n_observations, embeddings=embeddings)
@@ -93,11 +96,12 @@ class Network:
             yield rows, self.module.pack(light_curves.take(rows), columns[rows], has_metadata[rows])
 
     def _precision(self) -> torch.autocast:
-        """Weights, sums along the blocks and normalisation stay in float32 whatever is chosen.
+        """Weights, sums along the blocks and normalisation stay in float32 whatever is chosen. A CPU has ``narrowed``.
 
         Entered once for all batches: it keeps the weights that it has brought to bfloat16 until it is left.
         """
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        enabled = self.precision == "bfloat16" and self.device.type != "cpu"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def describe(self) -> dict[str, Any]:
         """The architecture, as JSON can hold it."""

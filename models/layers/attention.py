@@ -89,8 +89,6 @@ class SelfAttention(nn.Module):
         query, key, value = projected.view(b, n, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         # Padding stands at the end of a sequence: where attention is causal, no real token sees it.
         mask = None if observed is None or causal else observed[:, None, None, :]
-        if not projected.is_cuda and not torch.is_grad_enabled() and projected.dtype == torch.bfloat16:
-            return _by_head(query, key, value, mask, causal=causal)
         if projected.is_cuda or not torch.is_grad_enabled():
             heads = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         else:
@@ -107,24 +105,6 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
         return scores.softmax(-1) @ value
-
-
-def _by_head(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
-    """Head after head, heads (B, H, L, D) -> (B, L, H D): in bfloat16 a CPU does this 1.7 times as fast as fused.
-
-    The parts of a head are multiplied where they lie, and put where they belong: nothing is copied.
-    """
-    b, n_heads, n, width = query.shape
-    mixed = query.new_empty(b, n, n_heads, width)
-    later = torch.full((n, n), -math.inf, dtype=query.dtype).triu(1) if causal else None
-    for head in range(n_heads):
-        scores = torch.bmm(query[:, head], key[:, head].transpose(1, 2))
-        if later is not None:
-            scores += later
-        if mask is not None:
-            scores.masked_fill_(~mask[:, 0], -math.inf)
-        torch.bmm(scores.div_(math.sqrt(width)).softmax(-1), value[:, head], out=mixed[:, :, head])
-    return mixed.flatten(2)
 
 
 class _Gather(torch.autograd.Function):

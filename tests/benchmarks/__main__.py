@@ -9,12 +9,10 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
 
-from models.scoring import Precision
 from tests.benchmarks import stream
 
 BENCHMARKS = ("simulation", "features", "decoding", "inference", "history", "memory", "stream")
@@ -27,7 +25,9 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=stream.MINUTES, help="each rate of stream; default: %(default)g"
     )
-    parser.add_argument("--precision", choices=get_args(Precision), default="float32", help="of stream's models")
+    parser.add_argument(
+        "--models", nargs="+", choices=stream.MODELS, default=stream.MODELS, help="of stream; default: all"
+    )
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
     arguments = parser.parse_args()
     console = Console()
@@ -36,7 +36,7 @@ def main() -> None:
     table = Table("benchmark", "figure", "value")
     for name in arguments.names:
         console.print(f"{name} ...")
-        options = {"minutes": arguments.minutes, "precision": arguments.precision} if name == "stream" else {}
+        options = {"minutes": arguments.minutes, "models": arguments.models} if name == "stream" else {}
         figures = importlib.import_module(f"tests.benchmarks.{name}").measure(**options)
         report[name] = figures
         for figure, value in figures.items():

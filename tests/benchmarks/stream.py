@@ -8,6 +8,7 @@ process.
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from tests.benchmarks.inference import CLASSES, random_network
 from tests.benchmarks.whole import Alerts, Moment, Servers, Whole
 
 MINUTES = 5.0
+THESIS, NARROW, SHIPPED = "thesis", "thesis_bfloat16", "shipped"
+MODELS = (THESIS, NARROW, SHIPPED)
+"""The thesis's size in either precision, and what ships."""
 RATE = 250.0
 """A visit's 10,000 alerts every 39 s."""
 BURSTS = (10_000, 40_000)
@@ -35,7 +39,7 @@ _SHARE_INFERENCE_ONLY = 0.05
 _MICRO = 1e6
 
 
-def measure(*, minutes: float = MINUTES, precision: Precision = "float32") -> dict[str, float]:
+def measure(*, minutes: float = MINUTES, models: Sequence[str] = MODELS) -> dict[str, float]:
     """Each rate over so many minutes. Keys begin with the model, then the alerts, as those of ``inference``."""
     every, long = Alerts.read(), Alerts.read(real.LONG)
     workers = os.cpu_count() or 1
@@ -43,7 +47,9 @@ def measure(*, minutes: float = MINUTES, precision: Precision = "float32") -> di
     with tempfile.TemporaryDirectory(prefix="stream-") as directory:
         thesis = Path(directory) / "thesis"
         save_thesis(thesis, every.batch)
-        for name, model in (("thesis", thesis), ("shipped", DEFAULT_ARTIFACT)):
+        for name in models:
+            model = DEFAULT_ARTIFACT if name == SHIPPED else thesis
+            precision: Precision = "bfloat16" if name == NARROW else "float32"
             for which, alerts in (("all", every), ("long", long)):
                 alone = partial(
                     inference_only,

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import QuantileTransformer
+from torch import nn
+from torch.nn import functional
 
 from models.inputs.batch import layout_of
 from models.layers.dropout import Dropout
+from models.layers.narrow import NarrowLinear, narrowed
 from models.layers.quantile_tokenizer import QuantileTokenizer, StandardTokenizer
 from models.layers.time_modulation import FixedSinusoid, TimeModulation
 from models.layers.transformer import Transformer
@@ -59,6 +62,31 @@ def test_a_missing_value_is_the_number_of_the_thesis_where_asked() -> None:
 def test_a_column_without_values_cannot_be_fitted() -> None:
     with pytest.raises(ValueError, match="no training row has a value of column 1"):
         _fitted(np.array([[1.0, np.nan]]))
+
+
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 100, 1025, 8191])
+def test_a_narrow_layer_multiplies_as_bfloat16_does_whatever_the_number_of_rows(rows: int) -> None:
+    layer = nn.Linear(36, 20)
+    values = torch.randn(rows, 36)
+    expected = functional.linear(values.bfloat16(), layer.weight.bfloat16(), layer.bias.bfloat16()).float()
+    with torch.no_grad():
+        torch.testing.assert_close(NarrowLinear(layer)(values), expected, rtol=1e-2, atol=1e-2)
+        assert NarrowLinear(layer, output=torch.bfloat16)(values[None]).shape == (1, rows, 20)
+
+
+def test_a_narrowed_transformer_is_a_copy_and_nearly_the_same() -> None:
+    transformer = Transformer(d_model=24, n_heads=4, n_layers=3, d_hidden=48, dropout=0.0).eval()
+    tokens = torch.randn(5, 11, 24)
+    with torch.no_grad():
+        expected = transformer.one(tokens)
+        narrow = narrowed(transformer)
+        found = narrow.one(tokens)
+        assert torch.equal(transformer.one(tokens), expected)
+    assert not torch.equal(found, expected)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
+    narrow_layers = [name for name, each in narrow.named_modules() if isinstance(each, NarrowLinear)]
+    assert {name.split(".")[1] for name in narrow_layers} == {"0", "1"}
+    assert len(narrow_layers) == 2 * 4
 
 
 def test_time_modulation_repeats_after_t_max() -> None:
