@@ -4,17 +4,16 @@ import ctypes
 
 _M_ARENA_MAX = -8
 """glibc's name (malloc.h) of how many heaps there may be."""
-_ARENAS = 2
 
 
-def share_heaps() -> None:
-    """Let all threads use two heaps: else each has its own, and what is free in one is of no use to another.
+def share_heap() -> None:
+    """Let all threads use one heap: else each has its own, and what is free in one is of no use to another.
 
     To be called before there are threads.
     """
     choose = getattr(ctypes.CDLL(None), "mallopt", None)
     if choose is not None:
-        choose(_M_ARENA_MAX, _ARENAS)
+        choose(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:

@@ -39,7 +39,7 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace, settings: Settings) -> int:
     """The subcommand. Exit code 0 after a drain, 1 after a fatal fault, 2 if it cannot start like this."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    memory.share_heaps()
+    memory.share_heap()
     metrics, health = Metrics(), Health()
     try:
         classifier = model.load(

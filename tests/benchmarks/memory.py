@@ -51,6 +51,18 @@ def peak_mebibytes(pid: int | str = "self") -> float:
     return int(peak) / 1024
 
 
+def cuda_mebibytes(pid: int | str = "self") -> float:
+    """Resident pages of CUDA's files, which come with PyTorch's usual build and not with that for CPUs."""
+    kibibytes, is_cuda = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        name, _, value = line.partition(" ")
+        if not name.endswith(":"):
+            is_cuda = "/nvidia/" in line or "cuda" in line.rpartition("/")[2]
+        elif name == "Rss:" and is_cuda:
+            kibibytes += int(value.split()[0])
+    return kibibytes / 1024
+
+
 def forget_peak() -> None:
     """Of this process: begin anew with what it has now."""
     Path("/proc/self/clear_refs").write_text("5")

@@ -120,4 +120,4 @@ def _latency(whole: Whole, *, seconds: float) -> dict[str, float]:
 
 def _bursts(whole: Whole) -> dict[str, float]:
     measured = {f"burst_{count}_seconds": whole.publish_and_wait(count) for count in BURSTS}
-    return measured | {"burst_mebibytes": whole.peak_mebibytes()}
+    return measured | {"burst_mebibytes": whole.peak_mebibytes(), "cuda_mebibytes": whole.cuda_mebibytes()}

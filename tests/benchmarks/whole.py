@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.inputs import avro
 from models.inputs.alert import AlertBatch, alert_batch
 from tests.benchmarks import real
-from tests.benchmarks.memory import peak_mebibytes
+from tests.benchmarks.memory import cuda_mebibytes, peak_mebibytes
 from tests.chaos.feed import Feed
 from tests.chaos.ground import Worker, until
 from tests.servers import LOOPBACK, free_ports
@@ -158,6 +158,10 @@ class Whole:
     def peak_mebibytes(self) -> float:
         """Of resident memory since the start, the worker that had most."""
         return max(peak_mebibytes(worker.pid) for worker in self._workers)
+
+    def cuda_mebibytes(self) -> float:
+        """Of it, pages of CUDA's files."""
+        return max(cuda_mebibytes(worker.pid) for worker in self._workers)
 
 
 class Servers:
