@@ -82,7 +82,8 @@ def page(
         )
     )
     if plasticc.variants:
-        parts += ["## PLAsTiCC, five folds", _by_view(list(plasticc.variants.values()))]
+        folds = list(plasticc.variants.values())
+        parts += ["## PLAsTiCC, five folds", _by_view(folds), *_classes(folds)]
     if elasticc.variants:
         parts += [
             "## Real ELAsTiCC alerts as sent",
@@ -100,9 +101,13 @@ def _tier(book: Book) -> list[str]:
     shown = [book.variants[name] for name in CONFUSED if name in book.variants]
     parts = [f"## F1 by days since the first alert, {book.tier}", _by_view(variants)]
     if shown:
-        parts += [f"## Classes, {FULL}, {book.tier}", "Precision / recall / F1 (table 4.1)."]
-        parts.append(markdown(["class", *(m.variant for m in shown)], _by_class(shown)))
+        parts += [f"## Classes, {book.tier}", *_classes(shown)]
     return parts
+
+
+def _classes(variants: Sequence[Measured]) -> list[str]:
+    head = ["class", *(measured.variant for measured in variants)]
+    return [f"Precision / recall / F1 at {FULL} (table 4.1).", markdown(head, _by_class(variants))]
 
 
 def _by_view(variants: Sequence[Measured]) -> str:
