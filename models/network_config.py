@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+from models.choices import must_be_choices
 from models.inputs import features
 from models.inputs.light_curve import WINDOW_DAYS
 from models.inputs.metadata import COLUMNS, must_be_known
@@ -37,6 +38,7 @@ class NetworkConfig:
     """Whether a point's flux over the largest known of its light curve is one of its values, too."""
 
     def __post_init__(self) -> None:
+        must_be_choices(self)
         must_not_repeat(self.window_days, self.t_max)
         must_be_known(self.metadata_columns)
         unknown = set(self.feature_columns) - set(features.NAMES)

@@ -4,6 +4,7 @@ Needs the extra ``forest``. Trees are stored without pickle: scikit-learn's by s
 here, and LightGBM's as its own text.
 """
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from imblearn.ensemble import BalancedRandomForestClassifier
 from numpy.typing import NDArray
 
+from models.choices import must_be_choices
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS, FloatTable, table_of
 from models.scoring import Precision, Scores
@@ -63,6 +65,9 @@ class ForestConfig:
     max_points: int | None = None
     """A longer light curve is thinned evenly to so many points before its features are computed."""
 
+    def __post_init__(self) -> None:
+        must_be_choices(self)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of ``to_dict``. Raises TypeError for no option, ValueError for a column that is not known."""
@@ -106,7 +111,7 @@ class Forest:
         self.kind = "forest"
         self.config = config
         self.taxonomy = taxonomy
-        self._estimator = _ESTIMATORS[config.algorithm](config, taxonomy, seed=seed, processes=processes)
+        self._estimator: Estimator = _ESTIMATORS[config.algorithm](config, taxonomy, seed=seed, processes=processes)
 
     @property
     def window_days(self) -> float:
@@ -191,7 +196,10 @@ def _write_trees(trees: Any, directory: Path) -> None:
 
 def _read_trees(directory: Path) -> Any:
     path = directory / _TREES
-    foreign = set(skops.io.get_untrusted_types(file=path)) - _TRUSTED
+    try:
+        foreign = set(skops.io.get_untrusted_types(file=path)) - _TRUSTED
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path}: {error}") from error
     if foreign:
         raise ValueError(f"{path} holds types that no forest has: {', '.join(sorted(foreign))}")
     return skops.io.load(path, trusted=sorted(_TRUSTED))
@@ -356,7 +364,10 @@ class Boosted:
 
     def restore(self, directory: Path) -> None:
         """Read the trees."""
-        self._booster = lightgbm.Booster(model_str=(directory / _BOOSTER).read_text())
+        try:
+            self._booster = lightgbm.Booster(model_str=(directory / _BOOSTER).read_text())
+        except lightgbm.basic.LightGBMError as error:
+            raise ValueError(f"{directory / _BOOSTER}: {error}") from error
 
 
 _ESTIMATORS: Mapping[str, Any] = {"hierarchical": Hierarchical, "flat": Flat, "lightgbm": Boosted}

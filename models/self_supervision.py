@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from models.atat import ATAT, TableBranch, peak_of
 from models.atat2 import ATAT2
+from models.choices import must_be_choices
 from models.inputs import ragged
 from models.inputs.batch import Batch, Layout, layout_of
 from models.inputs.sequence import Sequences, running_peak
@@ -50,8 +51,7 @@ class SelfSupervision:
     decoder_layers: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in ("B", "M") or self.token not in ("learned", "noise"):
-            raise ValueError(f"self-supervision is SSL-B or SSL-M, with learned or noise tokens: {self}")
+        must_be_choices(self)
         if not (0 < self.eta_pred <= 1 and 0 <= self.eta_orig <= 1):
             raise ValueError(f"eta_pred {self.eta_pred} and eta_orig {self.eta_orig} are probabilities, eta_pred not 0")
         if self.decoder_layers < 1:

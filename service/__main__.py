@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,24 +20,37 @@ _COMMANDS = {
 }
 
 
+_INTERRUPTED = 130
+"""As a shell tells of a command that ctrl-C ended."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0; 1 if some input failed; 2 for wrong usage."""
+    """Exit code: 0; 1 if some input failed; 2 for wrong usage; 130 if interrupted."""
     words = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(prog="python -m service", description="Classifies survey alerts.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, purpose) in _COMMANDS.items():
         subparser = commands.add_parser(name, help=purpose)
         if name in words[:1]:  # the others' packages need not even be installed
-            command = importlib.import_module(module)
+            try:
+                command = importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                parser.error(f"{name} needs {error.name}, which comes with one of this package's extras")
             subparser.description = command.__doc__
             command.add_arguments(subparser)
             subparser.set_defaults(run=command.run)
     arguments = parser.parse_args(words)
     try:
         code: int = arguments.run(arguments, Settings.from_env())
+        sys.stdout.flush()
     except ServiceError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own voice
         return 2 if isinstance(error, Misconfigured) else 1
+    except BrokenPipeError:  # the reader, such as head, has seen enough; standard output must not complain at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return code
 
 

@@ -3,7 +3,6 @@
 import argparse
 import itertools
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -72,12 +71,8 @@ def print_answers(arguments: argparse.Namespace, settings: Settings, *, prior: s
         failures = classify_files(
             arguments.files, classifier, schema=schema, output=sys.stdout, progress=sys.stderr, embed=embed
         )
-        sys.stdout.flush()
     except NoEmbedding as error:
         raise Misconfigured(str(error)) from error
-    except BrokenPipeError:  # the reader, such as head, has seen enough; standard output must not complain at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return 1 if failures else 0
 
 

@@ -690,20 +690,28 @@ _SETTLED_MESSAGES = 1000
 """So many messages in a row that are dated behind a window end its reading: clocks of producers differ a little."""
 
 
+_ANY_LENGTH = {"message.max.bytes": 1_000_000_000}
+"""How long a message may be is for its topic to say, not for the producer."""
+
+
 class Publisher:
     """A plain producer, for putting alerts on a topic."""
 
     def __init__(self, settings: Settings) -> None:
         self._failed = 0
-        self._producer = _client(Producer, {"linger.ms": 5, "enable.idempotence": True, **_common(settings)})
+        options = {"linger.ms": 5, "enable.idempotence": True, **_ANY_LENGTH, **_common(settings)}
+        self._producer = _client(Producer, options)
 
     def send(self, output: Output) -> None:
-        """Queue one message, waiting while the queue is full."""
+        """Queue one message, waiting while the queue is full. ``close`` counts those that Kafka did not take."""
         while True:
             try:
                 _produce(self._producer, output, on_delivery=self._delivered)
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                self._delivered(error.args[0], None)
+                return
             else:
                 self._producer.poll(0)
                 return
@@ -712,7 +720,7 @@ class Publisher:
         """Wait until everything is delivered; returns how many messages were not."""
         return self._producer.flush(60) + self._failed
 
-    def _delivered(self, error: KafkaError | None, _: RawMessage) -> None:
+    def _delivered(self, error: KafkaError | None, _: RawMessage | None) -> None:
         if error is not None:
             self._failed += 1
             log.error("not published: %s", error.str())
@@ -725,7 +733,8 @@ class TransactionalPublisher:
         """Returns when whatever an earlier one left open is done with. Raises Refused, KafkaUnavailable or Fenced."""
         common = _common(settings)
         _ask(common)
-        self._producer = _client(Producer, {**common, "transactional.id": f"{settings.kafka_group_id}-{name}"})
+        options = {**_ANY_LENGTH, **common, "transactional.id": f"{settings.kafka_group_id}-{name}"}
+        self._producer = _client(Producer, options)
         self._do(lambda: self._producer.init_transactions(_COMMAND_SECONDS))
 
     def publish(self, outputs: Iterable[Output]) -> None:

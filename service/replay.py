@@ -74,7 +74,8 @@ def publish(
             time.sleep(max(started + published / rate - time.monotonic(), 0))
         publisher.send(Output(topic=topic, key=one.key, value=one.value, headers=one.headers))
         published += 1
-    return published - publisher.close(), failed
+    lost = publisher.close()
+    return published - lost, failed + lost
 
 
 def _of_topic(settings: Settings, topic: str, begin: datetime, end: datetime) -> Iterator[Replayed]:

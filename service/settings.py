@@ -130,7 +130,7 @@ def _with_files(environment: Mapping[str, str]) -> dict[str, str]:
         if variable.endswith(_FILE) and (name in known or name.startswith(_KAFKA_CONFIG)):
             try:
                 values[name] = Path(path).read_text().strip()
-            except OSError as error:
-                raise Misconfigured(f"{variable}: {path} cannot be read: {error.strerror}") from error
+            except (OSError, ValueError) as error:
+                raise Misconfigured(f"{variable}: {path} cannot be read: {error}") from error
             values.pop(variable)
     return values

@@ -23,24 +23,33 @@ _JOBS = {
 }
 
 
+_INTERRUPTED = 130
+"""As a shell tells of a command that ctrl-C ended."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0; 1 if some input failed; 2 for wrong usage."""
+    """Exit code: 0; 1 if some input failed; 2 for wrong usage; 130 if interrupted."""
     words = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(prog="python -m training", description="Offline jobs that make models.")
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
     for name, (module, purpose) in _JOBS.items():
         subparser = jobs.add_parser(name, help=purpose)
         if name in words[:1]:  # the others take their time to import
-            job = importlib.import_module(module)
+            try:
+                job = importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                parser.error(f"{name} needs {error.name}, which comes with one of this package's extras")
             subparser.description = job.__doc__
             job.add_arguments(subparser)
             subparser.set_defaults(run=job.run)
     arguments = parser.parse_args(words)
     try:
         code: int = arguments.run(arguments)
-    except InvalidData as invalid:
-        print(f"error: {invalid}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+    except (InvalidData, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own voice
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return code
 
 

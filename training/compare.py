@@ -201,7 +201,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _whole(objects: Objects) -> Objects:
     """Objects that were detected, from 30 days before the first detection to the last: what every survey gives."""
-    known = objects.where(views.detections(objects.light_curves) > 0)
+    known = objects.where(objects.light_curves.detections > 0)
     curves = known.light_curves
     return replace(known, light_curves=curves.until(curves.last_detection_mjd(), window_days=np.inf))
 
@@ -213,12 +213,12 @@ def as_alerts(simulated: Objects, real: Objects) -> tuple[Objects, Objects]:
     do they say how good the simulation is. Left out are real ones that were published without their forced photometry,
     and those with more detections than any simulated one.
     """
-    curves, numbers = simulated.light_curves, views.detections(real.light_curves)
-    most = views.detections(curves)
+    curves, numbers = simulated.light_curves, real.light_curves.detections
+    most = curves.detections
     span = real.light_curves.last_detection_mjd() - real.light_curves.first_detection_mjd()
     whole = (real.light_curves.lengths > numbers) | (span < FORCED_DELAY_DAYS)
     real = real.where(whole & (numbers <= most.max(initial=0)))
-    numbers = views.detections(real.light_curves)
+    numbers = real.light_curves.detections
     rng = np.random.default_rng(0)
     # Any of those that send such an alert is as likely to be the one.
     rows = np.array([rng.choice(np.flatnonzero(most >= number)) for number in numbers], dtype=np.int64)

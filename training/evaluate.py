@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from models.taxonomy import CLASS_NAMES
-from training import figures, measure, predictions, report
+from training import figures, measure, options, predictions, report
 from training.answers import Run
+from training.arguments import count
 from training.data import layout
 from training.measure import ALERT_VIEWS, ALERTS, Measured, Panel
 from training.metrics import DRAWS, Estimate
@@ -62,9 +62,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         "--alert-features", type=Path, nargs="+", default=[], help="the same, by python -m training features --alerts"
     )
     parser.add_argument("--prior", help="uniform, training, or a JSON file of numbers by class (default: each model's)")
-    parser.add_argument("--draws", type=int, default=DRAWS, help=f"of the bootstrap (default: {DRAWS})")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
-    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+    parser.add_argument("--draws", type=count, default=DRAWS, help=f"of the bootstrap (default: {DRAWS})")
+    options.add_machine(parser)
 
 
 def ready_of(arguments: argparse.Namespace) -> Ready:
@@ -74,8 +73,7 @@ def ready_of(arguments: argparse.Namespace) -> Ready:
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    options.use_machine(arguments)
     split = None if arguments.split == "all" else arguments.split
     classes = set.intersection(*(set(predictions.describe(model).taxonomy.class_ids) for model in arguments.model))
     selection = Selection.of(arguments.data, split=split, classes=sorted(classes))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from models.choices import must_be_choices
 from models.network import build
 from models.self_supervision import SelfSupervision
 from training.data.augmentation import Augmentation
@@ -62,6 +63,9 @@ class TrainingConfig:
     left_out: int | None = None
     """The fold that is neither learned from nor validated on: the model is to be tried on it."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        must_be_choices(self)
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,9 @@ class Experiment:
     pretraining: Mapping[str, Any] = field(default_factory=dict)
     """Options of training that are others while it is pretrained."""
     tier: str | None = None
+
+    def __post_init__(self) -> None:
+        must_be_choices(self)
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -19,6 +19,7 @@ from rich.console import Console
 from models.classifier import DESCRIPTION
 from models.taxonomy import CLASS_NAMES
 from training import options
+from training.arguments import count, positive
 from training.data.layout import Dataset, InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, Tier, TrainingConfig
 from training.loop import CHECKPOINT
@@ -27,7 +28,8 @@ from training.train import selected_features, selection_of, train, with_features
 
 VARIANTS = (
     *("lc-md-mta", "lc-md", "lc-mta", "lc", "md", "md-features-mta", "md-features", "features-mta", "features"),
-    *("lc-md-features-mta", "lc-md-features", "lc-md-mta-sinusoid", "lc-md-mta-no-quantiles", "atat2"),
+    *("lc-md-features-mta", "lc-md-features", "lc-md-mta-no-quantiles", "lc-md-mta-sinusoid", "lc-mta-sinusoid"),
+    "atat2",
 )
 """The networks of the thesis's chapter 4, and what goes past it. Others are trained when they are named."""
 
@@ -53,18 +55,20 @@ class Run:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
     parser.add_argument("--tier", choices=tuple(TIERS), required=True)
-    parser.add_argument("--seeds", type=int, default=1, help="how many of each variant (default: 1)")
+    parser.add_argument("--seeds", type=count, default=1, help="how many of each variant (default: 1)")
     parser.add_argument("--data", type=Path, required=True, help="a directory in the data layout")
     parser.add_argument("--features", type=Path, help="its table of features, thinned as the tier is (--points)")
     parser.add_argument("--output", type=Path, required=True, help="directory of the runs")
     parser.add_argument("--variants", help="a comma between them (default: all of the thesis's, atat2 and the forests)")
-    parser.add_argument("--minutes", type=float, help="stop each network, with its schedule finished, after this long")
+    parser.add_argument(
+        "--minutes", type=positive, help="stop each network, with its schedule finished, after this long"
+    )
     options.add_arithmetic(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    options.use_threads(arguments)
+    options.use_machine(arguments)
     tier = TIERS[arguments.tier]
     names = arguments.variants.split(",") if arguments.variants else [*VARIANTS, *tier.forests]
     runs = [Run(name, seed) for seed in range(arguments.seeds) for name in names]

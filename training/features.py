@@ -6,6 +6,7 @@ metadata column. With ``--alerts``, a row an alert as sent, for those that ``eva
 
 import argparse
 import functools
+import json
 import multiprocessing
 import os
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from rich.progress import track
 from models.inputs import features
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS
+from training.arguments import count, workers
 from training.data import views
 from training.data.alert_sample import AlertSample
 from training.data.layout import Dataset, InvalidData, Objects, Piece
@@ -32,6 +34,8 @@ from training.experiment import TIERS, Tier
 
 _MARK = {b"layout": b"features-1"}
 _POINTS, _WINDOW = b"max_points", b"window_days"
+_UNFINISHED = "unfinished.json"
+"""The options of a table that is not whole yet."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cores = os.cpu_count() or 1
     parser.add_argument("--data", type=Path, required=True, help="a directory in the data layout")
     parser.add_argument("--output", type=Path, required=True, help="new directory for the table")
-    parser.add_argument("--objects", type=int, help="of about so many objects, the first ones (default: all)")
+    parser.add_argument("--objects", type=count, help="of about so many objects, the first ones (default: all)")
     parser.add_argument(
         "--days", type=float, nargs="+", default=list(views.MTA_DAYS), help="lengths: days after the first alert"
     )
@@ -92,8 +96,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tier", choices=tuple(TIERS), help="only of what the experiments of a tier learn from, thinned as they are"
     )
-    parser.add_argument("--points", type=int, help="thin longer light curves evenly to so many points, as a model does")
-    parser.add_argument("--processes", type=int, default=cores, help=f"default {cores}, one a core")
+    parser.add_argument(
+        "--points", type=count, help="thin longer light curves evenly to so many points, as a model does"
+    )
+    parser.add_argument("--processes", type=workers, default=cores, help=f"default {cores}, one a core")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -105,9 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     tier = None if arguments.tier is None else TIERS[arguments.tier]
     if tier is not None and arguments.points not in (None, tier.max_points):
         raise InvalidData(f"--points: the tier thins to {tier.max_points}")
-    if any(arguments.output.glob("*.parquet")):
-        raise InvalidData(f"{arguments.output} already holds a table; name a new directory")
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    _begin(arguments)
     make = functools.partial(
         _write,
         output=arguments.output,
@@ -120,8 +124,22 @@ def run(arguments: argparse.Namespace) -> int:
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, mp_context=spawned) as workers:
         rows = sum(track(workers.map(make, pieces), description="pieces", total=len(pieces), console=console))
+    (arguments.output / _UNFINISHED).unlink()
     console.print(f"{rows} rows of {len(ALL_COLUMNS)} columns in {arguments.output}")
     return 0
+
+
+def _begin(arguments: argparse.Namespace) -> None:
+    """Mark the table as unfinished. Raises InvalidData for a directory that holds one, or a part of another one."""
+    output, mark = arguments.output, arguments.output / _UNFINISHED
+    names = ("data", "objects", "days", "alerts", "window", "tier", "points")
+    settings = json.dumps({name: getattr(arguments, name) for name in names}, default=str)
+    if mark.exists() and mark.read_text() != settings:
+        raise InvalidData(f"{output} holds a part of a table with other options; name a new directory")
+    if is_table(output) and not mark.exists():
+        raise InvalidData(f"{output} already holds a table; name a new directory")
+    output.mkdir(parents=True, exist_ok=True)
+    mark.write_text(settings)
 
 
 class _Options(TypedDict):
@@ -144,19 +162,22 @@ def _write(
     max_points: int | None,
     chosen: NDArray[np.int64] | None,
 ) -> int:
-    """The table of the ``chosen`` of a piece of the data, or of all; returns how many rows it has."""
+    """The table of the ``chosen`` of a piece of the data, or of all, unless it is there; returns its number of rows."""
+    path = output / f"part-{piece.start:09d}.parquet"
+    if path.exists():
+        return int(pq.read_metadata(path).num_rows)
     objects = piece.read()
     if chosen is not None:
         objects = objects.where(np.isin(objects.object_id, chosen))
-    objects = objects.where(views.detections(objects.light_curves) > 0)
+    objects = objects.where(objects.light_curves.detections > 0)
     options: _Options = {"window_days": window_days, "max_points": max_points}
     if days is None:
         parts = [of_alerts(objects, **options)]
     else:
         parts = [of_objects(objects, days=length, **options) for length in days]
-    unfinished = output / f"part-{piece.start:09d}.unfinished"
+    unfinished = path.with_suffix(".unfinished")
     pq.write_table(pa.concat_tables([_arrow(part) for part in parts]), unfinished, compression="zstd")
-    unfinished.rename(unfinished.with_suffix(".parquet"))
+    unfinished.rename(path)
     return sum(map(len, parts))
 
 
@@ -208,6 +229,8 @@ def read(directory: Path, *, objects: NDArray[np.int64] | None = None) -> Featur
     """The whole table, or the rows of these objects. Raises InvalidData for anything else, or one of other features."""
     if not is_table(directory):
         raise InvalidData(f"{directory} holds no table of features: python -m training features makes one")
+    if (directory / _UNFINISHED).exists():
+        raise InvalidData(f"{directory} holds a part of a table: python -m training features goes on with it")
     parts = [_read(file, objects) for file in sorted(directory.glob("*.parquet"))]
     cuts = {(part.max_points, part.window_days) for part in parts}
     if len(cuts) > 1:

@@ -22,6 +22,7 @@ from models.classifier import DESCRIPTION
 from models.network import build
 from models.self_supervision import SelfSupervision
 from training import answers, measure, options, predictions, pretrained
+from training.arguments import count
 from training.data.layout import Dataset, InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, path_of
 from training.experiments import OBJECTS, paced, record
@@ -312,18 +313,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--methods", help="compare these, a comma between them, and make no screen (ssl-m-1-0.25-noise)"
     )
     parser.add_argument("--best", type=int, default=2, help="how many of the screen to compare (default: 2)")
-    parser.add_argument("--seeds", type=int, default=5, help="of the comparison (default: 5)")
+    parser.add_argument("--seeds", type=count, default=5, help="of the comparison (default: 5)")
     parser.add_argument(
         "--labels", type=float, nargs="+", default=list(LABELS), help="shares of the labels (default: 0.01 0.1 1)"
     )
-    parser.add_argument("--steps", type=int, help="of training (default: the tier's)")
-    parser.add_argument("--pretraining-steps", type=int, help="default: the tier's")
+    parser.add_argument("--steps", type=count, help="of training (default: the tier's)")
+    parser.add_argument("--pretraining-steps", type=count, help="default: the tier's")
     options.add_arithmetic(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    options.use_threads(arguments)
+    options.use_machine(arguments)
     console = Console(stderr=True)
     bench = _bench(arguments, console)
     test = Selection.of(arguments.test or arguments.data, split="test", classes=_classes(bench))

@@ -9,10 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
-from models.calibration import Calibration, fit_temperature
+from models.calibration import UNIFORM, Calibration, fit_temperature
 from models.classifier import Classifier
 from models.inputs import features
 from models.inputs.table import select
@@ -20,9 +19,7 @@ from models.random_forest import Boosted, Forest, ForestConfig
 from models.taxonomy import Taxonomy
 from training.data.layout import UNKNOWN_CLASS, InvalidData
 from training.features import FeatureTable
-from training.metrics import confusion, summary
-
-_PRIOR = "uniform over the classes"
+from training.metrics import summary
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def train(
     classifier = Classifier(
         forest,
         taxonomy=taxonomy,
-        calibration=Calibration(temperatures={Forest.HEAD: temperature}, prior=_PRIOR),
+        calibration=Calibration(temperatures={Forest.HEAD: temperature}, prior=UNIFORM),
         name=experiment.name,
         version=experiment.version,
         provenance={
@@ -88,26 +85,21 @@ def train(
             "seed": experiment.seed,
             "training": dict(chosen or {}),
         },
-        metrics={f"validation, {view}": figures for view, (figures, _) in evaluate(forest, taxonomy, held_out).items()},
+        metrics={f"validation, {view}": told for view, told in evaluate(forest, taxonomy, held_out).items()},
     )
     artifact = output / experiment.name
     classifier.save(artifact)
     return artifact
 
 
-def evaluate(
-    forest: Forest, taxonomy: Taxonomy, table: FeatureTable
-) -> dict[str, tuple[dict[str, Any], NDArray[np.int64]]]:
-    """Figures and confusion counts by length of the light curves."""
+def evaluate(forest: Forest, taxonomy: Taxonomy, table: FeatureTable) -> dict[str, dict[str, Any]]:
+    """Figures by length of the light curves."""
     results = {}
     for days in np.unique(table.days).tolist():
         part = table.where(table.days == days)
         labels = taxonomy.places(part.class_id)
         predicted = forest.scores_of(select(part.columns, forest.config.columns)).numpy().argmax(axis=1)
-        results[f"{days:.0f} days"] = (
-            summary(labels, predicted, taxonomy),
-            confusion(labels, predicted, len(taxonomy)),
-        )
+        results[f"{days:.0f} days"] = summary(labels, predicted, taxonomy)
     return results
 
 

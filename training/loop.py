@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 import numpy as np
@@ -224,7 +225,7 @@ class Loop(ABC, Generic[Model, Drawn]):
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, UnpicklingError, RuntimeError, KeyError, ValueError) as error:
             raise InvalidData(f"{self.directory}: cannot resume: {error}") from error
         if state["experiment"] != self.identity():
             raise InvalidData(f"{self.directory}: cannot resume: its run has other options, or other objects")

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
+from training.arguments import positive, workers
 from training.data.layout import InvalidData
 from training.loop import CHECKPOINT
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Those of a single run."""
-    parser.add_argument("--minutes", type=float, help="stop, with the schedule finished, after this long")
+    parser.add_argument("--minutes", type=positive, help="stop, with the schedule finished, after this long")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --output")
     add_arithmetic(parser)
 
@@ -21,12 +22,19 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def add_arithmetic(parser: argparse.ArgumentParser) -> None:
     """Where, and how exactly, networks are trained."""
     parser.add_argument("--precision", choices=("float32", "bf16"), help="of the networks' matrix products")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, help="threads of arithmetic (default: PyTorch's)")
+    add_machine(parser)
 
 
-def use_threads(arguments: argparse.Namespace) -> None:
-    """As many as were asked for."""
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """What a network runs on."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    parser.add_argument("--threads", type=workers, help="threads of arithmetic (default: PyTorch's)")
+
+
+def use_machine(arguments: argparse.Namespace) -> None:
+    """As many threads as were asked for. Raises InvalidData where there is no such device."""
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise InvalidData("--device cuda: PyTorch sees no GPU")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
 

@@ -21,6 +21,7 @@ from models.inputs.table import select
 from models.network import MAX_TOKENS, build
 from models.self_supervision import Masked, SelfSupervised
 from training import options, pretrained
+from training.arguments import count
 from training.data import layout
 from training.data.layout import Dataset, InvalidData, Objects
 from training.data.selection import select as select_objects
@@ -184,8 +185,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eta-orig", type=float, help="probability that one which is predicted is shown all the same")
     parser.add_argument("--token", choices=("learned", "noise"), help="what stands for a hidden column")
     parser.add_argument("--tier", choices=tuple(TIERS), help="at this size")
-    parser.add_argument("--objects", type=int, help="learn from so many of the data (default: the tier's, or all)")
-    parser.add_argument("--steps", type=int, help="at most (default: the tier's, or the configuration's)")
+    parser.add_argument("--objects", type=count, help="learn from so many of the data (default: the tier's, or all)")
+    parser.add_argument("--steps", type=count, help="at most (default: the tier's, or the configuration's)")
     parser.add_argument("--seed", type=int, help="of the weights, the draws and the masks")
     parser.add_argument("--fold", type=int, help="be judged by this fold, learn from the others")
     options.add_run(parser)
@@ -193,7 +194,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    options.use_threads(arguments)
+    options.use_machine(arguments)
     experiment = Experiment.read(path_of(arguments.config))
     if arguments.tier:
         experiment = experiment.at(TIERS[arguments.tier])

@@ -13,8 +13,10 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from training import options
 from training import representation_figures as figures
 from training import representation_tables as tables
+from training.arguments import count, positive
 from training.autoencode import OutOfTime
 from training.data import synthetic, variables
 from training.data.layout import InvalidData
@@ -42,11 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--size", choices=tuple(SIZES), help="of every run (default: full where findings rest on it)")
     sizes.add_argument("--quick", dest="size", action="store_const", const="quick", help="as --size quick")
-    parser.add_argument("--seeds", type=int, help="at most so many runs of each autoencoder")
+    parser.add_argument("--seeds", type=count, help="at most so many runs of each autoencoder")
     parser.add_argument(
-        "--minutes", type=float, default=float("inf"), help="stop after this long, at the end of an epoch"
+        "--minutes", type=positive, default=float("inf"), help="stop after this long, at the end of an epoch"
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_machine(parser)
 
 
 def _source(words: str) -> tuple[str, Path]:
@@ -58,6 +60,7 @@ def _source(words: str) -> tuple[str, Path]:
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
+    options.use_machine(arguments)
     console = Console(stderr=True)
     sources = dict(arguments.data)
     for source in sources.values():

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from models.classifier import DEFAULT_ARTIFACT
-from training import answers, evaluate, predictions, results_page
+from training import answers, evaluate, options, predictions, results_page
 from training.answers import Run
 from training.checks import book_of, calibration_checks, checks, plasticc_checks, real_check
 from training.data.layout import InvalidData
@@ -139,6 +138,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plasticc", type=Path, help="what was trained on PLAsTiCC's folds, VARIANT-foldK each")
     parser.add_argument("--plasticc-data", type=Path, help="PLAsTiCC in the layout")
     parser.add_argument("--plasticc-features", type=Path, nargs="+", default=[], help="its tables of features")
+    parser.add_argument(
+        "--plasticc-alert-features", type=Path, nargs="+", default=[], help="the same, by features --alerts"
+    )
     parser.add_argument("--elasticc", type=Path, help="what is to be tried on real ELAsTiCC alerts, VARIANT-SEED each")
     parser.add_argument("--elasticc-data", type=Path, help="those alerts in the layout; their test part is tried")
     parser.add_argument(
@@ -155,8 +157,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    options.use_machine(arguments)
     if (arguments.runs or arguments.prior) and arguments.data is None:
         raise InvalidData("--data: what was trained is to be tried on the survey's test part")
     pictures, draws = arguments.output / "results", arguments.draws
@@ -222,15 +223,23 @@ def _keep_shipped(arguments: argparse.Namespace, place: Path) -> None:
     keep(place, [Run.of(model, found, named=(description.name, None), prior=arguments.prior)])
 
 
+def _both(arguments: argparse.Namespace, name: str) -> bool:
+    """Whether there are models of that name, and data. Raises InvalidData for one of the two alone."""
+    models, data = getattr(arguments, name), getattr(arguments, f"{name}_data")
+    if (models is None) != (data is None):
+        raise InvalidData(f"--{name} and --{name}-data go together")
+    return models is not None
+
+
 def _plasticc(arguments: argparse.Namespace) -> list[Run]:
-    if arguments.plasticc is None or arguments.plasticc_data is None:
+    if not _both(arguments, "plasticc"):
         return []
-    own = Ready(by_age=tuple(arguments.plasticc_features))
+    own = Ready(tuple(arguments.plasticc_features), tuple(arguments.plasticc_alert_features))
     return folds_of(arguments.plasticc, arguments.plasticc_data, own, device=arguments.device)
 
 
 def _elasticc(arguments: argparse.Namespace) -> list[Run]:
-    if arguments.elasticc is None or arguments.elasticc_data is None:
+    if not _both(arguments, "elasticc"):
         return []
     ready, data = Ready(by_alert=tuple(arguments.elasticc_features)), arguments.elasticc_data
     found = runs_of(arguments.elasticc, data, ready, split="test", device=arguments.device)

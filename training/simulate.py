@@ -2,12 +2,13 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
+from training.arguments import up_to, workers
 from training.data import layout
 from training.data.layout import InvalidData
 from training.survey import alerts, survey
@@ -19,12 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
     cores = os.cpu_count() or 1
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--objects", type=_up_to(MAX_OBJECTS, least=1), help="how many the survey finds")
+    what.add_argument("--objects", type=up_to(MAX_OBJECTS, least=1), help="how many the survey finds")
     what.add_argument("--release", help="a frozen survey (elasticc-like-v1) instead, as OUTPUT/train and OUTPUT/test")
-    parser.add_argument("--seed", type=_up_to(MAX_SEED), default=0, help="the same seed gives the same objects")
+    parser.add_argument("--seed", type=up_to(MAX_SEED), default=0, help="the same seed gives the same objects")
     parser.add_argument("--output", type=Path, required=True, help="new directory for the Parquet shards or the alerts")
     parser.add_argument("--alerts", action="store_true", help="write ELAsTiCC alerts (v0_9_1) and truth.csv instead")
-    parser.add_argument("--processes", type=_up_to(1024, least=1), default=cores, help=f"default {cores}, one a core")
+    parser.add_argument("--processes", type=workers, default=cores, help=f"default {cores}, one a core")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,15 +62,3 @@ def _release(arguments: argparse.Namespace, console: Console) -> int:
 
 def _tracked(made: Iterable[Simulated], total: int, what: str, console: Console) -> Iterable[Simulated]:
     return track(made, description=what, total=-(-total // SHARD), console=console)
-
-
-def _up_to(most: int, *, least: int = 0) -> Callable[[str], int]:
-    """The type of an option that is an integer within these bounds."""
-
-    def integer(text: str) -> int:
-        value = int(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{value} is not from {least} to {most}")
-        return value
-
-    return integer

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from models.calibration import Calibration, fit_temperature
+from models.calibration import UNIFORM, Calibration, fit_temperature
 from models.classifier import Classifier
 from models.inputs.batch import Batch
 from models.inputs.light_curve import LightCurves
@@ -45,7 +45,6 @@ _OF_OBJECTS = ("fold", "left_out", "labels")
 """Options that choose what is learned from."""
 _OF_NETWORKS = ("minutes", "tier", "init", "init_blocks", "freeze_blocks", "precision")
 """Options that a forest has no use for."""
-_PRIOR = "uniform over the classes"
 _SCALE_ROWS = 100_000
 """From so many objects, spread evenly over the training ones, the scales of the table's columns are taken."""
 
@@ -183,7 +182,7 @@ class Trainer(Loop[AnyATAT, Packed]):
         return Classifier(
             Network(model),
             taxonomy=self.taxonomy,
-            calibration=Calibration(temperatures=temperatures, prior=_PRIOR),
+            calibration=Calibration(temperatures=temperatures, prior=UNIFORM),
             name=self.experiment.name,
             version=self.experiment.version,
         )
@@ -312,7 +311,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    options.use_threads(arguments)
+    options.use_machine(arguments)
     path = path_of(arguments.config)
     if is_forest(path):
         console = Console(stderr=True)

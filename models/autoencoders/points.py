@@ -33,10 +33,6 @@ class Points:
         """(P,), the sequence of each point."""
         return torch.repeat_interleave(torch.arange(len(self), device=self.lengths.device), self.lengths)
 
-    def with_values(self, values: Tensor) -> Self:
-        """Other values (P, F) at the same times."""
-        return replace(self, values=values)
-
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
         moved = {name: value.to(device) for name, value in vars(self).items()}

@@ -102,7 +102,7 @@ def test_mae_shows_what_it_keeps_though_it_predicts_everything() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"kind": "C"}, "SSL-B or SSL-M"),
+        ({"kind": "C"}, "kind is one of B, M, not C"),
         ({"eta_pred": 0.0}, "eta_pred not 0"),
         ({"eta_orig": 1.5}, "probabilities"),
         ({"decoder_layers": 0}, "a layer at least"),

@@ -1,5 +1,6 @@
 """Replay: alerts from files and from a topic's past, published again as they were."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -65,6 +66,21 @@ def test_a_window_of_a_topic_is_published_again_with_its_time(kafka: str, monkey
     assert all(abs(int(headers["original-timestamp"]) / 1000 - now.timestamp()) < 300 for _, _, headers in read)
     before = ["--from", "2020-01-01", "--to", "2020-01-02"]
     assert main(["replay", "--from-topic", past.alerts, *before, "--topic", again.alerts]) == 0
+
+
+def test_what_a_topic_does_not_take_is_counted_and_the_rest_is_published(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    topics = Topics(kafka, partitions=1, config={"in": {"max.message.bytes": "2000000"}})
+    _environment(monkeypatch, topics)
+    sizes = (10, 1_500_000, 3_000_000, 20)
+    for place, size in enumerate(sizes):
+        (tmp_path / str(place)).write_bytes(os.urandom(size))
+    files = [str(tmp_path / str(place)) for place in range(len(sizes))]
+    assert main(["replay", *files, "--topic", topics.alerts]) == 1
+    assert "3 published, 1 failed" in caplog.text
+    assert [len(value) for _, value, _ in _read(topics, 3)] == [10, 1_500_000, 20]
 
 
 def test_wrong_usage_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

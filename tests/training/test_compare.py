@@ -91,7 +91,7 @@ def test_alerts_are_met_by_simulated_ones_with_as_many_detections() -> None:
     sent = curves.as_sent(views.epoch_of_detection(curves, number), window_days=np.inf)
     ours, theirs = compare.as_alerts(simulated, replace(everything, light_curves=sent))
     assert len(ours) == len(theirs) > 30
-    np.testing.assert_array_equal(views.detections(ours.light_curves), views.detections(theirs.light_curves))
+    np.testing.assert_array_equal(ours.light_curves.detections, theirs.light_curves.detections)
     for row in range(len(ours)):
         curve = ours.light_curves[row]
         assert curve.detected[-1]
@@ -101,7 +101,7 @@ def test_alerts_are_met_by_simulated_ones_with_as_many_detections() -> None:
 def test_alerts_published_without_their_forced_photometry_are_left_out() -> None:
     real = make(100, seed=1)
     bare = replace(real, light_curves=real.light_curves.where(real.light_curves.detected))
-    assert (views.detections(bare.light_curves) > 2).all()
+    assert (bare.light_curves.detections > 2).all()
     ours, theirs = compare.as_alerts(make(200), bare)
     assert len(ours) == len(theirs) == 0
 

@@ -14,7 +14,7 @@ from tests import alerts
 from tests.training import objects
 from training.__main__ import main
 from training.data import layout
-from training.data.layout import Dataset
+from training.data.layout import Dataset, InvalidData
 from training.data.selection import select
 from training.experiment import CONFIGS, TIERS, Experiment, Tier, is_forest
 from training.experiments import VARIANTS
@@ -121,7 +121,7 @@ def test_a_run_leaves_a_log_and_no_checkpoint_and_is_not_done_again(
     )
     written = (directory / "log.csv").stat().st_mtime_ns
     assert main(_command(data_set, table, runs)) == 0
-    assert "17 of 17 runs are done" in capsys.readouterr().err
+    assert "18 of 18 runs are done" in capsys.readouterr().err
     assert (directory / "log.csv").stat().st_mtime_ns == written
 
 
@@ -188,6 +188,23 @@ def test_a_file_changes_what_it_is_based_on(tmp_path: Path) -> None:
     (tmp_path / "two.toml").write_text('base = "one"\nname = "two"\n[model]\nd_tab = 8\n')
     two = Experiment.read(tmp_path / "two.toml")
     assert (two.name, two.version, two.model, two.training.ema) == ("two", "1", {"d_lc": 8, "d_tab": 8}, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "told"),
+    [
+        ("", "architecture = 'atat3'", "architecture is one of atat, atat2, not atat3"),
+        ("training", "precision = 'bfloat16'", "precision is one of float32, bf16, not bfloat16"),
+        ("training", "crops = 'mtaa'", "crops is one of alerts, mta, windows, none, not mtaa"),
+        ("model", "flux_encoding = 'log'", "flux_encoding is one of raw, asinh, not log"),
+        ("self_supervision", "kind = 'C'", "kind is one of B, M, not C"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused(tmp_path: Path, section: str, option: str, told: str) -> None:
+    head = [f"[{section}]"] if section else []
+    (tmp_path / "one.toml").write_text("\n".join(['name = "one"', 'version = "1"', *head, option]))
+    with pytest.raises(InvalidData, match=f"one.toml: {told}"):
+        Experiment.read(tmp_path / "one.toml")
 
 
 @pytest.mark.parametrize("tier", TIERS)

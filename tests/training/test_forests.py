@@ -14,6 +14,7 @@ from tests.training import objects
 from training import features
 from training.__main__ import main
 from training.data import layout
+from training.data.layout import InvalidData
 
 _CONFIG = """
 name = "toy"
@@ -57,6 +58,27 @@ def test_a_table_has_a_row_an_object_and_length_with_what_was_known_then(data_se
     np.testing.assert_array_equal(known, expected)
     assert (np.nansum(late.columns[:, points], axis=1) >= known).all()
     np.testing.assert_array_equal(late.columns[:, -64:], data.metadata)
+
+
+def test_a_table_that_was_stopped_is_not_read_and_gone_on_with(
+    data_set: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part, mark = tmp_path / "part", "unfinished.json"
+    command = ["features", "--data", str(data_set), "--output", str(part), "--processes", "1", "--days"]
+    assert main([*command, "8"]) == 0
+    whole = features.read(part)
+    (part / mark).write_text(json.dumps({"days": [8.0]}))
+    with pytest.raises(InvalidData, match="a part of a table"):
+        features.read(part)
+    assert main([*command, "8"]) == 1
+    assert "with other options" in capsys.readouterr().err
+    options = {"data": str(data_set), "objects": None, "days": [8.0], "alerts": False, "window": 395.0}
+    (part / mark).write_text(json.dumps({**options, "tier": None, "points": None}))
+    (there,) = part.glob("*.parquet")
+    written = there.stat().st_mtime_ns
+    assert main([*command, "8"]) == 0
+    assert there.stat().st_mtime_ns == written
+    np.testing.assert_array_equal(features.read(part).object_id, whole.object_id)
 
 
 def test_a_forest_is_grown_evaluated_and_classifies(data_set: Path, table: Path, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from models.inputs.light_curve import merged
 from models.inputs.metadata import COLUMNS
 from training.__main__ import main
 from training.data import layout
-from training.data.views import detections
 from training.survey import alerts, cadence, cosmology, photometry, survey
 from training.survey.cadence import SightLine
 from training.survey.classes import CLASSES, active, core_collapse, pulsating, thermonuclear
@@ -293,7 +292,7 @@ def test_supernova_alerts_are_as_short_as_real_ones(data: Path) -> None:
     real = np.array([int(row["n_det"]) for row in night])
     (simulated,) = survey.simulate(1000, seed=1)
     supernovae = simulated.objects.where(np.isin(simulated.objects.class_id, (2222, 2224)))
-    numbers = [np.arange(1, count + 1) for count in detections(supernovae.light_curves).tolist()]
+    numbers = [np.arange(1, count + 1) for count in supernovae.light_curves.detections.tolist()]
     made = np.concatenate(numbers)
     assert np.mean(made == 1) == pytest.approx(np.mean(real == 1), abs=0.08)
     assert np.median(made) == pytest.approx(np.median(real), rel=0.4)

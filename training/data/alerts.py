@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import itertools
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -79,7 +80,7 @@ def _classes(truth: Path) -> dict[int, int]:
         text = (gzip.decompress(data) if truth.suffix == ".gz" else data).decode()
         table = csv.DictReader(io.StringIO(text))
         return {int(row["diaObjectId"]): _class(row) for row in table}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, KeyError, TypeError, ValueError) as error:
         raise InvalidData(f"{truth}: no table of diaObjectId and gentype or classId ({error!r})") from error
 
 

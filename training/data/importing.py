@@ -22,6 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from models.taxonomy import CLASS_NAMES
+from training.arguments import workers
 from training.data import alerts, layout, plasticc, snana, stripe82
 from training.data.imported import Imported, Source
 from training.data.layout import Dataset, InvalidData
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tables.add_argument(
         "--numbering", choices=tuple(snana.NUMBERINGS), default="elasticc", help="whose numbers of types (elasticc)"
     )
-    tables.add_argument("--processes", type=int, default=cores, help=f"default {cores}, one a core")
+    tables.add_argument("--processes", type=workers, default=cores, help=f"default {cores}, one a core")
     kaggle = formats.add_parser("plasticc", help="the PLAsTiCC training set, Kaggle's CSV or the same as Parquet")
     kaggle.add_argument("source", type=Path, metavar="SRC", help="directory with its light curves and its metadata")
     stars = formats.add_parser("stripe82", help="the RR Lyrae of SDSS Stripe 82 (Sesar et al. 2010), table 1")

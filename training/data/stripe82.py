@@ -6,6 +6,7 @@ against a template: here the median of each band is taken off, and what is five 
 
 import io
 import tarfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def _stars(archive: Path, dropped: Counter[str]) -> dict[int, Points]:
             for member in files:
                 if member.name.endswith(".dat") and (file := files.extractfile(member)) is not None:
                     stars[int(Path(member.name).stem)] = _points(file.read(), dropped)
-    except (OSError, tarfile.TarError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
         raise InvalidData(f"{archive}: no archive of Stripe 82 light curves ({error})") from error
     if not stars:
         raise InvalidData(f"{archive}: no .dat file in it")

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from models.inputs import ragged
 from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
-from training.data import views
 from training.data.layout import Dataset, Objects
 
 _POINTS: dict[str, type[np.generic]] = {
@@ -39,7 +38,7 @@ def unpacked(dataset: Dataset, selected: NDArray[np.bool_], *, directory: Path) 
         if not len(rows):
             continue
         objects = piece.read().take(rows)
-        objects = objects.where(views.detections(objects.light_curves) > 0)
+        objects = objects.where(objects.light_curves.detections > 0)
         for name, kind in _POINTS.items():
             files[name].write(getattr(objects.light_curves, name).astype(kind).tobytes())
         files["metadata"].write(objects.metadata.astype(np.float32).tobytes())

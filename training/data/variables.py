@@ -8,6 +8,7 @@ import csv
 import io
 import re
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,7 +228,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
             for member in archive:
                 if member.name.endswith((".csv", ".dat")) and (file := archive.extractfile(member)) is not None:
                     yield f"{path}/{member.name}", file.read()
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise InvalidData(f"{path}: no archive that can be read ({error})") from error
 
 

@@ -13,11 +13,6 @@ MTA_DAYS = (8.0, 128.0, 2048.0)
 """Mask temporal augmentation (thesis 4.3.5): the days after the first alert that a light curve may be cut at."""
 
 
-def detections(curves: LightCurves) -> IntArray:
-    """Number of detections of each row, (N,)."""
-    return curves.detections
-
-
 def epoch_of_detection(curves: LightCurves, number: IntArray) -> FloatArray:
     """Epoch (N,) [mjd] of each row's ``number``-th detection, counted from 1; the last one for a row that has fewer."""
     offsets = ragged.keep(curves.offsets, curves.detected)
@@ -34,7 +29,7 @@ def days_after_first_alert(curves: LightCurves, days: FloatArray) -> FloatArray:
 
 def random_alert(curves: LightCurves, rng: np.random.Generator) -> FloatArray:
     """Epoch (N,) [mjd] of one detection each, its number log-uniform: half of the draws from the first few."""
-    counts = detections(curves)
+    counts = curves.detections
     number = np.floor((counts + 1.0) ** rng.random(len(counts))).astype(np.int64)
     return epoch_of_detection(curves, np.maximum(number, 1))
 
