@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from models.classifier import Classifier
 from models.inputs import alert
-from service import auth, memory, model
+from service import auth, model
 from service.api import Api, create_app
 from service.errors import Fatal, Misconfigured
 from service.health import Health
@@ -39,7 +39,6 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace, settings: Settings) -> int:
     """The subcommand. Exit code 0 after a drain, 1 after a fatal fault, 2 if it cannot start like this."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    memory.share_heap()
     metrics, health = Metrics(), Health()
     try:
         classifier = model.load(

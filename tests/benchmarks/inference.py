@@ -35,7 +35,7 @@ def measure() -> dict[str, float]:
     Keys begin with the model, then the alerts: all of them, or those of long light curves.
     """
     torch.manual_seed(0)
-    every, long = (_alerts(pattern) for pattern in ("*.avro", real.LONG))
+    every, long = (real_alerts(pattern) for pattern in (real.ALL, real.LONG))
     thesis = random_network("atat", {}, every)
     assert isinstance(thesis, ATAT)
     shipped = Classifier.load().model
@@ -47,7 +47,7 @@ def measure() -> dict[str, float]:
     measured = {"threads": float(torch.get_num_threads())}
     for which, alerts in (("all", every), ("long", long)):
         sample = alerts.take(np.random.default_rng(0).permutation(len(alerts))[:ALERTS])
-        measured[f"{which}_points_per_light_curve"] = float(_cut(alerts).lengths.mean())
+        measured[f"{which}_points_per_light_curve"] = float(as_cut(alerts).lengths.mean())
         measured |= _named(f"thesis_{which}", _against_padded(thesis, sample))
         for name, module in {"thesis": thesis, "shipped": shipped.module, **atat2}.items():
             measured |= _named(f"{name}_{which}", _rates(module, sample))
@@ -63,7 +63,8 @@ def _named(prefix: str, figures: Mapping[str, float]) -> dict[str, float]:
     return {f"{prefix}_{name}": value for name, value in figures.items()}
 
 
-def _alerts(pattern: str) -> AlertBatch:
+def real_alerts(pattern: str) -> AlertBatch:
+    """Those of the files that fit the pattern."""
     return alert_batch([avro.unread(message) for message in real.messages(pattern)]).alerts
 
 
@@ -74,7 +75,8 @@ def random_network(kind: str, options: dict[str, object], alerts: AlertBatch) ->
     return module
 
 
-def _cut(alerts: AlertBatch) -> LightCurves:
+def as_cut(alerts: AlertBatch) -> LightCurves:
+    """What a model reads of them."""
     return merged(alerts).until(alerts.epoch)
 
 
@@ -85,7 +87,7 @@ def _rates(module: AnyATAT, alerts: AlertBatch, *, device: str = "cpu") -> dict[
 
 def _packed_ways(module: AnyATAT, alerts: AlertBatch, *, device: str = "cpu") -> dict[str, Callable[[], object]]:
     """The module moves to the device."""
-    curves = _cut(alerts)
+    curves = as_cut(alerts)
     networks = {precision: Network(module, device=device, precision=precision) for precision in PRECISIONS}
     return {
         precision: partial(network.score, curves, alerts.metadata, alerts.has_metadata)
@@ -96,7 +98,7 @@ def _packed_ways(module: AnyATAT, alerts: AlertBatch, *, device: str = "cpu") ->
 def _against_padded(module: ATAT, alerts: AlertBatch) -> dict[str, float]:
     """The padded one has its grids at hand, of 65 points a band as the thesis's, and once as short as they can be."""
     few = alerts.take(np.arange(ALERTS_PADDED))
-    curves = _cut(few)
+    curves = as_cut(few)
     listed = [curves[row] for row in range(len(few))]
     grids = {
         f"padded_{batch}": (batch, [padded.padded(part, length=MAX_POINTS_PER_BAND) for part in _parts(listed, batch)])
@@ -138,6 +140,6 @@ def _change(module: AnyATAT, alerts: AlertBatch) -> dict[str, float]:
 
 
 def _probabilities(module: AnyATAT, alerts: AlertBatch, precision: Precision) -> NDArray[np.float32]:
-    scores = Network(module, precision=precision).score(_cut(alerts), alerts.metadata, alerts.has_metadata)
+    scores = Network(module, precision=precision).score(as_cut(alerts), alerts.metadata, alerts.has_metadata)
     answers = torch.from_numpy(scores.answers(module.config.n_classes))
     return np.asarray(answers.softmax(-1).numpy(), dtype=np.float32)

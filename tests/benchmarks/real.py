@@ -3,11 +3,11 @@
 from models.inputs import avro
 from tests.conftest import DATA
 
-LONG = "finktut*.avro"
-"""The files of long light curves: 36 points in the mean, where all have 19."""
+ALL, LONG = "*.avro", "finktut*.avro"
+"""All files, and those of long light curves: 36 points in the mean, where all have 19."""
 
 
-def messages(pattern: str = "*.avro") -> list[bytes]:
+def messages(pattern: str = ALL) -> list[bytes]:
     """Every alert of the files with such a name, as a bare datum."""
     paths = sorted((DATA / "elasticc" / "alerts").glob(pattern))
     if not paths:
