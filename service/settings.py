@@ -50,7 +50,7 @@ class Settings(BaseModel):
         "MODEL_PRIOR", None, "how common classes are: uniform, training, or a JSON file by class; none: the model's own"
     )
     model_precision: Precision = _named(
-        "MODEL_PRECISION", "float32", "float32, or bfloat16: faster, and probabilities change by a hundredth at most"
+        "MODEL_PRECISION", "float32", "float32, or bfloat16: faster, and probabilities change by a hundredth or two"
     )
     device: Literal["cpu", "cuda"] = _named("DEVICE", "cpu", "where the model runs; cuda without a GPU is an error")
     broker_name: str = _named("BROKER_NAME", "ATAT Broker", "brokerName of the classifications")

@@ -25,9 +25,9 @@ def add_arithmetic(parser: argparse.ArgumentParser) -> None:
     add_machine(parser)
 
 
-def add_machine(parser: argparse.ArgumentParser) -> None:
-    """What a network runs on."""
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+def add_machine(parser: argparse.ArgumentParser, *, device: str = "cpu") -> None:
+    """What a network runs on, ``device`` unless it is told."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=device, help="default: %(default)s")
     parser.add_argument("--threads", type=workers, help="threads of arithmetic (default: PyTorch's)")
 
 

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes", type=positive, default=float("inf"), help="stop after this long, at the end of an epoch"
     )
-    options.add_machine(parser)
+    options.add_machine(parser, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _source(words: str) -> tuple[str, Path]:

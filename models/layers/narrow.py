@@ -13,7 +13,8 @@ Module = TypeVar("Module", bound=nn.Module)
 
 _LEAST_ROWS = 64
 _OF_AN_OCTAVE = 8
-"""So many numbers of rows between one and its double: at most an eighth of a product is of rows not asked for."""
+"""So many numbers of rows between one and its double: of a product of more than a few hundred rows, at most an eighth
+is not asked for."""
 
 
 class NarrowLinear(nn.Linear):

@@ -282,6 +282,12 @@ def _copied_fold(model: Path, directory: Path, left_out: int) -> None:
     (directory / "model.json").write_text(json.dumps(description))
 
 
+@pytest.mark.parametrize("name", ["plasticc", "elasticc"])
+def test_models_without_their_data_are_told(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["results", f"--{name}", str(tmp_path), "--output", str(tmp_path)]) == 1
+    assert f"--{name} and --{name}-data go together" in capsys.readouterr().err
+
+
 def test_a_fold_that_one_variant_lacks_is_told(trained: Path, tmp_path: Path) -> None:
     for name in ("atat2-fold0", "atat2-fold1", "lightgbm-fold0"):
         _copied_fold(trained / "run" / "toy", tmp_path / name, int(name[-1]))
