@@ -19,9 +19,12 @@ from models.inputs.table import FloatTable, table_of
 from models.layers.narrow import narrowed
 from models.scoring import Precision, Scores
 
-MAX_TOKENS = 8192
-"""Tokens of one forward pass, those of tables among them: large enough for the arithmetic to dominate, small enough for
-the cache of two cores, and for its memory to be used again by the next one rather than asked of the system anew."""
+MAX_TOKENS = 4096
+"""Tokens of one forward pass on a CPU, those of tables among them: enough for the arithmetic to dominate. Twice as many
+are a twentieth faster in the model alone; in a stream the C library finds no room for such blocks between others and
+asks the system for more, until a worker has half as much memory again (deploy/PERFORMANCE.md)."""
+
+_MAX_TOKENS_ELSEWHERE = 8192
 
 _WEIGHTS = "weights.safetensors"
 
@@ -92,7 +95,8 @@ class Network:
         self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]
     ) -> Iterator[tuple[NDArray[np.int64], Batch | Sequences]]:
         """Rows that go together, and what the module takes of them, on the CPU."""
-        for rows in token_batches(light_curves.lengths, max_tokens=MAX_TOKENS, row_tokens=self.module.row_tokens):
+        max_tokens = MAX_TOKENS if self.device.type == "cpu" else _MAX_TOKENS_ELSEWHERE
+        for rows in token_batches(light_curves.lengths, max_tokens=max_tokens, row_tokens=self.module.row_tokens):
             yield rows, self.module.pack(light_curves.take(rows), columns[rows], has_metadata[rows])
 
     def _precision(self) -> torch.autocast:

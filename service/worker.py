@@ -45,7 +45,7 @@ _IDLE_SECONDS = 0.2
 _RETRY_SECONDS = 5.0
 _REPORT_SECONDS = 1.0
 _PROBE_SECONDS = 5.0
-_TRIM_SECONDS = 10.0
+_TRIM_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _PATIENCE_SECONDS = 2.0
 """A batch that is longer in the model than this pauses the partitions, and the consumer polls on without reading."""
