@@ -251,6 +251,13 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
     async def overloaded(_: Request, error: Overloaded) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status_code=429, headers={"Retry-After": "1"})
 
+    app.include_router(_versioned(api, tokens))
+    app.include_router(_probes(api))
+    return app
+
+
+def _versioned(api: Api, tokens: Tokens | None) -> APIRouter:
+    """What scripts and people ask."""
     v1 = APIRouter(
         prefix="/v1",
         dependencies=[] if tokens is None else [Depends(_holder_of(tokens))],
@@ -295,9 +302,14 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
             raise HTTPException(403, "only for holders of a token: HTTP_TOKENS_FILE is not set")
         return api.reconciliation(_aware(begin), _aware(end))
 
-    # What follows never waits for a thread: it must be answered when all of them are taken, too.
+    return v1
 
-    @app.get("/healthz", responses={503: _DETAIL})
+
+def _probes(api: Api) -> APIRouter:
+    """What orchestrators and Prometheus ask. None waits for a thread: they must be answered when all are taken, too."""
+    probes = APIRouter()
+
+    @probes.get("/healthz", responses={503: _DETAIL})
     async def healthz() -> dict[str, str]:
         """Alive: the worker's loop turns. Says nothing of Kafka or Redis: restarting would not mend those."""
         still = monotonic() - api.health.turned
@@ -305,7 +317,7 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
             raise HTTPException(503, f"the loop has not turned for {still:.0f} s")
         return {"status": "alive"}
 
-    @app.get("/readyz", responses={503: {"description": "not ready, and why"}})
+    @probes.get("/readyz", responses={503: {"description": "not ready, and why"}})
     async def readyz(response: Response) -> dict[str, Any]:
         """Ready: the model is warm and partitions are assigned. Without its history the service is degraded."""
         reasons = api.health.unready()
@@ -313,14 +325,13 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
         status = "degraded" if api.health.history else "ready"
         return {"status": "unready" if reasons else status, "reasons": reasons, "history": api.health.history or "ok"}
 
-    @app.get("/metrics", response_class=Response)
+    @probes.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Prometheus metrics."""
         api.metrics.ready.set(not api.health.unready())
         return Response(generate_latest(api.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    app.include_router(v1)
-    return app
+    return probes
 
 
 def _aware(moment: datetime) -> datetime:

@@ -28,7 +28,6 @@ small { color: #57606a; } img { max-width: 100%; height: auto; } .wide { overflo
 def page(title: str, lead: str, variants: Sequence[Measured], pictures: Mapping[str, Figure]) -> str:
     """The whole page. ``pictures`` by file name, as ``evaluate`` writes them."""
     days = [view for view in variants[0].views if figures.days_of(view) is not None]
-    whole = days[-1]
     parts = [
         f"<h1>{html.escape(title)}</h1><p>{lead}</p>",
         "<p>Figures are macro means over the classes, with 95&nbsp;% intervals of a bootstrap over the objects of each "
@@ -41,60 +40,62 @@ def page(title: str, lead: str, variants: Sequence[Measured], pictures: Mapping[
         _table(["model", *days], ([m.variant, *(_number(m.macro(view)) for view in days)] for m in variants)),
         "<h2>F1 of alerts as sent, by number of detections</h2>",
         _picture(pictures["f1_by_detections.png"]),
-        _table(
-            ["model", "all", *BINS],
-            ([m.variant, *(_number(m.macro(view)) if _has(m, view) else "" for view in ALERT_VIEWS)] for m in variants),
-        ),
-    ]
-    if len(variants) > 1:
-        first = variants[0]
-        chosen = [*_short(days), ALERTS]
-        rows = [
-            [f"{m.variant} &minus; {first.variant}", *(_points(difference(m, first, view)) for view in chosen)]
-            for m in variants[1:]
-        ]
-        parts += ["<h2>Differences in macro F1, points</h2><p>On the same objects and light curves.</p>"]
-        parts.append(_table(["", *chosen], rows))
-    parts.append(f"<h2>Classes, {whole}</h2>")
-    for measured in variants:
-        parts += [f"<h3>{html.escape(measured.variant)}</h3>", _classes(measured, whole)]
-    parts.append("<h2>Confusion</h2><p>Shares of each true class.</p>")
-    parts += [_picture(picture) for name, picture in pictures.items() if name.startswith("confusion")]
-    parts.append(
+        _by_detections(variants),
+        *(_differences(variants, days) if len(variants) > 1 else []),
+        f"<h2>Classes, {days[-1]}</h2>",
+        *(f"<h3>{html.escape(m.variant)}</h3>\n{_classes(m, days[-1])}" for m in variants),
+        "<h2>Confusion</h2><p>Shares of each true class.</p>",
+        *_pictures(pictures, "confusion"),
         f"<h2>Calibration</h2><p>Of alerts as sent; expected calibration error in {ECE_BINS} bins of equal mass, "
-        "in per cent, under the prior that the model names.</p>"
-    )
-    parts.append(
-        _table(
-            ["model", "prior", "all", *BINS, "cross-entropy"],
-            (
-                [
-                    m.variant,
-                    html.escape(m.prior),
-                    *(_percent(m, view) for view in ALERT_VIEWS),
-                    f"{m.cross_entropy[ALERTS]:.3f}",
-                ]
-                for m in variants
-            ),
-        )
-    )
-    parts += [_picture(picture) for name, picture in pictures.items() if name.startswith("reliability")]
-    parts.append("<h2>Time a whole light curve</h2>")
-    parts.append(
-        _table(
-            ["model", "inference", "features", "where"],
-            (
-                [m.variant, _milliseconds(m, "inference"), _milliseconds(m, "features"), html.escape(m.machine)]
-                for m in variants
-            ),
-        )
-    )
+        "in per cent, under the prior that the model names.</p>",
+        _calibration(variants),
+        *_pictures(pictures, "reliability"),
+        "<h2>Time a whole light curve</h2>",
+        _times(variants),
+    ]
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
         f"<body>\n{body}\n</body></html>\n"
     )
+
+
+def _by_detections(variants: Sequence[Measured]) -> str:
+    rows = ([m.variant, *(_number(m.macro(view)) if _has(m, view) else "" for view in ALERT_VIEWS)] for m in variants)
+    return _table(["model", "all", *BINS], rows)
+
+
+def _differences(variants: Sequence[Measured], days: Sequence[str]) -> list[str]:
+    """Of each from the first."""
+    first, chosen = variants[0], [*_short(days), ALERTS]
+    rows = (
+        [f"{m.variant} &minus; {first.variant}", *(_points(difference(m, first, view)) for view in chosen)]
+        for m in variants[1:]
+    )
+    heading = "<h2>Differences in macro F1, points</h2><p>On the same objects and light curves.</p>"
+    return [heading, _table(["", *chosen], rows)]
+
+
+def _calibration(variants: Sequence[Measured]) -> str:
+    rows = (
+        [
+            m.variant,
+            html.escape(m.prior),
+            *(_percent(m, view) for view in ALERT_VIEWS),
+            f"{m.cross_entropy[ALERTS]:.3f}",
+        ]
+        for m in variants
+    )
+    return _table(["model", "prior", "all", *BINS, "cross-entropy"], rows)
+
+
+def _times(variants: Sequence[Measured]) -> str:
+    rows = (
+        [m.variant, _milliseconds(m, "inference"), _milliseconds(m, "features"), html.escape(m.machine)]
+        for m in variants
+    )
+    return _table(["model", "inference", "features", "where"], rows)
 
 
 def _short(days: Sequence[str]) -> list[str]:
@@ -155,6 +156,10 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     top = "".join(f"<th>{cell}</th>" for cell in head)
     body = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+
+
+def _pictures(pictures: Mapping[str, Figure], kind: str) -> list[str]:
+    return [_picture(picture) for name, picture in pictures.items() if name.startswith(kind)]
 
 
 def _picture(picture: Figure) -> str:
