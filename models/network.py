@@ -31,6 +31,11 @@ _WEIGHTS = "weights.safetensors"
 AnyATAT = ATAT | ATAT2
 
 
+def max_tokens(device: torch.device) -> int:
+    """Of one forward pass there."""
+    return MAX_TOKENS if device.type == "cpu" else _MAX_TOKENS_ELSEWHERE
+
+
 def build(kind: str, options: dict[str, Any]) -> AnyATAT:
     """A network with fresh weights. Raises TypeError or ValueError for options that it does not have."""
     if kind == "atat2":
@@ -95,8 +100,8 @@ class Network:
         self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]
     ) -> Iterator[tuple[NDArray[np.int64], Batch | Sequences]]:
         """Rows that go together, and what the module takes of them, on the CPU."""
-        max_tokens = MAX_TOKENS if self.device.type == "cpu" else _MAX_TOKENS_ELSEWHERE
-        for rows in token_batches(light_curves.lengths, max_tokens=max_tokens, row_tokens=self.module.row_tokens):
+        limit = max_tokens(self.device)
+        for rows in token_batches(light_curves.lengths, max_tokens=limit, row_tokens=self.module.row_tokens):
             yield rows, self.module.pack(light_curves.take(rows), columns[rows], has_metadata[rows])
 
     def _precision(self) -> torch.autocast:

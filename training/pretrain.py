@@ -18,7 +18,7 @@ from torch import Tensor
 
 from models.inputs.batch import token_batches
 from models.inputs.table import select
-from models.network import MAX_TOKENS, build
+from models.network import build, max_tokens
 from models.self_supervision import Masked, SelfSupervised
 from training import options, pretrained
 from training.arguments import count
@@ -115,7 +115,8 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
         table = select(self.validation.metadata, shape.columns)
         rng = np.random.default_rng(_MASK)
         network = self.model.network
-        for rows in token_batches(whole.lengths, max_tokens=MAX_TOKENS, row_tokens=network.row_tokens):
+        limit = max_tokens(self.world.device)
+        for rows in token_batches(whole.lengths, max_tokens=limit, row_tokens=network.row_tokens):
             batch = network.pack(whole.take(rows), table[rows], np.ones(len(rows), dtype=np.bool_))
             yield self.model.mask(batch, rng)
 

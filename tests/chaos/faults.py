@@ -94,7 +94,7 @@ def crashed(point: str, ground: Ground, publisher: Publisher, rng: random.Random
         worker = ground.worker(name)
         while (code := _ended_at(point, ground, worker)) != -signal.SIGKILL:
             # Another fault, of Kafka, can end it before it comes by the point: nobody else starts a victim again.
-            ground.ended.append(f"{worker.directory.name} with exit code {code}")
+            ground.note_ended(worker, code)
             worker = ground.start(name)
         since = now_ms()
         ground.start(name)
@@ -104,11 +104,10 @@ def crashed(point: str, ground: Ground, publisher: Publisher, rng: random.Random
 def _ended_at(point: str, ground: Ground, worker: Worker) -> int:
     """How a worker ended that was to be killed at a point."""
     pid = worker.pid
-    ground.killed.add(pid)
     worker.order(point, signal.SIGKILL)
     code = worker.wait(LIMIT)
-    if code != -signal.SIGKILL:
-        ground.killed.discard(pid)
+    if code == -signal.SIGKILL:
+        ground.killed.add(pid)
     return code
 
 

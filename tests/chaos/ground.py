@@ -175,6 +175,10 @@ class Ground:
         with self._lock:
             return self._watched.pop(name)
 
+    def note_ended(self, worker: Worker, code: int) -> None:
+        """It ended by itself."""
+        self.ended.append(f"{worker.directory.name} with exit code {code}")
+
     def names(self) -> list[str]:
         """Of the workers that are watched."""
         with self._lock:
@@ -198,7 +202,7 @@ class Ground:
                     if worker is None or name in self._taken or worker.is_running:
                         continue
                     self._taken.add(name)
-                self.ended.append(f"{worker.directory.name} with exit code {worker.wait()}")
+                self.note_ended(worker, worker.wait())
                 self.start(name)
                 with self._lock:
                     self._taken.discard(name)
