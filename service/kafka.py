@@ -653,9 +653,16 @@ def _of_consumer(error: KafkaException) -> Exception:
 
 
 def _outcome(error: KafkaException) -> Exception:
+    """What to do about it.
+
+    A Kafka that has just come back may say that the transaction is not in a state to be ended: whether it took place is
+    not known, and the producer is done for. A new one brings it to its end either way, and the committed offsets tell.
+    """
     cause: KafkaError = error.args[0]
     if cause.code() in _FENCED:
         return Fenced(cause.str())
+    if cause.code() == KafkaError.INVALID_TXN_STATE:
+        return KafkaUnavailable(cause.str())
     if cause.fatal():
         return Fatal(cause.str())
     return TransactionAborted(cause.str())

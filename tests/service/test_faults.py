@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
@@ -202,6 +202,37 @@ def test_a_kafka_that_restarts_under_load_costs_nothing(
         topics.send(values)
         topics.wait_for(800, seconds=120)
     _each_once(topics.read(), 800)
+
+
+class _Doubtful(Producer):
+    """Its second transaction ends, one way or the other, and Kafka says that it was in no state to."""
+
+    takes_place = True
+    calls = 0
+
+    def commit_transaction(self, *arguments: float) -> None:
+        _Doubtful.calls += 1
+        if self.calls != 2:
+            super().commit_transaction(*arguments)
+            return
+        (super().commit_transaction if self.takes_place else super().abort_transaction)(*arguments)
+        raise KafkaException(KafkaError(KafkaError.INVALID_TXN_STATE, "in doubt", fatal=True))
+
+
+@pytest.mark.parametrize("takes_place", [True, False])
+def test_a_transaction_in_doubt_costs_nothing_and_the_worker_goes_on(
+    kafka: str, classifier: Classifier, monkeypatch: pytest.MonkeyPatch, *, takes_place: bool
+) -> None:
+    topics = Topics(kafka)
+    monkeypatch.setattr(_Doubtful, "takes_place", takes_place)
+    monkeypatch.setattr(_Doubtful, "calls", 0)
+    monkeypatch.setattr("service.kafka.Producer", _Doubtful)
+    with running(topics, classifier) as worker:
+        for sent in (20, 40, 60):
+            topics.send(toy_alerts(20)[0])
+            topics.wait_for(sent)
+        assert worker.metric("classifier_transactions_total", outcome="aborted") == 1
+    _each_once(topics.read(), 60)
 
 
 def test_a_worker_waits_for_a_kafka_that_is_not_there_yet(
