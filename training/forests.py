@@ -1,6 +1,5 @@
 """Forests from a table of features: what ``python -m training train`` does for a configuration with a ``[forest]``."""
 
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -66,7 +65,7 @@ def train(
     columns = experiment.forest.columns
     console.print(f"{len(training)} light curves, {len(columns)} columns, {len(taxonomy)} classes")
     config = replace(experiment.forest, max_points=table.max_points)
-    forest = Forest(config, taxonomy, seed=experiment.seed, processes=os.cpu_count() or 1)
+    forest = Forest(config, taxonomy, seed=experiment.seed, processes=torch.get_num_threads())
     forest.fit(select(training.columns, columns), taxonomy.places(training.class_id))
 
     logits = forest.scores_of(select(held_out.columns, columns))
@@ -107,7 +106,7 @@ def most_telling(table: FeatureTable, n: int) -> tuple[str, ...]:
     """The ``n`` features on which the splits of a small boosted forest gain most, in their order."""
     taxonomy = Taxonomy(tuple(sorted(set(table.class_id.tolist()))))
     config = ForestConfig(algorithm="lightgbm", columns=features.NAMES, trees=30, learning_rate=0.1)
-    boosted = Boosted(config, taxonomy, seed=0, processes=os.cpu_count() or 1)
+    boosted = Boosted(config, taxonomy, seed=0, processes=torch.get_num_threads())
     boosted.fit(select(table.columns, features.NAMES), taxonomy.places(table.class_id))
     chosen = np.sort(np.argsort(-boosted.gains(), kind="stable")[:n])
     return tuple(features.NAMES[place] for place in chosen.tolist())
