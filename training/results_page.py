@@ -1,6 +1,6 @@
 """RESULTS.md, and the pictures it shows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from models.taxonomy import CLASS_NAMES
@@ -102,12 +102,13 @@ def _tier(book: Book) -> list[str]:
     parts = [f"## F1 by days since the first alert, {book.tier}", _by_view(variants)]
     if shown:
         parts += [f"## Classes, {book.tier}", *_classes(shown)]
+    if len(shown) < len(variants):
+        parts += [f"F1 of every model at {FULL}.", _by_class(variants, ("f1",))]
     return parts
 
 
 def _classes(variants: Sequence[Measured]) -> list[str]:
-    head = ["class", *(measured.variant for measured in variants)]
-    return [f"Precision / recall / F1 at {FULL} (table 4.1).", markdown(head, _by_class(variants))]
+    return [f"Precision / recall / F1 at {FULL} (table 4.1).", _by_class(variants, ("precision", "recall", "f1"))]
 
 
 def _by_view(variants: Sequence[Measured]) -> str:
@@ -124,19 +125,21 @@ def _by_view(variants: Sequence[Measured]) -> str:
     return markdown(["model", "seeds", *head, "interval, full"], rows)
 
 
-def _by_class(variants: Sequence[Measured]) -> list[list[str]]:
+def _by_class(variants: Sequence[Measured], figures_of: Sequence[str]) -> str:
+    """By class, and their mean, the named figures of each variant where the whole light curve is known."""
     first = variants[0]
     place = first.place(FULL)
     rows = [
-        [CLASS_NAMES[class_id], *(_three(m, lambda m, of, c=column: getattr(m, of)[0, place, c]) for m in variants)]  # type: ignore[misc]
+        [CLASS_NAMES[class_id], *(_told(getattr(m, of)[0, place, column] for of in figures_of) for m in variants)]
         for column, class_id in enumerate(first.classes)
         if first.present[place, column]
     ]
-    return [*rows, ["**macro**", *(_three(m, lambda m, of: m.macro(FULL, of=of)[0]) for m in variants)]]
+    rows.append(["**macro**", *(_told(m.macro(FULL, of=of)[0] for of in figures_of) for m in variants)])
+    return markdown(["class", *(measured.variant for measured in variants)], rows)
 
 
-def _three(measured: Measured, value: Callable[[Measured, str], float]) -> str:
-    return " / ".join(f"{value(measured, of):.2f}".lstrip("0") for of in ("precision", "recall", "f1"))
+def _told(values: Iterable[float]) -> str:
+    return " / ".join(f"{value:.2f}".lstrip("0") for value in values)
 
 
 def _recalls(variants: Sequence[Measured]) -> str:
