@@ -19,10 +19,10 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add_arithmetic(parser)
 
 
-def add_arithmetic(parser: argparse.ArgumentParser) -> None:
+def add_arithmetic(parser: argparse.ArgumentParser, *, device: str = "cpu") -> None:
     """Where, and how exactly, networks are trained."""
     parser.add_argument("--precision", choices=("float32", "bf16"), help="of the networks' matrix products")
-    add_machine(parser)
+    add_machine(parser, device=device)
 
 
 def add_machine(parser: argparse.ArgumentParser, *, device: str = "cpu") -> None:

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes", type=positive, default=float("inf"), help="stop after this long, at the end of an epoch"
     )
-    options.add_machine(parser, device="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_arithmetic(parser, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _source(words: str) -> tuple[str, Path]:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     for source in sources.values():
         if not source.is_dir():
             raise InvalidData(f"{source}: no such directory")
-    bench = Bench(arguments.output, sources, torch.device(arguments.device))
+    bench = Bench(arguments.output, sources, torch.device(arguments.device), **options.given(arguments, ("precision",)))
     data = (*synthetic.NAMES, *sources)
     chosen = [TABLES[number] for number in arguments.table or TABLES]
     for table in chosen:

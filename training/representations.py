@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -96,6 +97,7 @@ class Bench:
     directory: Path
     sources: Mapping[str, Path]
     device: torch.device
+    precision: Literal["float32", "bf16"] = "float32"
 
     def figures(self, cell: Cell) -> list[dict[str, float]]:
         """Of each seed that has been run, in order."""
@@ -157,29 +159,34 @@ class Bench:
 
     def _real(self, name: str) -> Curves:
         """A real set, read once and kept: ASAS's periods take minutes to find."""
-        source = self.sources[name].resolve()
+        source = self.sources[name]
         path = self.directory / "data" / f"{name}.npz"
         if path.exists():
             with np.load(path) as stored:
-                if str(stored["source"]) == str(source):
+                if str(stored["source"]) == _fingerprint(source):
                     arrays = {key: stored[key] for key in stored.files if key != "source"}
                     classes, bands = (tuple(arrays.pop(key).tolist()) for key in ("classes", "bands"))
                     return Curves(**arrays, classes=classes, bands=bands)
         objects = variables.READERS[name](source)
         read = curves.prepared(objects, seed=0, stretch=variables.STRETCHES.get(name))
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, source=str(source), **vars(read))
+        np.savez_compressed(path, source=_fingerprint(source), **vars(read))
         return read
 
     def _config(self, cell: Cell, light_curves: Curves) -> AutoencoderConfig:
         parts = {name: value for name, value in asdict(cell.parts).items() if name != "variance"}
         return AutoencoderConfig(
-            **parts, loss=cell.parts.loss, n_bands=len(light_curves.bands), n_induction=cell.size.n_induction
+            **parts,
+            loss=cell.parts.loss,
+            n_bands=len(light_curves.bands),
+            n_induction=cell.size.n_induction,
+            precision=self.precision,
         )
 
     def _settings(self, cell: Cell) -> dict[str, object]:
         source = self.sources.get(cell.data)
-        return {**asdict(cell), **({} if source is None else {"source": str(source.resolve())})}
+        settings = {**asdict(cell), "precision": self.precision}
+        return settings if source is None else {**settings, "source": _fingerprint(source)}
 
     def _path(self, cell: Cell, seed: int) -> Path:
         return self.directory / "cells" / f"{cell.name}_{seed}.json"
@@ -200,6 +207,12 @@ class Bench:
             raise InvalidData(f"{path}: not what was written ({error}); delete it to run it again") from error
         # Of real light curves whose source is not named this time, whatever they were is told of.
         return figures if stored["settings"] | self._settings(cell) == stored["settings"] else None
+
+
+def _fingerprint(source: Path) -> str:
+    """Of what is in a directory, by names and sizes: wherever it lies, the same light curves are the same."""
+    files = sorted((str(path.relative_to(source)), path.stat().st_size) for path in source.rglob("*") if path.is_file())
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
 
 
 def probe_epochs(size: Size) -> int:

@@ -81,23 +81,33 @@ class Autoencoder(nn.Module):
 
     def encode(self, points: Points) -> Tensor:
         """Each light curve's vector (B, D)."""
-        latent: Tensor = self.encoder(points if self.pre_encoder is None else self.pre_encoder(points))
-        return latent
+        with self._precision(points.values.device):
+            latent: Tensor = self.encoder(points if self.pre_encoder is None else self.pre_encoder(points))
+        return latent.float()
 
     def decode(self, latent: Tensor, points: Points) -> Reconstruction:
         """What latent vectors (B, D) say of their points; of these only times and bands are looked at."""
-        if self.post_decoder is None:
-            decoded = self.decoder(latent, points)
-        else:
-            k = self.config.n_induction
-            induction = regular(latent.new_zeros(len(latent), k, 1))
-            decoded = self.post_decoder(self.decoder(latent, induction).view(len(latent), k, -1), points)
-        readings = self.head(decoded).view(len(decoded), self.n_readings, self.n_moments)
+        with self._precision(latent.device):
+            decoded = self._decoded(latent, points)
+        readings = self.head(decoded.float()).view(len(decoded), self.n_readings, self.n_moments)
         moments = readings[:, 0] if self.n_readings == 1 else readings[torch.arange(len(readings)), points.band]
         if self.n_moments == 1:
             return Reconstruction(moments[:, 0], None)
         least = math.log(LEAST_VARIANCE)
         return Reconstruction(moments[:, 0], least + F.softplus(moments[:, 1] - least))
+
+    def _decoded(self, latent: Tensor, points: Points) -> Tensor:
+        """What the head reads at each point (P, D)."""
+        if self.post_decoder is None:
+            at_points: Tensor = self.decoder(latent, points)
+            return at_points
+        k = self.config.n_induction
+        on_grid = self.decoder(latent, regular(latent.new_zeros(len(latent), k, 1)))
+        mixed: Tensor = self.post_decoder(on_grid.view(len(latent), k, -1), points)
+        return mixed
+
+    def _precision(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def forward(self, points: Points) -> tuple[Tensor, Reconstruction]:
         latent = self.encode(points)

@@ -1,7 +1,7 @@
 """The shape of an autoencoder."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,8 @@ class AutoencoderConfig:
     """Of time modulation. Chapter 3 names no number: chapter 4's."""
     t_max: float = 1.0
     """Period of time modulation, in spans of a light curve."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of matrix products; weights, latent vectors and reconstructions are float32."""
 
     @property
     def d_mha(self) -> int:

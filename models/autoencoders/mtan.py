@@ -35,7 +35,7 @@ class _Scores(nn.Module):
     def forward(self, time: Tensor) -> Tensor:
         induction = self.of_grid(self.embedding(grid(self.n_induction, time.device)))
         scores: Tensor = self.of_points(self.embedding(time)) @ induction.T
-        return scores / math.sqrt(induction.shape[1])
+        return scores.float() / math.sqrt(induction.shape[1])
 
 
 class MTANPreEncoder(nn.Module):

@@ -40,7 +40,8 @@ class Points:
 
     def mean(self, tokens: Tensor) -> Tensor:
         """Mean of each sequence's tokens (P, D): (B, D). Masked mean pooling (3.3.1), without anything to mask."""
-        sums = tokens.new_zeros(len(self), tokens.shape[1]).index_add_(0, self.row, tokens)
+        sums = tokens.new_zeros(len(self), tokens.shape[1], dtype=torch.float32)
+        sums = sums.index_add_(0, self.row, tokens.float())
         return sums / self.lengths[:, None]
 
     def dense(self, tokens: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Autoencoders of chapter 3: any part with any other, each light curve for itself, the thesis's equations."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,20 @@ def test_every_part_goes_with_every_other_and_learns() -> None:
         idle = [name for name, weight in model.named_parameters() if weight.grad is None]
         assert not idle, parts
         assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None), parts
+
+
+def test_in_bf16_every_part_learns_too_and_says_nearly_the_same() -> None:
+    points = _points()
+    for parts in _combinations():
+        exact = Autoencoder(_config(**parts, loss="likelihood")).eval()
+        narrow = Autoencoder(replace(exact.config, precision="bf16")).eval()
+        narrow.load_state_dict(exact.state_dict())
+        latent, reconstruction = narrow(points)
+        assert latent.dtype == reconstruction.mean.dtype == torch.float32
+        likelihood(reconstruction, points, torch.zeros(sum(LENGTHS))).mean().backward()  # type: ignore[no-untyped-call]
+        assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in narrow.parameters()), parts
+        rounded = (latent - exact(points)[0]).abs().max() / exact(points)[0].abs().max()
+        assert 0 < rounded < 0.03, parts
 
 
 def test_a_light_curve_is_encoded_and_decoded_whatever_else_is_in_the_batch() -> None:

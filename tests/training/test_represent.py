@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -154,14 +154,14 @@ def test_accuracy_weighs_classes_alike() -> None:
 class _Told(Bench):
     """A bench whose figures are given."""
 
-    given: Mapping[tuple[str, Parts], list[dict[str, float]]]
+    given: Mapping[tuple[str, Parts], list[dict[str, float]]] = field(kw_only=True)
 
     def figures(self, cell: Cell) -> list[dict[str, float]]:
         return self.given.get((cell.data, cell.parts), [])
 
 
 def _verdicts(given: Mapping[tuple[str, Parts], list[dict[str, float]]]) -> dict[str, str]:
-    found = tables.findings(_Told(Path(), {}, CPU, given), None)
+    found = tables.findings(_Told(Path(), {}, CPU, given=given), None)
     return {each.statement: each.verdict for each in found if each.verdict != "not run"}
 
 
