@@ -15,7 +15,7 @@ from models.calibration import Calibration
 from models.inputs.alert import AlertBatch
 from models.inputs.light_curve import LightCurves, merged
 from models.inputs.photometry import BANDS
-from models.scoring import Model, NoEmbedding, Precision
+from models.scoring import Model, NoEmbedding, Precision, Scores
 from models.taxonomy import Taxonomy
 
 DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "atat2-elasticc"
@@ -24,6 +24,7 @@ DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "atat2-elasticc"
 _KINDS = {
     "atat": ("models.network", "Network"),
     "atat2": ("models.network", "Network"),
+    "ensemble": ("models.ensemble", "Ensemble"),
     "forest": ("models.random_forest", "Forest"),
 }
 """Where each kind of model is; imported when one is loaded, for a forest needs packages that ATAT does not."""
@@ -165,7 +166,7 @@ class Classifier:
     def must_embed(self) -> None:
         """Raises NoEmbedding if the model has none."""
         if self.d_embedding is None:
-            raise NoEmbedding(f"{self.name} has no embeddings: it is a {self.model.kind}")
+            raise NoEmbedding(f"{self.name} has no embeddings: no {self.model.kind} has any")
 
     def _known(self, alerts: AlertBatch) -> LightCurves:
         return merged(alerts).until(alerts.epoch, window_days=self.model.window_days)
@@ -180,11 +181,13 @@ class Classifier:
     ) -> Predictions:
         """Light curves (N) as cut by the caller, metadata (N, 64) with NaN where missing; embeddings if so asked."""
         scores = self.model.score(light_curves, metadata, has_metadata)
-        probabilities = self.calibration.of_rows(
-            scores.answers(len(self.taxonomy)), scores.head, light_curves.detections
-        )
         embeddings = scores.embeddings if embed else None
+        probabilities = self.probabilities(scores, light_curves)
         return Predictions(probabilities, scores.n_observations, scores.branches, embeddings)
+
+    def probabilities(self, scores: Scores, light_curves: LightCurves) -> NDArray[np.float64]:
+        """(N, C), of what the model has said of these light curves."""
+        return self.calibration.of_rows(scores.answers(len(self.taxonomy)), scores.head, light_curves.detections)
 
     def under_prior(self, prior: str) -> Self:
         """The same model under another prior. Raises InvalidPrior as ``Calibration.under`` does."""

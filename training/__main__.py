@@ -15,6 +15,7 @@ _JOBS = {
     "pretrain": ("training.pretrain", "learn without labels what training can start from (chapter 5)"),
     "few-labels": ("training.few_labels", "what pretraining gains where few labels are known"),
     "experiments": ("training.experiments", "every variant and forest, whatever is missing"),
+    "ensemble": ("training.ensemble", "one model of several"),
     "calibrate": ("training.calibrate", "fit a model's calibration anew"),
     "evaluate": ("training.evaluate", "measure models on a data directory"),
     "results": ("training.results", "every check of the experiments, as RESULTS.md"),

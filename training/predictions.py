@@ -347,13 +347,19 @@ def _machine(device: str) -> str:
 def _key(artifact: Path, selection: Selection, ages: Sequence[float]) -> str:
     """Of weights, architecture, objects and ages; calibration and notes may change."""
     digest = hashlib.sha256(f"{_VERSION} {tuple(ages)} {selection.fingerprint}".encode())
+    _add(digest, artifact, ("kind", "architecture", "classes"))
+    return digest.hexdigest()
+
+
+def _add(digest: "hashlib._Hash", artifact: Path, names: tuple[str, ...]) -> None:
+    """A model's weights and these parts of its description, and what its members, if it has any, say as calibrated."""
     for path in sorted(artifact.iterdir()):
         if path.name in _WEIGHTS:
             digest.update(path.name.encode() + path.read_bytes())
     description = json.loads((artifact / DESCRIPTION).read_text())
-    parts = [description.get(name) for name in ("kind", "architecture", "classes")]
-    digest.update(json.dumps(parts, sort_keys=True).encode())
-    return digest.hexdigest()
+    digest.update(json.dumps([description.get(name) for name in names], sort_keys=True).encode())
+    for member in sorted(artifact.glob(f"*/{DESCRIPTION}")):
+        _add(digest, member.parent, ("kind", "architecture", "classes", "calibration"))
 
 
 def _write(cache: Path, predictions: Predictions, key: str) -> None:

@@ -1,0 +1,124 @@
+"""Several models as one: what each thinks probable, averaged (the geometric mean of their probabilities).
+
+Models of different kinds err on different objects: a network that reads light curves and trees that read features are
+together better than either. It costs the time of all.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.classifier import Classifier
+from models.inputs.light_curve import LightCurves
+from models.inputs.metadata import COLUMNS
+from models.inputs.table import FloatTable, table_of
+from models.scoring import Precision, Scores
+
+_LEAST_PROBABILITY = 1e-6
+"""One member that rules a class out does not outvote all others."""
+
+
+class Ensemble:
+    """Calibrated members as a Classifier's model. It has no vectors of its own.
+
+    Raises ValueError for members of different classes, windows or priors, or whose features are of light curves
+    thinned differently.
+    """
+
+    HEAD: ClassVar[str] = "ensemble"
+
+    def __init__(self, members: Sequence[Classifier]) -> None:
+        if len(members) < 2:
+            raise ValueError("an ensemble has two members or more")
+        shared: dict[str, set[Any]] = {
+            "classes": {member.taxonomy.class_ids for member in members},
+            "windows": {member.model.window_days for member in members},
+            "priors": {(member.calibration.prior, member.calibration.prior_shares) for member in members},
+            "numbers of points behind features": {_max_points(member) for member in members if _reads_features(member)},
+        }
+        for what, told in shared.items():
+            if len(told) > 1:
+                raise ValueError(f"members have different {what}: {', '.join(sorted(map(str, told)))}")
+        self.kind = "ensemble"
+        self.members = tuple(members)
+
+    @property
+    def window_days(self) -> float:
+        """How far back each member looks from an alert [days]."""
+        return self.members[0].model.window_days
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What any member reads, the first's first."""
+        return tuple(dict.fromkeys(name for member in self.members for name in member.model.columns))
+
+    @property
+    def _thinned_to(self) -> int | None:
+        return next((_max_points(member) for member in self.members if _reads_features(member)), None)
+
+    def score(self, light_curves: LightCurves, metadata: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
+        """One head."""
+        return self.score_table(light_curves, self.table(light_curves, metadata), has_metadata)
+
+    def table(self, light_curves: LightCurves, metadata: FloatTable) -> FloatTable:
+        """``columns`` (N, K) of light curves and their metadata (N, 64), computed once for all members."""
+        return table_of(light_curves.thinned(self._thinned_to), metadata, self.columns)
+
+    def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
+        """``score`` with the table (N, K) of ``columns`` at hand."""
+        place = {name: number for number, name in enumerate(self.columns)}
+        told, branches, n_observations = [], [], []
+        for member in self.members:
+            own = columns[:, [place[name] for name in member.model.columns]]
+            scores = member.model.score_table(light_curves, own, has_metadata)
+            probabilities = member.probabilities(scores, light_curves)
+            told.append(np.log(np.maximum(probabilities, _LEAST_PROBABILITY)))
+            branches.append(scores.branches)
+            n_observations.append(scores.n_observations)
+        return Scores(
+            logits={self.HEAD: torch.from_numpy(np.mean(told, axis=0))},
+            head=np.full(len(light_curves), self.HEAD),
+            branches=_joined(branches),
+            n_observations=np.max(n_observations, axis=0),
+        )
+
+    @property
+    def d_embedding(self) -> None:
+        """None: what its members represent has no common space."""
+
+    def describe(self) -> dict[str, Any]:
+        """Where its members are, in the artifact, and how light curves are thinned before features are computed."""
+        return {"members": [f"member-{number}" for number in range(len(self.members))], "max_points": self._thinned_to}
+
+    def save(self, directory: Path) -> None:
+        """Write each member's artifact."""
+        for name, member in zip(self.describe()["members"], self.members, strict=True):
+            member.save(directory / name)
+
+    @classmethod
+    def load(
+        cls, directory: Path, _: str, architecture: Mapping[str, Any], *, device: str, precision: Precision
+    ) -> Self:
+        """The inverse of ``describe`` and ``save``. Raises InvalidArtifact for a member that is none."""
+        return cls(
+            [Classifier.load(directory / name, device=device, precision=precision) for name in architecture["members"]]
+        )
+
+
+def _reads_features(member: Classifier) -> bool:
+    return not set(member.model.columns) <= set(COLUMNS)
+
+
+def _max_points(member: Classifier) -> int | None:
+    points: int | None = member.model.describe().get("max_points")
+    return points
+
+
+def _joined(branches: Sequence[NDArray[np.str_]]) -> NDArray[np.str_]:
+    """(N,): what took part in any member, in the order of the words that name it."""
+    rows = [dict.fromkeys(word for told in row for word in told.split("+")) for row in zip(*branches, strict=True)]
+    return np.array(["+".join(row) for row in rows], dtype=np.str_)
