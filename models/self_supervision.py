@@ -49,6 +49,9 @@ class SelfSupervision:
     token: Literal["learned", "noise"] = "learned"  # noqa: S105 - no secret
     """What stands for a hidden column: a learned token, or a score drawn from N(0, 1). For points it is learned."""
     decoder_layers: int = 1
+    decoder_sees: Literal["tokens", "class token"] = "tokens"
+    """Of what the encoder has made. Where it is all tokens, as in algorithm 1, the class token, which is what a
+    classifier reads, need hold nothing; where it is that alone, it must hold everything, as in chapter 3."""
 
     def __post_init__(self) -> None:
         must_be_choices(self)
@@ -56,6 +59,8 @@ class SelfSupervision:
             raise ValueError(f"eta_pred {self.eta_pred} and eta_orig {self.eta_orig} are probabilities, eta_pred not 0")
         if self.decoder_layers < 1:
             raise ValueError("a decoder has a layer at least")
+        if self.kind == "B" and self.decoder_sees != "tokens":
+            raise ValueError("SSL-B has no decoder that could see the class token alone")
 
 
 BERT = SelfSupervision(kind="B", eta_pred=0.15, eta_orig=0.10)
@@ -89,7 +94,8 @@ class Asked:
     hidden: Tensor
     """(P,) bool, of the predicted ones: those that a predictive token stands for."""
     target: Tensor
-    """(P,), of points the flux over the light curve's largest; of cells the value, for the tokenizer to transform."""
+    """(P,), of points the flux over the light curve's largest (of an ATAT2: the largest so far); of cells the value,
+    for the tokenizer to transform."""
     weight: Tensor
     """(P,)"""
     noise: Tensor | None
@@ -130,14 +136,23 @@ class SelfSupervised(nn.Module):
     """A network with what it needs to predict its own inputs: predictive tokens, decoders and linear heads."""
 
     def __init__(self, network: ATAT | ATAT2, config: SelfSupervision) -> None:
-        """Raises ValueError for a network whose points tell what others were: nothing would be hidden."""
+        """Raises ValueError for a network whose points tell what others were: nothing would be hidden; and for a causal
+        one, whose first token sees no point, where the decoder sees that alone.
+        """
         super().__init__()
+        if isinstance(network, ATAT2) and network.config.causal and config.decoder_sees != "tokens":
+            raise ValueError("the first token of a causal network has seen no point: decoder_sees = tokens")
         if isinstance(network, ATAT2) and network.statistics is not None:
             raise ValueError("running statistics would give away the points that are hidden: d_statistics = 0")
         self.network = network
         self.config = config
         self.light_curve = _Guesser(network, config, d_model=_width(network, "d_lc")) if self._reader else None
-        self.table = _Guesser(network, config, d_model=_width(network, "d_tab")) if self._table else None
+        # Of the size of the columns' own vectors, which are added to it: a longer one would hide which column is asked.
+        self.table = (
+            _Guesser(network, config, d_model=_width(network, "d_tab"), scale=_width(network, "d_tab") ** -0.5)
+            if self._table
+            else None
+        )
 
     @property
     def _reader(self) -> "_Reader | None":
@@ -169,7 +184,8 @@ class SelfSupervised(nn.Module):
     def _asked_points(self, batch: Batch | Sequences, masks: Masks) -> Asked:
         causal = isinstance(self.network, ATAT2) and self.network.config.causal
         offsets = ragged.offsets_of(batch.lengths.numpy())
-        peak = peak_of(batch)
+        # A causal network is asked for what could be known when the point came: its share of the largest so far.
+        peak = batch.peak if isinstance(batch, Sequences) else peak_of(batch)
         return Asked(
             predicted=torch.from_numpy(masks.predicted),
             hidden=torch.from_numpy(masks.modified),
@@ -258,10 +274,10 @@ class _Guesser(nn.Module):
     other. A token in the place of x would be one more possible value of it.
     """
 
-    def __init__(self, network: ATAT | ATAT2, config: SelfSupervision, *, d_model: int) -> None:
+    def __init__(self, network: ATAT | ATAT2, config: SelfSupervision, *, d_model: int, scale: float = 1.0) -> None:
         super().__init__()
         shape = network.config
-        self.token = nn.Parameter(torch.randn(d_model))
+        self.token = nn.Parameter(scale * torch.randn(d_model))
         self.decoder = (
             Transformer(
                 d_model=d_model,
@@ -273,6 +289,7 @@ class _Guesser(nn.Module):
             if config.kind == "M"
             else None
         )
+        self.sees_tokens = config.decoder_sees == "tokens"
         self.head = nn.Sequential(nn.LayerNorm(d_model), nn.Linear(d_model, 1))
 
     def forward(self, encoder: Transformer, first: Tensor, tokens: Tensor, predictive: Tensor, asked: Asked) -> Tensor:
@@ -283,9 +300,10 @@ class _Guesser(nn.Module):
             read = encoder(torch.cat([first, mixed]), asked.layout)
         else:
             seen = encoder(torch.cat([first, tokens[~asked.hidden]]), asked.visible)
-            places = torch.nonzero(~asked.hidden)[:, 0]
-            mixed = predictive.index_copy(0, places, seen[len(first) :].to(tokens.dtype))
-            read = self.decoder(torch.cat([seen[: len(first)], mixed]), asked.layout)
+            if self.sees_tokens:
+                places = torch.nonzero(~asked.hidden)[:, 0]
+                predictive = predictive.index_copy(0, places, seen[len(first) :].to(tokens.dtype))
+            read = self.decoder(torch.cat([seen[: len(first)], predictive]), asked.layout)
         guesses: Tensor = self.head(read[len(first) :])[:, 0]
         return guesses.float()
 

@@ -13,9 +13,10 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from models.classifier import DESCRIPTION
@@ -23,7 +24,8 @@ from models.network import build
 from models.self_supervision import SelfSupervision
 from training import answers, measure, options, predictions, pretrained
 from training.arguments import count
-from training.data.layout import Dataset, InvalidData
+from training.data.layout import UNKNOWN_CLASS, Dataset, InvalidData
+from training.data.selection import select
 from training.experiment import CONFIGS, TIERS, Experiment, path_of
 from training.experiments import OBJECTS, paced, record
 from training.loop import CHECKPOINT, LOG
@@ -63,7 +65,8 @@ class Method:
         ssl = self.self_supervision
         if ssl is None:
             return SCRATCH
-        return f"ssl-{ssl.kind.lower()}-{ssl.eta_pred:g}-{ssl.eta_orig:g}-{ssl.token}"
+        name = f"ssl-{ssl.kind.lower()}-{ssl.eta_pred:g}-{ssl.eta_orig:g}-{ssl.token}"
+        return name if ssl.decoder_sees == "tokens" else f"{name}-class"
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,27 @@ class Run:
 
 
 def grid(experiment: Experiment) -> list[Method]:
-    """What is screened; a network without a table has no columns for noise to stand for."""
+    """What is screened; a network without a table has no columns for noise to stand for.
+
+    Beyond chapter 5, where SSL-M predicts all also a decoder that sees the class token alone.
+    """
     tables = bool(build(experiment.architecture, {"n_classes": 1, **experiment.model}).config.columns)
     tokens = ("learned", "noise") if tables and experiment.architecture == "atat" else ("learned",)
     return [
-        Method(SelfSupervision(kind=kind, eta_pred=eta_pred, eta_orig=eta_orig, token=token))  # type: ignore[arg-type]
+        Method(
+            SelfSupervision(
+                kind=kind,
+                eta_pred=eta_pred,
+                eta_orig=eta_orig,
+                token=token,  # type: ignore[arg-type]
+                decoder_sees=sees,
+            )
+        )
         for kind in ("B", "M")
         for eta_pred in ETA_PRED
         for eta_orig in ETA_ORIG
         for token in tokens
+        for sees in (("tokens", "class token") if (kind, eta_pred) == ("M", ETA_PRED[-1]) else ("tokens",))
     ]
 
 
@@ -317,6 +332,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=float, nargs="+", default=list(LABELS), help="shares of the labels (default: 0.01 0.1 1)"
     )
+    parser.add_argument(
+        "--leave-out", type=int, dest="left_out", metavar="FOLD", help="compare on this fold, which nothing learns from"
+    )
     parser.add_argument("--steps", type=count, help="of training (default: the tier's)")
     parser.add_argument("--pretraining-steps", type=count, help="default: the tier's")
     options.add_arithmetic(parser)
@@ -327,7 +345,7 @@ def run(arguments: argparse.Namespace) -> int:
     options.use_machine(arguments)
     console = Console(stderr=True)
     bench = _bench(arguments, console)
-    test = Selection.of(arguments.test or arguments.data, split="test", classes=_classes(bench))
+    test = _test(arguments, bench)
     named = _named(arguments.methods, bench.experiment)
     methods: list[Method] = []
     try:
@@ -360,33 +378,46 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
     """Raises InvalidData if the directory has runs of other options, or of other objects."""
     tier = TIERS[arguments.tier]
     experiment = Experiment.read(path_of(arguments.config)).at(tier)
-    experiment = experiment.trained(**options.given(arguments, ("steps", "precision")))
+    experiment = experiment.trained(**options.given(arguments, ("steps", "precision", "left_out")))
     dataset = Dataset.open(arguments.data)
     arguments.output.mkdir(parents=True, exist_ok=True)
+    unlabelled = tuple(Dataset.open(each) for each in arguments.unlabelled)
     record(arguments.output / OBJECTS, tier, dataset)
-    settings = {
-        "config": experiment.name,
-        "steps": experiment.training.steps,
-        "pretraining_steps": arguments.pretraining_steps,
-        "precision": experiment.training.precision,
-        "unlabelled": [each.name for each in arguments.unlabelled],
-    }
+    settings = json.dumps(
+        {
+            "experiment": asdict(experiment),
+            "pretraining_steps": arguments.pretraining_steps,
+            "unlabelled": [each.index().fingerprint for each in unlabelled],
+        },
+        indent=1,
+    )
     path = arguments.output / _SETTINGS
-    if path.exists() and json.loads(path.read_text()) != settings:
+    if path.exists() and path.read_text() != settings:
         raise InvalidData(f"{arguments.output} has runs of other options; name a new directory")
-    path.write_text(json.dumps(settings, indent=1) + "\n")
+    path.write_text(settings)
     return Bench(
         directory=arguments.output,
         experiment=experiment,
         dataset=dataset,
-        unlabelled=tuple(Dataset.open(each) for each in arguments.unlabelled),
+        unlabelled=unlabelled,
         pretraining_steps=arguments.pretraining_steps,
         device=arguments.device,
         console=console,
     )
 
 
-def _classes(bench: Bench) -> list[int]:
-    """Those of the objects that are trained on."""
-    index = bench.dataset.index()
-    return sorted(set(index.class_id[index.split == "train"].tolist()) - {-1})
+def _test(arguments: argparse.Namespace, bench: Bench) -> Selection:
+    """What methods are compared on, of the classes that are trained on. Raises InvalidData if it is learned from."""
+    index, left_out = bench.dataset.index(), bench.experiment.training.left_out
+    if left_out is not None and arguments.test is not None:
+        raise InvalidData("--leave-out names the objects to compare on, and so does --test")
+    classes = sorted(set(index.class_id[index.split == "train"].tolist()) - {UNKNOWN_CLASS})
+    split = "test" if left_out is None else None
+    test = Selection.of(arguments.test or arguments.data, split=split, fold=left_out, classes=classes)
+    chosen = select(index, left_out=left_out, labels=None)
+    learned = chosen.train | chosen.validation
+    others = [each.index().object_id for each in bench.unlabelled] if arguments.test is not None else []
+    seen = np.isin(test.index.object_id[test.chosen], np.concatenate([index.object_id[learned], *others]))
+    if seen.any():
+        raise InvalidData(f"{seen.sum()} objects to compare on are among those to learn from")
+    return test

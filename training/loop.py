@@ -4,7 +4,7 @@ import csv
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,10 +67,7 @@ class Loop(ABC, Generic[Model, Drawn]):
         self.world = world
         self.model = model.to(world.device)
         self._forward = world.shared(self.model)
-        self.average = AveragedModel(
-            self.model,
-            multi_avg_fn=get_ema_multi_avg_fn(config.ema),  # type: ignore[no-untyped-call]
-        )
+        self.average = AveragedModel(self.model, multi_avg_fn=_moving_average(config.ema))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -236,6 +233,20 @@ class Loop(ABC, Generic[Model, Drawn]):
 
 def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """Exponential, of so long a memory once there is as much to remember: what training started from is soon gone."""
+
+    def average(averaged: Tensors, current: Tensors, n_averaged: Tensor | int) -> None:
+        n = float(n_averaged)
+        update = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]
+        update(averaged, current, n_averaged)
+
+    return average
 
 
 def _schedule(config: TrainingConfig, step: int, progress: float) -> float:

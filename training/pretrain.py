@@ -6,6 +6,7 @@ leaves: OUTPUT/NAME, beside the log and, while it is unfinished, the checkpoint.
 """
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,6 +35,8 @@ from training.processes import World
 _MASK = 3
 """Tells the numbers of masks from those of draws and of dropout."""
 
+_LEAST_LOSS = 1e-9
+
 _JUDGED = 2_000
 """At most so many validation objects, spread evenly over all of them."""
 
@@ -52,16 +55,18 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
     ) -> None:
         """``experiment`` as it is pretrained. Raises InvalidData for data or a network that do not do."""
         config = experiment.training
+        self.fingerprint = dataset.index().fingerprint
         own, self.validation = _own(dataset, config, directory)
-        others = _others(unlabelled, dataset, config, directory)
-        self.train = layout.concatenated([own, *others]) if others else own
+        sets = [own, *(each for each in _others(unlabelled, dataset, config, directory) if len(each))]
+        self.train = layout.concatenated(sets) if len(sets) > 1 else own
         self.experiment = experiment
         torch.manual_seed(config.seed)
         network = build(experiment.architecture, {"n_classes": 1, **experiment.model})
         if network.config.feature_columns:
             raise InvalidData(f"{experiment.name} sees features: those of unlabelled objects are not at hand")
-        labels = np.zeros(len(self.train), dtype=np.int64)
-        self.draws = Draws(experiment, network.config, self.train, labels, tables=None)
+        # Sets are drawn as classes are: a large one does not drown the data's own.
+        of_set = np.repeat(np.arange(len(sets)), [len(each) for each in sets])
+        self.draws = Draws(experiment, network.config, self.train, of_set, tables=None)
         self._asked: list[Masked] = []
         try:
             network.fit_scales(select(own.metadata, network.config.columns))
@@ -83,7 +88,10 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
         return torch.stack(list(self._forward(drawn).values())).sum()
 
     def judge(self, model: SelfSupervised) -> Judgement:
-        """The squared errors over validation objects, whole, with the same masks every time."""
+        """The squared errors over validation objects, whole, with the same masks every time.
+
+        What counts is their product, so that neither light curves nor tables, whatever their errors, choose alone.
+        """
         if not self._asked:
             self._asked = list(self._masked_validation())
         totals: dict[str, float] = {}
@@ -96,7 +104,7 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
                     totals[name] = totals.get(name, 0.0) + float(loss) * count
                     predicted[name] = predicted.get(name, 0.0) + count
         losses = {name: total / max(predicted[name], 1.0) for name, total in totals.items()}
-        return Judgement(-sum(losses.values()), losses)
+        return Judgement(-sum(math.log(max(loss, _LEAST_LOSS)) for loss in losses.values()), losses)
 
     def identity(self) -> dict[str, Any]:
         """Options and objects."""
@@ -128,6 +136,7 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
         artifact = self.directory / self.experiment.name
         provenance = {
             "sources": sorted(set(self.train.source.tolist())),
+            "data": self.fingerprint,
             "objects": len(self.train),
             "tier": self.experiment.tier,
             "steps": self.best_step,
@@ -168,6 +177,9 @@ def _others(unlabelled: Sequence[Dataset], dataset: Dataset, config: TrainingCon
     return found
 
 
+_OF_TRAINING = ("objects", "steps", "seed", "fold", "left_out", "precision")
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +202,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=count, help="at most (default: the tier's, or the configuration's)")
     parser.add_argument("--seed", type=int, help="of the weights, the draws and the masks")
     parser.add_argument("--fold", type=int, help="be judged by this fold, learn from the others")
+    parser.add_argument(
+        "--leave-out",
+        type=int,
+        dest="left_out",
+        metavar="FOLD",
+        help="a fold that what starts from it is to be tried on",
+    )
     options.add_run(parser)
 
 
@@ -201,7 +220,7 @@ def run(arguments: argparse.Namespace) -> int:
         experiment = experiment.at(TIERS[arguments.tier])
     chosen = options.given(arguments, ("kind", "eta_pred", "eta_orig", "token"))
     experiment = experiment.supervised_by_itself(**chosen).pretrained()
-    experiment = experiment.trained(**options.given(arguments, ("objects", "steps", "seed", "fold", "precision")))
+    experiment = experiment.trained(**options.given(arguments, _OF_TRAINING))
     options.must_not_hold_a_run(arguments.output, resume=arguments.resume)
     pretrain(
         experiment,

@@ -15,6 +15,7 @@ from torch import Tensor
 from models.classifier import DESCRIPTION
 from models.network import AnyATAT
 from training.data.layout import InvalidData
+from training.experiment import TrainingConfig
 
 _WEIGHTS, _PRETRAINED = "weights.safetensors", "pretrained.json"
 _LEARNED_WITH_LABELS = ("n_classes", "dropout")
@@ -34,6 +35,7 @@ class Pretrained:
     kind: str
     architecture: Mapping[str, Any]
     weights: Mapping[str, Tensor]
+    provenance: Mapping[str, Any]
     blocks: int | None = None
     """How many blocks of each transformer are taken over, beside what makes tokens of inputs; None for all."""
     frozen: int | None = None
@@ -58,7 +60,18 @@ class Pretrained:
         if blocks is not None and (frozen or 0) > blocks:
             raise InvalidData(f"{frozen} blocks cannot stay as pretrained where {blocks} are taken over")
         body = {name: tensor for name, tensor in weights.items() if not _HEADS.match(name)}
-        return cls(name, digest, kind, architecture, body, blocks, frozen)
+        return cls(name, digest, kind, architecture, body, description.get("provenance", {}), blocks, frozen)
+
+    def must_not_have_seen(self, data: str, config: TrainingConfig) -> None:
+        """Raises InvalidData if, of these very data (``Index.fingerprint``), it learned from what a run holds out."""
+        learned = self.provenance.get("training", {})
+        for what, told in (("fold", "--fold"), ("left_out", "--leave-out")):
+            here, there = getattr(config, what), learned.get(what)
+            if self.provenance.get("data") == data and here != there:
+                raise InvalidData(
+                    f"{self.name} learned from these data with {told} {there}, and this run has {told} {here}: "
+                    "it may have seen what that holds out"
+                )
 
     def start(self, network: AnyATAT) -> None:
         """Give a network these weights, the scales of its table among them, and freeze what is to be.

@@ -90,6 +90,7 @@ class Trainer(Loop[AnyATAT, Packed]):
         """
         world = world or World.alone("cpu")
         self.train, self.validation = _parts(dataset, experiment.training, directory)
+        self.fingerprint = dataset.index().fingerprint
         self.taxonomy = Taxonomy(tuple(sorted(set(self.train.class_id.tolist()))))
         self.experiment = experiment
         self.init = init
@@ -108,8 +109,9 @@ class Trainer(Loop[AnyATAT, Packed]):
         self.views = dict(_views(self.validation, shape, experiment.training, tables[1]))
         self._alerts = None if tables[1] else _alerts(self.validation, shape)
         if init is None:
-            self._fit_scales(model, tables[0])
+            self._fit_scales(model, dataset, directory, tables[0])
         else:  # scales are among what it knows, also those of columns that are missing from these data
+            init.must_not_have_seen(self.fingerprint, experiment.training)
             init.start(model)
         super().__init__(experiment.name, model, experiment.training, directory, world)
         shares = torch.from_numpy(self.draws.shares).log().float()
@@ -119,10 +121,15 @@ class Trainer(Loop[AnyATAT, Packed]):
             last=self.config.full if self.config.every_prefix else 1.0,
         )
 
-    def _fit_scales(self, model: AnyATAT, tables: Tables | None) -> None:
-        rows = np.unique(np.linspace(0, len(self.train) - 1, _SCALE_ROWS).astype(np.int64))
+    def _fit_scales(self, model: AnyATAT, dataset: Dataset, directory: Path, tables: Tables | None) -> None:
+        """On metadata of all objects to train on: that needs no label. Features are known of labelled ones only."""
+        config, objects = self.experiment.training, self.train
+        if tables is None and config.labels < 1:
+            every = selection_of(dataset, replace(config, labels=1.0)).train
+            objects = unpacked(dataset, every, directory=directory)
+        rows = np.unique(np.linspace(0, len(objects) - 1, _SCALE_ROWS).astype(np.int64))
         try:
-            model.fit_scales(_table(self.train, rows, model.config, tables, len(views.MTA_DAYS) - 1))
+            model.fit_scales(_table(objects, rows, model.config, tables, len(views.MTA_DAYS) - 1))
         except ValueError as error:
             raise InvalidData(f"{self.experiment.name}: {error}") from error
 
@@ -203,6 +210,7 @@ class Trainer(Loop[AnyATAT, Packed]):
         }
         classifier.provenance = {
             "sources": sorted(set(self.train.source.tolist())),
+            "data": self.fingerprint,
             "tier": self.experiment.tier,
             "training_objects": len(self.train),
             "validation_objects": len(self.validation),

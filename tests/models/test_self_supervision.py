@@ -106,6 +106,7 @@ def test_mae_shows_what_it_keeps_though_it_predicts_everything() -> None:
         ({"eta_pred": 0.0}, "eta_pred not 0"),
         ({"eta_orig": 1.5}, "probabilities"),
         ({"decoder_layers": 0}, "a layer at least"),
+        ({"kind": "B", "decoder_sees": "class token"}, "SSL-B has no decoder"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, object], reason: str) -> None:
@@ -148,6 +149,34 @@ def test_every_input_that_is_shown_tells_of_the_others(kind: str, token: str) ->
     assert (guess[hidden] != again[hidden]).all()
 
 
+@pytest.mark.parametrize("sees", ["tokens", "class token"])
+def test_a_decoder_that_sees_the_class_token_alone_guesses_from_nothing_else(sees: str) -> None:
+    model = SelfSupervised(_network(), SelfSupervision(decoder_sees=sees)).eval()  # type: ignore[arg-type]
+    masked = _asked(model, _curves(12, 20))
+    brighter = dataclasses.replace(masked.batch, flux=masked.batch.flux * 3 + 100)
+    assert isinstance(model.network, ATAT)
+    encoder = model.network.lc.transformer  # type: ignore[union-attr]
+    encoder.register_forward_hook(lambda _, __, read: torch.cat([torch.zeros_like(read[:2]), read[2:]]))
+    with torch.inference_mode():
+        guess, again = (
+            model.guess(each)[LIGHT_CURVE] for each in (masked, dataclasses.replace(masked, batch=brighter))
+        )
+    assert torch.equal(guess, again) == (sees == "class token")
+
+
+def test_the_first_token_of_a_causal_network_cannot_be_all_that_a_decoder_sees() -> None:
+    with pytest.raises(ValueError, match="has seen no point"):
+        SelfSupervised(_network("atat2"), SelfSupervision(decoder_sees="class token"))
+
+
+def test_a_predictive_token_leaves_visible_which_column_is_asked() -> None:
+    model = SelfSupervised(_network(), MAE)
+    assert model.table is not None
+    assert isinstance(model.network, ATAT)
+    columns = model.network.tab.tokenizer.bias  # type: ignore[union-attr]
+    assert model.table.token.norm() < 3 * columns.norm(dim=1).mean()
+
+
 def test_missing_columns_are_shown_as_they_are_and_not_asked() -> None:
     model = SelfSupervised(_network(), MAE)
     masked = _asked(model, _curves(3, 5, 8))
@@ -177,6 +206,15 @@ def test_the_target_is_the_flux_over_the_largest_and_the_error_its_weight() -> N
     order = (batch.flux_err / batch.flux.abs().max()).argsort()
     assert (asked.weight[order].diff() <= 0).all()
     assert ((asked.weight > 0) & (asked.weight <= 1)).all()
+
+
+def test_atat2_is_asked_for_a_share_of_what_was_the_largest_by_then() -> None:
+    model = SelfSupervised(_network("atat2"), MAE)
+    curves = _curves(20)
+    later = dataclasses.replace(curves, flux=np.where(np.arange(20) < 12, curves.flux, 1e6).astype(np.float32))
+    target, other = (_asked(model, each).asked[LIGHT_CURVE].target for each in (curves, later))
+    assert torch.equal(target[:12], other[:12])
+    assert target.abs().max() == 1
 
 
 def test_only_what_is_predicted_counts() -> None:

@@ -58,10 +58,14 @@ def _pretrainer(config: Path, data_set: Path, directory: Path, *, unlabelled: tu
 
 
 @pytest.mark.parametrize("kind", ["B", "M"])
-def test_errors_fall_on_objects_that_it_does_not_learn_from(
-    kind: str, data_set: Path, config: Path, tmp_path: Path
-) -> None:
-    command = ["pretrain", str(config), "--data", str(data_set), "--output", str(tmp_path / "run"), "--threads", "1"]
+def test_errors_fall_on_objects_that_it_does_not_learn_from(kind: str, config: Path, tmp_path: Path) -> None:
+    mine = objects.make(160)  # with columns that tell of one another
+    related = np.where(
+        np.array(COLUMNS) == "hostgal_zphot", 3 * mine.metadata[:, [COLUMNS.index("mwebv")]], mine.metadata
+    )
+    layout.write(tmp_path / "data", [replace(mine, metadata=related)])
+    command = ["pretrain", str(config), "--data", str(tmp_path / "data"), "--threads", "1", "--output"]
+    command += [str(tmp_path / "run")]
     assert main([*command, "--ssl", kind, "--steps", "80"]) == 0
     with (tmp_path / "run" / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -106,6 +110,17 @@ def test_scales_are_those_of_the_datas_own_training_objects(data_set: Path, conf
     assert torch.equal(*quantiles)
     own = mine.metadata[mine.split == "train"]
     assert quantiles[0][0, -1] == pytest.approx(float(np.nanmax(own[:, 0])), abs=1e-6)
+
+
+def test_other_sets_do_not_drown_the_datas_own(data_set: Path, config: Path, tmp_path: Path) -> None:
+    many = [objects.make(800, seed=seed) for seed in (1, 2)]
+    layout.write(
+        tmp_path / "many",
+        [replace(each, object_id=each.object_id + 10**6 * (place + 1)) for place, each in enumerate(many)],
+    )
+    pretrainer = _pretrainer(config, data_set, tmp_path / "run", unlabelled=(tmp_path / "many",))
+    own, others = pretrainer.draws.shares
+    assert others / own == pytest.approx(np.sqrt((pretrainer.train.object_id > 10**6).sum() / 105), rel=0.1)
 
 
 def test_a_resumed_run_takes_the_same_steps(data_set: Path, config: Path, tmp_path: Path) -> None:
@@ -218,6 +233,21 @@ def test_a_column_that_the_data_lack_is_told_or_its_scale_is_that_of_the_weights
     assert "tab.tokenizer.quantiles" in _taken(started, stored)
 
 
+def test_weights_that_may_have_seen_what_a_run_holds_out_are_refused(
+    data_set: Path, config: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["pretrain", str(config), "--data", str(data_set), "--leave-out", "1", "--output", str(tmp_path), *QUICK]
+    assert main(command) == 0
+    train = ["train", str(config), "--data", str(data_set), "--minutes", "0.0001", "--output", str(tmp_path / "run")]
+    assert main([*train, "--init", str(weights), "--leave-out", "1"]) == 1
+    assert "learned from these data with --leave-out None, and this run has --leave-out 1" in capsys.readouterr().err
+    assert main([*train, "--init", str(tmp_path / "toy"), "--leave-out", "1"]) == 0
+    elsewhere = objects.write(tmp_path / "elsewhere", 150)
+    train[3] = str(elsewhere)
+    train[-1] = str(tmp_path / "other")
+    assert main([*train, "--init", str(weights), "--leave-out", "1"]) == 0
+
+
 def test_weights_of_another_network_are_refused(config: Path, weights: Path, tmp_path: Path) -> None:
     narrow = Experiment.read(config)
     wide = build("atat", {"n_classes": 2, **narrow.model, "d_lc": 32})
@@ -256,6 +286,17 @@ def test_a_run_learns_from_its_share_of_the_labels(data_set: Path, config: Path,
     assert len(trainer.validation) == whole.validation.sum()
 
 
+def test_scales_are_of_all_objects_to_train_on_however_few_have_labels(
+    data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    quantiles = []
+    for name, labels in (("all", 1.0), ("few", 0.1)):
+        (tmp_path / name).mkdir()
+        trainer = Trainer(Experiment.read(config).trained(labels=labels), Dataset.open(data_set), tmp_path / name)
+        quantiles.append(trainer.model.state_dict()["tab.tokenizer.quantiles"])
+    assert torch.equal(*quantiles)
+
+
 def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +308,11 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     command += ["--output", str(tmp_path / "bench"), "--seeds", "2", "--labels", "0.1", "1", "--best", "1"]
     assert main(command) == 0
     screened = {method.name for method in grid(Experiment.read(config))}
-    assert screened == {f"ssl-{kind}-0.5-0.1-{token}" for kind in "bm" for token in ("learned", "noise")}
+    tokens = ("learned", "noise")
+    assert screened == {
+        *(f"ssl-{kind}-0.5-0.1-{token}" for kind in "bm" for token in tokens),
+        *(f"ssl-m-0.5-0.1-{token}-class" for token in tokens),
+    }
     page = (tmp_path / "bench" / PAGE).read_text()
     for name in (*screened, "scratch"):
         assert f"| {name} |" in page
@@ -280,6 +325,9 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     assert not list(tmp_path.rglob("checkpoint.pt"))
     assert main([*command, "--steps", "3"]) == 1
     assert main([*command, "--methods", "ssl-x"]) == 1
+    config_of_another = tmp_path / "toy.toml"
+    config_of_another.write_text(config.read_text().replace("noise = 0.2", "noise = 0.3"))
+    assert main([*command[:2], str(config_of_another), *command[3:]]) == 1
 
 
 def test_methods_can_be_compared_without_a_screen(
@@ -293,6 +341,25 @@ def test_methods_can_be_compared_without_a_screen(
     runs = {path.name for path in (tmp_path / "bench" / "runs").iterdir()}
     assert runs == {f"{name}-labels-0.1-rate-0.0003-0" for name in ("scratch", "ssl-b-0.15-0.1-learned")}
     assert "## Screen" not in (tmp_path / "bench" / PAGE).read_text()
+
+
+def test_methods_are_compared_on_a_fold_that_nothing_has_learned_from(
+    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(TIERS, "tiny", TINY)
+    monkeypatch.setattr("training.few_labels.LEARNING_RATES", LEARNING_RATES[:1])
+    command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
+    command += ["--seeds", "1", "--labels", "0.5", "--methods", "ssl-b-0.15-0.1-learned", "--output"]
+    assert main([*command, str(tmp_path / "bench"), "--leave-out", "2"]) == 0
+    index = Dataset.open(data_set).index()
+    assert f"Macro F1 on {np.sum(index.fold == 2)} test objects" in (tmp_path / "bench" / PAGE).read_text()
+    for path in (*tmp_path.rglob("pretrained.json"), *tmp_path.rglob("model.json")):
+        assert json.loads(path.read_text())["provenance"]["training"]["left_out"] == 2, path
+    assert main([*command, str(tmp_path / "other"), "--test", str(data_set)]) == 0
+    mine = objects.make(160)
+    layout.write(tmp_path / "turned", [replace(mine, split=np.where(mine.split == "train", "test", "train"))])
+    assert main([*command, str(tmp_path / "third"), "--test", str(tmp_path / "turned")]) == 1
+    assert "objects to compare on are among those to learn from" in capsys.readouterr().err
 
 
 def test_a_pretrained_network_is_as_good_a_model_as_any(config: Path, weights: Path) -> None:

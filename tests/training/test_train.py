@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from models.classifier import Classifier
 from tests.training import objects
@@ -75,6 +76,22 @@ def test_a_resumed_run_takes_the_same_steps(data_set: Path, config: Path, tmp_pa
     assert resumed.step == whole.step == 60
     for one, two in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_an_average_of_long_memory_has_soon_forgotten_what_training_started_from(
+    data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    trainer = Trainer(Experiment.read(config).trained(ema=0.998), Dataset.open(data_set), tmp_path / "run")
+    began = _flat(trainer.model)
+    for _ in range(40):
+        trainer.take_step()
+    moved = _flat(trainer.model) - began
+    assert (_flat(trainer.average) - began).norm() > 0.6 * moved.norm()
+
+
+def _flat(model: nn.Module) -> Tensor:
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
 
 
 def test_it_stops_when_nothing_improves(data_set: Path, config: Path, tmp_path: Path) -> None:

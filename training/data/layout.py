@@ -233,6 +233,12 @@ class Index:
     def __len__(self) -> int:
         return len(self.object_id)
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells one set of objects, and what holds them out, from another."""
+        parts = (self.object_id, self.class_id, self.fold, self.split == "test", self.split == "validation")
+        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:16]
+
 
 @dataclass(frozen=True)
 class Dataset:
