@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from models.classifier import Classifier
 from models.inputs.light_curve import LightCurves
-from models.inputs.metadata import COLUMNS
-from models.inputs.table import FloatTable, table_of
+from models.inputs.table import FloatTable, has_features, table_of
 from models.scoring import Precision, Scores
 
 _LEAST_PROBABILITY = 1e-6
@@ -38,7 +37,9 @@ class Ensemble:
             "classes": {member.taxonomy.class_ids for member in members},
             "windows": {member.model.window_days for member in members},
             "priors": {(member.calibration.prior, member.calibration.prior_shares) for member in members},
-            "numbers of points behind features": {_max_points(member) for member in members if _reads_features(member)},
+            "numbers of points behind features": {
+                _max_points(member) for member in members if has_features(member.model.columns)
+            },
         }
         for what, told in shared.items():
             if len(told) > 1:
@@ -58,7 +59,7 @@ class Ensemble:
 
     @property
     def _thinned_to(self) -> int | None:
-        return next((_max_points(member) for member in self.members if _reads_features(member)), None)
+        return next((_max_points(member) for member in self.members if has_features(member.model.columns)), None)
 
     def score(self, light_curves: LightCurves, metadata: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
         """One head."""
@@ -107,10 +108,6 @@ class Ensemble:
         return cls(
             [Classifier.load(directory / name, device=device, precision=precision) for name in architecture["members"]]
         )
-
-
-def _reads_features(member: Classifier) -> bool:
-    return not set(member.model.columns) <= set(COLUMNS)
 
 
 def _max_points(member: Classifier) -> int | None:

@@ -23,11 +23,12 @@ def ensemble_of(members: list[Classifier], *, name: str, version: str) -> Classi
     except ValueError as error:
         raise InvalidData(str(error)) from error
     first = members[0].calibration
+    shares = {member.calibration.training_shares for member in members}
     calibration = Calibration(
         temperatures={},
         prior=first.prior,
         prior_shares=first.prior_shares,
-        training_shares=_shared([member.calibration.training_shares for member in members]) or (),
+        training_shares=first.training_shares if len(shares) == 1 else (),
     )
     provenance = {
         "members": [
@@ -45,11 +46,6 @@ def _in_common(options: list[dict[str, Any]]) -> dict[str, Any]:
     """The options that all have, with the value that all have."""
     first, *others = options
     return {name: value for name, value in first.items() if all((name, value) in each.items() for each in others)}
-
-
-def _shared(values: list[tuple[float, ...]]) -> tuple[float, ...] | None:
-    """What all have alike, or None."""
-    return values[0] if len(set(values)) == 1 else None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -240,10 +240,12 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 def _moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """Exponential, of so long a memory once there is as much to remember: what training started from is soon gone."""
+    steady = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     def average(averaged: Tensors, current: Tensors, n_averaged: Tensor | int) -> None:
         n = float(n_averaged)
-        update = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]
+        early = (1 + n) / (10 + n)
+        update = steady if decay <= early else get_ema_multi_avg_fn(early)  # type: ignore[no-untyped-call]
         update(averaged, current, n_averaged)
 
     return average

@@ -22,8 +22,7 @@ from rich.progress import track
 
 from models.classifier import DESCRIPTION, Classifier, Description, InvalidArtifact
 from models.inputs.light_curve import LightCurves
-from models.inputs.metadata import COLUMNS
-from models.inputs.table import select
+from models.inputs.table import has_features, select
 from models.scoring import Model, Scores
 from training import features
 from training.data import layout, views
@@ -205,7 +204,7 @@ def predict(
     console: Console,
 ) -> Predictions:
     """Every object at every age, and its sampled alerts as sent."""
-    asks = not set(classifier.model.columns) <= set(COLUMNS)
+    asks = has_features(classifier.model.columns)
     age_tables, alert_tables = (_tables(paths) if asks else () for paths in (ready.by_age, ready.by_alert))
     by_age, by_alert = [], []
     timed = []
@@ -287,7 +286,7 @@ class Seen:
         Raises InvalidData if there are tables, but none of light curves as the model sees them.
         """
         has_metadata = np.ones(len(self.object_id), dtype=np.bool_)
-        if not tables or set(model.columns) <= set(COLUMNS):
+        if not tables or not has_features(model.columns):
             return model.score(self.light_curves, self.metadata, has_metadata)
         max_points = model.describe().get("max_points")
         fitting = [each for each in tables if (each.window_days, each.max_points) == (model.window_days, max_points)]
@@ -326,7 +325,7 @@ def _seconds(model: Model, objects: Objects) -> dict[str, float]:
     has_metadata = np.ones(len(whole), dtype=np.bool_)
     started = time.perf_counter()
     columns = model.table(whole, objects.metadata)
-    spent = {} if set(model.columns) <= set(COLUMNS) else {"features": time.perf_counter() - started}
+    spent = {"features": time.perf_counter() - started} if has_features(model.columns) else {}
     model.score_table(whole, columns, has_metadata)
     started = time.perf_counter()
     model.score_table(whole, columns, has_metadata)

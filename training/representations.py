@@ -1,5 +1,6 @@
 """The runs behind tables 3.1 to 3.8: which autoencoder on which light curves, at which size, and what is kept of it."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -209,6 +210,7 @@ class Bench:
         return figures if stored["settings"] | self._settings(cell) == stored["settings"] else None
 
 
+@functools.cache  # asked for with every run that is looked up
 def _fingerprint(source: Path) -> str:
     """Of what is in a directory, by names and sizes: wherever it lies, the same light curves are the same."""
     files = sorted((str(path.relative_to(source)), path.stat().st_size) for path in source.rglob("*") if path.is_file())

@@ -7,18 +7,18 @@ from models.autoencoders.points import Points
 from models.layers.time_modulation import TimeModulation
 
 
-def _modulation(config: AutoencoderConfig, *, n_values: int, d_model: int) -> TimeModulation:
-    return TimeModulation(
-        n_values=n_values, d_model=d_model, n_bands=config.n_bands, harmonics=config.harmonics, t_max=config.t_max
-    )
-
-
 class Modulation(nn.Module):
     """Eq. 3.5-3.6 of values at points' times and in their bands: (P, F) -> (P, D)."""
 
     def __init__(self, config: AutoencoderConfig, *, n_values: int, d_model: int) -> None:
         super().__init__()
-        self.modulate = _modulation(config, n_values=n_values, d_model=d_model)
+        self.modulate = TimeModulation(
+            n_values=n_values,
+            d_model=d_model,
+            n_bands=config.n_bands,
+            harmonics=config.harmonics,
+            t_max=config.t_max,
+        )
 
     def forward(self, values: Tensor, points: Points) -> Tensor:
         tokens: Tensor = self.modulate(values, points.time, points.band)
@@ -30,9 +30,9 @@ class Repeated(nn.Module):
 
     def __init__(self, config: AutoencoderConfig, *, d_latent: int, d_model: int) -> None:
         super().__init__()
-        self.modulate = _modulation(config, n_values=d_latent, d_model=d_model)
+        self.modulation = Modulation(config, n_values=d_latent, d_model=d_model)
 
     def forward(self, latent: Tensor, points: Points) -> Tensor:
+        timed = self.modulation.modulate
         # A vector's linear layer once, not once a point.
-        tokens: Tensor = self.modulate.modulate(self.modulate.linear(latent)[points.row], points.time, points.band)
-        return tokens
+        return timed.modulate(timed.linear(latent)[points.row], points.time, points.band)

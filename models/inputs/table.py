@@ -17,6 +17,11 @@ ALL_COLUMNS = (*features.NAMES, *COLUMNS)
 _PLACES = {name: place for place, name in enumerate(ALL_COLUMNS)}
 
 
+def has_features(columns: Sequence[str]) -> bool:
+    """Whether any of these columns is a feature, and has to be computed."""
+    return not set(columns) <= set(COLUMNS)
+
+
 def select(table: FloatTable, columns: Sequence[str]) -> FloatTable:
     """The named columns (N, K) of a whole table (N, len(ALL_COLUMNS)), or of one of metadata alone (N, 64)."""
     if tuple(columns) == ALL_COLUMNS:
