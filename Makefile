@@ -28,7 +28,7 @@ types: $(READY) ## mypy --strict
 check: lint types ## everything but the tests
 
 test: check ## every check
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 fuzz: $(READY) ## a million broken inputs for the decoder
 	$(BIN)/python -m tests.fuzz

@@ -26,6 +26,13 @@ def kafka() -> str:
     return kafka_or_skip()
 
 
+def pytest_configure() -> None:
+    # For the servers and commands that tests start: several processes of tests share the cores already.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _repeatable() -> None:
+    """One seed, and one thread: how a sum is shared among threads changes its last digit."""
     torch.manual_seed(0)
+    torch.set_num_threads(1)
