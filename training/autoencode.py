@@ -15,7 +15,7 @@ from models.autoencoders.config import AutoencoderConfig
 from models.autoencoders.losses import LOSSES, mean_squared_error
 from training import probes
 from training.data.curves import Curves
-from training.probes import BATCH_SIZE, LEARNING_RATE, PATIENCE, OnlineProbes
+from training.probes import BATCH_SIZE, LEARNING_RATE, PATIENCE, Effort, OnlineProbes
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _copy(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def measure(trained: Trained, curves: Curves, *, most_epochs: int, seed: int, device: torch.device) -> dict[str, float]:
+def measure(trained: Trained, curves: Curves, effort: Effort, *, seed: int, device: torch.device) -> dict[str, float]:
     """Every metric of 3.3.3 on the test set [%], and the mean squared error. Fine-tuning changes the model.
 
     Fine-tuning needs validation light curves, and is left out where there are none.
@@ -145,14 +145,14 @@ def measure(trained: Trained, curves: Curves, *, most_epochs: int, seed: int, de
     labels = torch.from_numpy(train_set.label).to(device)
     figures = {"mse": reconstruction_error(trained.model, test, device), "epochs": float(trained.epochs)}
     for name, make in probes.PROBES.items():
-        fitted = probes.fit(make, latent, labels, n_classes, most_epochs=most_epochs)
+        fitted = probes.fit(make, latent, labels, n_classes, most_epochs=effort.probe_epochs)
         with torch.inference_mode():
             online = probes.answers(trained.online.modules[name](held_out))
         figures[name] = probes.accuracy(test.label, fitted.predict(held_out))
         figures[f"online-{name}"] = probes.accuracy(test.label, online)
     figures["neighbours"] = probes.accuracy(test.label, probes.neighbours(latent, labels, held_out))
     if (curves.split == "validation").any():
-        tuned = probes.fine_tuned(trained.model, curves, device=device, most_epochs=most_epochs, seed=seed)
+        tuned = probes.fine_tuned(trained.model, curves, effort, device=device, seed=seed)
         figures["fine-tuned"] = probes.accuracy(test.label, tuned)
     return figures
 

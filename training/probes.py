@@ -1,6 +1,7 @@
 """What a representation is worth (3.3.3): classifiers upon it, while it is being learned, afterwards, or beneath it."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,18 @@ D_HIDDEN = 128
 NEIGHBOURS = 10
 LABELLED = 0.1
 """Share of the training labels that fine-tuning sees."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long the classifiers of a representation learn, at most."""
+
+    probe_epochs: int
+    """Of an offline probe."""
+    tuning_epochs: int
+    tuning_steps: int
+    """What an epoch of fine-tuning has at least: a tenth of a small set is one batch, and after five such steps nothing
+    is known of where the accuracy will be."""
 
 
 def linear(d_input: int, n_classes: int) -> nn.Module:
@@ -102,7 +115,7 @@ def neighbours(train: Tensor, labels: Tensor, test: Tensor) -> IntArray:
     return np.asarray(votes.predict(test.cpu().numpy()), dtype=np.int64)
 
 
-def fine_tuned(model: Autoencoder, curves: Curves, *, device: torch.device, most_epochs: int, seed: int) -> IntArray:
+def fine_tuned(model: Autoencoder, curves: Curves, effort: Effort, *, device: torch.device, seed: int) -> IntArray:
     """The class of each test light curve by encoder and a linear layer, trained together on a tenth of the labels.
 
     Stops by the accuracy on the validation light curves. The model's encoder is changed.
@@ -115,9 +128,9 @@ def fine_tuned(model: Autoencoder, curves: Curves, *, device: torch.device, most
     head = linear(model.d_latent, len(curves.classes)).to(device)
     optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=LEARNING_RATE)
     best, waited, answer = -1.0, 0, np.zeros(len(test), dtype=np.int64)
-    for _ in range(most_epochs):
+    for _ in range(effort.tuning_epochs):
         model.train()
-        for chosen in np.array_split(rng.permutation(len(few)), -(-len(few) // BATCH_SIZE)):
+        for chosen in _passes(len(few), effort.tuning_steps, rng):
             points, _, labels = few.take(chosen).batch(device)
             loss = F.cross_entropy(head(model.encode(points)), labels)
             optimizer.zero_grad()
@@ -130,6 +143,13 @@ def fine_tuned(model: Autoencoder, curves: Curves, *, device: torch.device, most
         if waited == PATIENCE:
             break
     return answer
+
+
+def _passes(n_rows: int, least: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """The batches of one pass over all rows, or of as many as have so many batches together."""
+    n_batches = math.ceil(n_rows / BATCH_SIZE)
+    for _ in range(math.ceil(least / n_batches)):
+        yield from np.array_split(rng.permutation(n_rows), n_batches)
 
 
 def encoded(model: Autoencoder, curves: Curves, device: torch.device) -> Tensor:

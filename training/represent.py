@@ -15,13 +15,14 @@ from rich.markup import escape
 
 from training import options
 from training import representation_figures as figures
+from training import representation_findings as findings
 from training import representation_tables as tables
 from training.arguments import count, positive
 from training.autoencode import OutOfTime
 from training.data import synthetic, variables
 from training.data.layout import InvalidData
 from training.representation_tables import TABLES, Table
-from training.representations import SIZES, Bench, Cell, Parts, cell_of, probe_epochs
+from training.representations import SIZES, Bench, Cell, Parts, cell_of
 
 _FIGURE_PARTS = Parts(decoder="mlp")
 """The autoencoder of figures 3.3 to 3.6: MHA, then an MLP that estimates the variance."""
@@ -115,8 +116,7 @@ def _write(
         console.print(escape(text), highlight=False, soft_wrap=True)
         for name in set(table.data) & set(data):
             _draw(bench, cell_of(name, _FIGURE_PARTS, arguments.size), arguments.output, console)
-    found = tables.findings(bench, arguments.size)
-    text = tables.findings_page(found)
+    text = findings.findings_page(findings.findings(bench, arguments.size))
     (arguments.output / "findings.md").write_text(text)
     console.print(escape(text), highlight=False, soft_wrap=True)
 
@@ -135,5 +135,5 @@ def _draw(bench: Bench, cell: Cell, output: Path, console: Console) -> None:
     if not figures.has_umap():
         console.print("figure 3.5 is left out: umap-learn is not installed (the extra 'umap')")
         return
-    picture = figures.latent_space(model, light_curves, most_epochs=probe_epochs(cell.size))
+    picture = figures.latent_space(model, light_curves, most_epochs=cell.size.effort.probe_epochs)
     picture.savefig(output / f"latent-space-{cell.data}.png", dpi=110)

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from training import autoencode
 from training.data import curves, synthetic, variables
 from training.data.curves import Curves
 from training.data.layout import InvalidData
+from training.probes import BATCH_SIZE, Effort
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,32 @@ class Size:
     """Light curves of each class by split, or all there are."""
     most_epochs: int
     seeds: int
+    least_steps: int
+    """Of training, however few light curves a set has: epochs beyond ``most_epochs`` make up for them."""
     n_points: int
     """Of a synthetic light curve, before a fifth is left out."""
     n_induction: int
+    effort: Effort
 
 
 _FULL = {"train": 5000, "validation": 550, "test": 2000}
 _SMALL = {"train": 1000, "validation": 200, "test": 500}
 _QUICK = {"train": 20, "validation": 10, "test": 20}
+_WHOLE = Effort(probe_epochs=1000, tuning_epochs=200, tuning_steps=20)
+_GLIMPSE = Effort(probe_epochs=10, tuning_epochs=10, tuning_steps=1)
 SIZES = {
-    "full": Size("full", _FULL, most_epochs=1000, seeds=5, n_points=synthetic.N_POINTS, n_induction=128),
-    "small": Size("small", _SMALL, most_epochs=30, seeds=3, n_points=synthetic.N_POINTS, n_induction=128),
-    "quick": Size("quick", _QUICK, most_epochs=1, seeds=1, n_points=24, n_induction=9),
+    "full": Size(
+        "full", _FULL, 1000, seeds=5, least_steps=300, n_points=synthetic.N_POINTS, n_induction=128, effort=_WHOLE
+    ),
+    "small": Size(
+        "small", _SMALL, 30, seeds=3, least_steps=300, n_points=synthetic.N_POINTS, n_induction=128, effort=_WHOLE
+    ),
+    "quick": Size("quick", _QUICK, 1, seeds=1, least_steps=1, n_points=24, n_induction=9, effort=_GLIMPSE),
 }
-"""``full`` is the thesis's; ``quick`` only shows that everything runs."""
-PROBE_EPOCHS = 200
-"""At most, of an offline probe and of fine-tuning."""
+"""``full`` is the thesis's on synthetic sets, and as much of real ones; ``quick`` only shows that everything runs."""
+
+VERSION = 2
+"""Of how runs are made and measured. To be raised with whatever changes them: older ones are then made again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +75,7 @@ class Parts:
         return "cross-entropy" if self.variance else "mse"
 
     @property
-    def needed_in_full(self) -> bool:
+    def is_needed(self) -> bool:
         """Whether the findings on synthetic light curves rest on it."""
         alone = self.pre_encoder is None and self.post_decoder is None
         return alone and self.encoder == "mha" and self.decoder in {"mha", "mlp"}
@@ -87,7 +99,7 @@ class Cell:
 
 def cell_of(data: str, parts: Parts, size: str | None) -> Cell:
     """At this size; without one, full for what the findings on synthetic sets need, and small for the rest."""
-    chosen = size or ("full" if data in synthetic.NAMES and parts.needed_in_full else "small")
+    chosen = size or ("full" if data in synthetic.NAMES and parts.is_needed else "small")
     return Cell(data, parts, SIZES[chosen])
 
 
@@ -100,17 +112,22 @@ class Bench:
     device: torch.device
     precision: Literal["float32", "bf16"] = "float32"
 
-    def figures(self, cell: Cell) -> list[dict[str, float]]:
-        """Of each seed that has been run, in order."""
-        found = (self._stored(cell, seed) for seed in range(cell.size.seeds))
-        return [figures for figures in found if figures is not None]
+    def figures(self, cell: Cell) -> dict[int, dict[str, float]]:
+        """By seed, of those that have been run."""
+        found = {seed: self._stored(cell, seed) for seed in range(cell.size.seeds)}
+        return {seed: figures for seed, figures in found.items() if figures is not None}
 
     def missing(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, int]]:
-        """Cells and seeds that have not been run: every cell's first seed, then every cell's second."""
-        for seed in range(max((cell.size.seeds for cell in cells), default=0)):
-            for cell in cells:
-                if seed < cell.size.seeds and self._stored(cell, seed) is None:
-                    yield cell, seed
+        """Cells and seeds that have not been run: every cell's first seed, then every cell's second.
+
+        What findings rest on comes before the rest.
+        """
+        for is_needed in (True, False):
+            own = [cell for cell in cells if cell.parts.is_needed == is_needed]
+            for seed in range(max((cell.size.seeds for cell in own), default=0)):
+                for cell in own:
+                    if seed < cell.size.seeds and self._stored(cell, seed) is None:
+                        yield cell, seed
 
     def run(self, cell: Cell, seed: int, *, until: float) -> dict[str, float]:
         """Train one autoencoder and keep its figures; of the first seed the weights, too.
@@ -124,7 +141,7 @@ class Bench:
         trained = autoencode.train(
             config,
             light_curves,
-            most_epochs=cell.size.most_epochs,
+            most_epochs=_epochs(cell.size, light_curves),
             seed=seed,
             device=self.device,
             checkpoint=checkpoint,
@@ -133,9 +150,7 @@ class Bench:
         if seed == 0:
             weights = {name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()}
             save_file(weights, path.with_suffix(".safetensors"))
-        figures = autoencode.measure(
-            trained, light_curves, most_epochs=probe_epochs(cell.size), seed=seed, device=self.device
-        )
+        figures = autoencode.measure(trained, light_curves, cell.size.effort, seed=seed, device=self.device)
         unfinished = path.with_suffix(".part")
         unfinished.write_text(json.dumps({"settings": self._settings(cell), "figures": figures}, indent=1))
         unfinished.rename(path)
@@ -161,17 +176,18 @@ class Bench:
     def _real(self, name: str) -> Curves:
         """A real set, read once and kept: ASAS's periods take minutes to find."""
         source = self.sources[name]
+        made_of = f"{_fingerprint(source)}, {VERSION}"
         path = self.directory / "data" / f"{name}.npz"
         if path.exists():
             with np.load(path) as stored:
-                if str(stored["source"]) == _fingerprint(source):
+                if str(stored["source"]) == made_of:
                     arrays = {key: stored[key] for key in stored.files if key != "source"}
                     classes, bands = (tuple(arrays.pop(key).tolist()) for key in ("classes", "bands"))
                     return Curves(**arrays, classes=classes, bands=bands)
         objects = variables.READERS[name](source)
         read = curves.prepared(objects, seed=0, stretch=variables.STRETCHES.get(name))
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, source=_fingerprint(source), **vars(read))
+        np.savez_compressed(path, source=made_of, **vars(read))
         return read
 
     def _config(self, cell: Cell, light_curves: Curves) -> AutoencoderConfig:
@@ -186,7 +202,7 @@ class Bench:
 
     def _settings(self, cell: Cell) -> dict[str, object]:
         source = self.sources.get(cell.data)
-        settings = {**asdict(cell), "precision": self.precision}
+        settings = {"version": VERSION, **asdict(cell), "precision": self.precision}
         return settings if source is None else {**settings, "source": _fingerprint(source)}
 
     def _path(self, cell: Cell, seed: int) -> Path:
@@ -217,6 +233,7 @@ def _fingerprint(source: Path) -> str:
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
 
 
-def probe_epochs(size: Size) -> int:
-    """At most, of a cell's probes and fine-tuning."""
-    return min(PROBE_EPOCHS, 10 * size.most_epochs)
+def _epochs(size: Size, light_curves: Curves) -> int:
+    """At most, of an autoencoder's training."""
+    n_batches = math.ceil(np.count_nonzero(light_curves.split == "train") / BATCH_SIZE)
+    return max(size.most_epochs, math.ceil(size.least_steps / n_batches))

@@ -1,6 +1,7 @@
 """Chapter 3 by one command: tables beside the thesis's, kept runs, and verdicts that follow from the figures."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from models.autoencoders.config import AutoencoderConfig
 from tests.training.test_variables import write_transients
 from training import autoencode, probes
+from training import representation_findings as findings
 from training import representation_tables as tables
 from training.__main__ import main
 from training.data import synthetic
@@ -41,7 +43,8 @@ def test_a_table_stands_beside_the_thesiss_and_names_the_size_of_every_row(quick
     rows = _rows(quick, "3.2")
     assert len(rows) == 12
     assert all(row[5] == "quick" and row[6] == "1 of 1" for row in rows)
-    by_parts = {(row[0], row[3], row[4]): row[7:] for row in rows}
+    assert all(row[7] == "1" for row in rows)
+    by_parts = {(row[0], row[3], row[4]): row[8:] for row in rows}
     assert "(62.41 ± 15.46)" in by_parts["no", "mha", ""][0]
     assert "(98.52 ± 1.70)" in by_parts["yes", "mlp", ""][1]
     assert "(81.51 ± 16.93)" in by_parts["yes", "lstm", "mtan"][3]
@@ -71,7 +74,7 @@ def test_without_minutes_nothing_is_begun_and_the_table_says_so(tmp_path: Path) 
     assert _represent(tmp_path, "--table", "3.1", "--minutes", "1e-9") == 0
     assert not (tmp_path / "cells").exists()
     rows = _rows(tmp_path, "3.1")
-    assert all(row[6] == "0 of 1" and row[7].startswith("not run (") for row in rows)
+    assert all(row[6] == "0 of 1" and row[8].startswith("not run (") for row in rows)
 
 
 def test_a_run_that_was_damaged_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,11 +89,13 @@ def test_encoders_on_real_light_curves_are_fine_tuned_too(tmp_path: Path) -> Non
     assert _represent(tmp_path / "out", "--table", "3.7", "--table", "3.8", "--data", f"ztf-bts={source}") == 0
     rows = _rows(tmp_path / "out", "3.8")
     assert len(rows) == 8
-    assert "(94.54 ± 0.54)" in rows[0][7]
-    assert "(72.01 ± 0.26)" in rows[3][7]
+    assert "(94.54 ± 0.54)" in rows[0][8]
+    assert "(72.01 ± 0.26)" in rows[3][8]
     assert len(list((tmp_path / "out" / "cells").glob("*.json"))) == 8  # 3.8 is made of 3.7's
-    assert "(20.64 ± 0.33)" in _rows(tmp_path / "out", "3.7")[0][7]
-    assert "ztf-bts, standing for the thesis's set" in (tmp_path / "out" / "table-3.7.md").read_text()
+    assert "(20.64 ± 0.33)" in _rows(tmp_path / "out", "3.7")[0][8]
+    page = (tmp_path / "out" / "table-3.7.md").read_text()
+    assert "ztf-bts, standing for the thesis's set" in page
+    assert re.search(r"of each class: [^,]+ \d+ / \d+, ", page)
 
 
 def test_a_table_of_real_light_curves_asks_for_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,12 +161,12 @@ class _Told(Bench):
 
     given: Mapping[tuple[str, Parts], list[dict[str, float]]] = field(kw_only=True)
 
-    def figures(self, cell: Cell) -> list[dict[str, float]]:
-        return self.given.get((cell.data, cell.parts), [])
+    def figures(self, cell: Cell) -> dict[int, dict[str, float]]:
+        return dict(enumerate(self.given.get((cell.data, cell.parts), [])))
 
 
 def _verdicts(given: Mapping[tuple[str, Parts], list[dict[str, float]]]) -> dict[str, str]:
-    found = tables.findings(_Told(Path(), {}, CPU, given=given), None)
+    found = findings.findings(_Told(Path(), {}, CPU, given=given), None)
     return {each.statement: each.verdict for each in found if each.verdict != "not run"}
 
 
@@ -177,9 +182,38 @@ def test_variance_helps_where_every_seed_says_so_and_not_where_seeds_differ() ->
     assert list(_verdicts(given).values()) == ["holds", "undecided", "contradicted"]
 
 
+@pytest.mark.parametrize(
+    ("with_it", "verdict"),
+    [((71.8, 72.1, 71.9), "holds"), ((73.4, 73.5, 73.4), "holds"), ((92, 52, 71), "undecided"), ((71.9,), "undecided")],
+)
+def test_that_something_makes_no_difference_is_to_be_shown(with_it: tuple[float, ...], verdict: str) -> None:
+    without = _linear(*[72.0] * len(with_it))
+    given = {("syn-c", Parts(variance=False)): without, ("syn-c", Parts()): _linear(*with_it)}
+    assert list(_verdicts(given).values()) == [verdict]
+
+
 def test_one_seed_decides_nothing() -> None:
     given = {("syn-a", Parts(variance=False)): _linear(70), ("syn-a", Parts()): _linear(99)}
     assert list(_verdicts(given).values()) == ["undecided"]
+
+
+def test_runs_are_compared_seed_by_seed() -> None:
+    spread = (60.0, 75.0, 90.0)  # seeds differ more than the variance makes of each
+    given = {("syn-a", Parts(variance=False)): _linear(*spread)}
+    given |= {("syn-a", Parts()): _linear(*(value + gain for value, gain in zip(spread, (3.0, 3.1, 2.9), strict=True)))}
+    assert list(_verdicts(given).values()) == ["holds"]
+
+
+def test_decoders_are_compared_at_one_size_only() -> None:
+    given = {
+        ("syn-a", Parts(decoder=decoder)): [{"mlp": value}, {"mlp": value + 0.1}]
+        for decoder, value in (("mlp", 99.0), ("mha", 98.5), ("lstm", 40.0))  # the last is asked for at size small
+    }
+    told = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=given), None) if each.found)
+    assert told.verdict == "holds"
+    assert "lstm" not in told.found
+    at_one = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=given), "small") if each.found)
+    assert "lstm" in at_one.found
 
 
 def test_a_probe_predicts_fine_tuning_if_it_orders_encoders_alike() -> None:
@@ -191,7 +225,7 @@ def test_a_probe_predicts_fine_tuning_if_it_orders_encoders_alike() -> None:
     verdicts = _verdicts(given)
     assert verdicts["the MLP probe predicts fine-tuned accuracy better than the linear one on asas"] == "holds"
     assert verdicts["offline probes beat online ones on asas"] == "holds"
-    assert verdicts["mTAN lags behind the other pre-encoders and none on asas"] == "holds"
+    assert verdicts["mTAN lags behind InterPred on asas"] == "holds"
 
 
 def test_the_thesiss_own_tables_say_that_the_perceptron_predicts_better(quick: Path) -> None:

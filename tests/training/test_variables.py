@@ -55,6 +55,7 @@ def test_a_long_light_curve_is_cut_into_stretches_of_one_split_each_folded_with_
     for row in range(2):
         points = slice(curves.offsets[row], curves.offsets[row + 1])
         value = curves.value[points]
+        assert (np.diff(curves.time[points]) >= 0).all()
         assert value.mean() == pytest.approx(0, abs=1e-5)
         assert value.std() == pytest.approx(1, abs=1e-5)
         assert np.corrcoef(value, np.sin(2 * np.pi * curves.time[points]))[0, 1] > 0.999

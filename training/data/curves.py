@@ -120,12 +120,15 @@ def prepared(objects: Photometry, *, seed: int, stretch: int | None = None) -> C
     spread = np.sqrt(np.repeat(ragged.means(offsets, (value - centre) ** 2), np.diff(offsets)))
     spread[spread == 0] = 1.0
     split = np.array(split_of(range(len(objects)), seed=seed, validation=0.15))
+    time = _folded(objects.mjd[points], offsets, objects.period[owner])
+    # By phase, of what was folded: an LSTM reads the points in their order.
+    order = np.lexsort((time, ragged.row_of_each(offsets)))
     return Curves(
         offsets=offsets,
-        time=_folded(objects.mjd[points], offsets, objects.period[owner]).astype(np.float32),
-        band=objects.band[points],
-        value=((value - centre) / spread).astype(np.float32),
-        variance=((error / spread) ** 2).astype(np.float32),
+        time=time[order].astype(np.float32),
+        band=objects.band[points][order],
+        value=((value - centre) / spread)[order].astype(np.float32),
+        variance=((error / spread) ** 2)[order].astype(np.float32),
         label=objects.label[owner],
         split=split[owner],
         classes=objects.classes,

@@ -1,0 +1,281 @@
+"""What chapter 3 concludes, as statements with a verdict on the light curves here.
+
+Runs of one seed see the same light curves, so differences are taken within a seed, and a verdict rests on their
+interval over the seeds: what that does not settle is undecided, and so is everything that rests on a single seed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr, t
+
+from training import thesis_tables
+from training.data import synthetic
+from training.representation_tables import DECODER_ROWS, ENCODER_ROWS, MACHO, ZTF
+from training.representations import Bench, Parts, cell_of
+from training.results_page import markdown
+
+FloatArray = NDArray[np.float64]
+
+LEVEL = 0.95
+
+ALIKE = 2.0
+"""Points of accuracy. Where the thesis sees no difference, a smaller one is none."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A conclusion of the thesis, and whether it holds here."""
+
+    statement: str
+    thesis: str
+    found: str = ""
+    rests_on: str = ""
+    """Sizes and numbers of runs."""
+    verdict: str = "not run"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What has been run, at the sizes asked for."""
+
+    bench: Bench
+    size: str | None
+
+    def size_of(self, data: str, parts: Parts) -> str:
+        """At which these parts are asked for."""
+        return cell_of(data, parts, self.size).size.name
+
+    def paired(self, data: str, rows: Sequence[Parts], metric: str) -> FloatArray:
+        """(S, R): of each seed that every row has been run with, and each row."""
+        runs = [self.bench.figures(cell_of(data, parts, self.size)) for parts in rows]
+        seeds = sorted(set.intersection(*({seed for seed in each if metric in each[seed]} for each in runs)))
+        found = [[each[seed][metric] for each in runs] for seed in seeds]
+        return np.array(found, dtype=np.float64).reshape(len(seeds), len(rows))
+
+    def rests_on(self, data: str, parts: Parts, n_seeds: int) -> str:
+        """The size, and how many seeds."""
+        return f"{self.size_of(data, parts)}, {n_seeds} seeds"
+
+
+def findings(bench: Bench, size: str | None) -> list[Finding]:
+    """Every conclusion. ``quick`` decides nothing."""
+    evidence = Evidence(bench, size)
+    found = [
+        *(_variance(evidence, data, decoder) for data in synthetic.NAMES for decoder in ("mha", "mlp")),
+        *(_offline(evidence, data) for data in (*MACHO, *ZTF)),
+        *(_predicts(evidence, data) for data in (*MACHO, *ZTF)),
+        *(_mlp_suffices(evidence, data) for data in (*synthetic.NAMES, *MACHO, *ZTF)),
+        *(_mtan_lags(evidence, data) for data in (*MACHO, *ZTF)),
+    ]
+    if size == "quick":
+        return [each if each.verdict == "not run" else replace(each, verdict="not judged: quick") for each in found]
+    return found
+
+
+def findings_page(found: Sequence[Finding]) -> str:
+    """As Markdown."""
+    told = (
+        f"In brackets: intervals that hold {LEVEL:.0%}, by Student's t, over the seeds (of offline and online probes: "
+        f"over the autoencoders). Accuracies closer than {ALIKE:g} points count as alike. One seed decides nothing."
+    )
+    rows = [[each.statement, each.thesis, each.found, each.rests_on, each.verdict] for each in found]
+    table = markdown(["finding", "thesis", "here", "rests on", "verdict"], rows)
+    return f"# What chapter 3 concludes\n\n{told}\n\n{table}\n"
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+def interval(values: FloatArray) -> tuple[float, float]:
+    """Of the mean of values (N,), by Student's t; all numbers where there are fewer than two."""
+    if len(values) < 2:
+        return -np.inf, np.inf
+    reach = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - reach), float(values.mean() + reach)
+
+
+def _verdict(*, holds: bool, contradicted: bool) -> str:
+    return "holds" if holds else "contradicted" if contradicted else "undecided"
+
+
+def _told(values: FloatArray) -> str:
+    """The mean, and its interval where there is one."""
+    low, high = interval(values)
+    return f"{values.mean():+.1f}" + (f" ({low:+.1f} to {high:+.1f})" if np.isfinite(low) else "")
+
+
+# --- statements -----------------------------------------------------------------------------------------------------
+
+
+def _variance(evidence: Evidence, data: str, decoder: str) -> Finding:
+    lifts = data != "syn-c"
+    effect = "lifts" if lifts else "does not lift"
+    rows = [Parts(decoder=decoder, variance=variance) for variance in (False, True)]
+    printed = [_printed(_NUMBERS[data], DECODER_ROWS.index(parts), _LINEAR - 1) for parts in rows]
+    finding = Finding(
+        f"estimating the variance {effect} the linear probe on {data}, {decoder} decoder",
+        f"{printed[0]:.2f} -> {printed[1]:.2f}",
+    )
+    found = evidence.paired(data, rows, "linear")
+    if not len(found):
+        return finding
+    gain = found[:, 1] - found[:, 0]
+    low, high = interval(gain)
+    verdict = (
+        _verdict(holds=low > 0, contradicted=high < 0)
+        if lifts
+        else _verdict(holds=high < ALIKE, contradicted=low > ALIKE)
+    )
+    without, with_it = found.mean(axis=0)
+    return replace(
+        finding,
+        found=f"{without:.2f} -> {with_it:.2f}, {_told(gain)}",
+        rests_on=evidence.rests_on(data, rows[1], len(found)),
+        verdict=verdict,
+    )
+
+
+def _offline(evidence: Evidence, data: str) -> Finding:
+    finding = Finding(f"offline probes beat online ones on {data}", _printed_gaps(data))
+    rows = dict.fromkeys((*DECODER_ROWS, *ENCODER_ROWS))
+    gaps: dict[str, FloatArray] = {}
+    for probe in ("linear", "mlp"):
+        pairs = [[evidence.paired(data, [parts], each) for each in (probe, f"online-{probe}")] for parts in rows]
+        gaps[probe] = np.array([(offline - online).mean() for offline, online in pairs if len(offline)])
+    if not len(gaps["linear"]):
+        return finding
+    intervals = [interval(values) for values in gaps.values()]
+    return replace(
+        finding,
+        found="; ".join(f"{probe} {_told(values)}" for probe, values in gaps.items()),
+        rests_on=f"{len(gaps['linear'])} autoencoders, {evidence.size_of(data, next(iter(rows)))}",
+        verdict=_verdict(
+            holds=all(low > 0 for low, _ in intervals), contradicted=all(high < 0 for _, high in intervals)
+        ),
+    )
+
+
+def _predicts(evidence: Evidence, data: str) -> Finding:
+    finding = Finding(
+        f"the MLP probe predicts fine-tuned accuracy better than the linear one on {data}",
+        _rank_told(_printed_ranks(data)),
+    )
+    metrics = ("mlp", "linear", "fine-tuned")
+    rows = [parts for parts in ENCODER_ROWS if len(evidence.paired(data, [parts], "fine-tuned"))]
+    if len(rows) < _FEWEST:
+        return replace(finding, found=f"{len(rows)} encoders were run, {_FEWEST} are needed") if rows else finding
+    by_metric = {metric: evidence.paired(data, rows, metric) for metric in metrics}
+    by_seed = [_ranks({metric: by_metric[metric][seed] for metric in metrics}) for seed in range(len(by_metric["mlp"]))]
+    if not by_seed:
+        return replace(finding, found="no seed was run with all of the encoders")
+    means = {probe: float(np.mean([ranks[probe] for ranks in by_seed])) for probe in ("mlp", "linear")}
+    low, high = interval(np.array([ranks["mlp"] - ranks["linear"] for ranks in by_seed]))
+    return replace(
+        finding,
+        found=_rank_told(means),
+        rests_on=f"{len(rows)} encoders, {evidence.rests_on(data, rows[0], len(by_seed))}",
+        verdict=_verdict(holds=low > 0, contradicted=high < 0),
+    )
+
+
+def _mlp_suffices(evidence: Evidence, data: str) -> Finding:
+    finding = Finding(
+        f"an MLP decoder suffices on {data}: no other is {ALIKE:g} points of Acc-MLP ahead", "within 1.2 points"
+    )
+    own = Parts(decoder="mlp")
+    others = [
+        parts
+        for parts in (Parts(decoder="mha"), Parts(decoder="lstm"))
+        if evidence.size_of(data, parts) == evidence.size_of(data, own)
+        and len(evidence.paired(data, [own, parts], "mlp"))
+    ]
+    if not others:
+        return finding
+    pairs = {parts.decoder: evidence.paired(data, [own, parts], "mlp") for parts in others}
+    ahead = {decoder: found[:, 1] - found[:, 0] for decoder, found in pairs.items()}
+    intervals = [interval(values) for values in ahead.values()]
+    mlp = next(iter(pairs.values()))[:, 0].mean()
+    n_seeds = min(map(len, ahead.values()))
+    return replace(
+        finding,
+        found=f"mlp {mlp:.2f}; ahead of it: " + ", ".join(f"{name} {_told(each)}" for name, each in ahead.items()),
+        rests_on=evidence.rests_on(data, own, n_seeds),
+        verdict=_verdict(
+            holds=all(high < ALIKE for _, high in intervals), contradicted=any(low > ALIKE for low, _ in intervals)
+        ),
+    )
+
+
+def _mtan_lags(evidence: Evidence, data: str) -> Finding:
+    kinds = [[Parts(encoder=encoder, pre_encoder=pre) for encoder in _ENCODERS] for pre in ("mtan", "interpred")]
+    number = "3.6" if data in MACHO else "3.7"
+    means = [np.mean([_printed(number, ENCODER_ROWS.index(parts), _ACC_MLP) for parts in kind]) for kind in kinds]
+    finding = Finding(f"mTAN lags behind InterPred on {data}", f"{means[0] - means[1]:+.1f} points of Acc-MLP")
+    found = evidence.paired(data, [*kinds[0], *kinds[1]], "mlp")
+    if not len(found):
+        return finding
+    gap = found[:, : len(_ENCODERS)].mean(axis=1) - found[:, len(_ENCODERS) :].mean(axis=1)
+    low, high = interval(gap)
+    return replace(
+        finding,
+        found=_told(gap),
+        rests_on=f"{len(_ENCODERS)} encoders each, {evidence.rests_on(data, kinds[0][0], len(found))}",
+        verdict=_verdict(holds=high < 0, contradicted=low > 0),
+    )
+
+
+# --- what the thesis's own tables say -------------------------------------------------------------------------------
+
+_NUMBERS = {"syn-a": "3.1", "syn-b": "3.2", "syn-c": "3.3"}
+_ENCODERS = ("mha", "resnet", "lstm")
+_FEWEST = 4
+"""Encoders that an order is told of."""
+_LINEAR, _ONLINE_LINEAR, _ACC_MLP, _ONLINE_MLP = range(1, 5)
+"""Columns of tables 3.4 to 3.7; those of synthetic sets have no squared error before them."""
+
+
+def _printed(number: str, row: int, column: int) -> float:
+    table = thesis_tables.DECODERS.get(number) or thesis_tables.ENCODERS[number]
+    return float(table[row][column].split(" ", maxsplit=1)[0])
+
+
+def _printed_gaps(data: str) -> str:
+    """The least and the largest lead of offline probes among its autoencoders."""
+    numbers = ("3.4", "3.6") if data in MACHO else ("3.5", "3.7")
+    rows = [
+        (number, row)
+        for number, n_rows in zip(numbers, (len(DECODER_ROWS), len(ENCODER_ROWS)), strict=True)
+        for row in range(n_rows)
+    ]
+    told = []
+    for probe, offline, online in (("linear", _LINEAR, _ONLINE_LINEAR), ("mlp", _ACC_MLP, _ONLINE_MLP)):
+        gaps = [_printed(number, row, offline) - _printed(number, row, online) for number, row in rows]
+        told.append(f"{probe} {min(gaps):+.1f} to {max(gaps):+.1f}")
+    return "; ".join(told)
+
+
+def _printed_ranks(data: str) -> dict[str, float]:
+    number, place = ("3.6", 0) if data in MACHO else ("3.7", 1)
+    rows = range(len(ENCODER_ROWS))
+    probes = {"linear": _LINEAR, "mlp": _ACC_MLP}
+    columns = {probe: [_printed(number, row, column) for row in rows] for probe, column in probes.items()}
+    return _ranks({**columns, "fine-tuned": [_printed("3.8", row, place) for row in rows]})
+
+
+def _ranks(values: Mapping[str, Sequence[float] | FloatArray]) -> dict[str, float]:
+    """Spearman's correlation of each probe's accuracy with the fine-tuned one's, over the encoders."""
+    return {probe: _rank(values[probe], values["fine-tuned"]) for probe in ("mlp", "linear")}
+
+
+def _rank(first: Sequence[float] | FloatArray, second: Sequence[float] | FloatArray) -> float:
+    """0 where one of the two is the same everywhere."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    return float(spearmanr(first, second).statistic)
+
+
+def _rank_told(ranks: Mapping[str, float]) -> str:
+    return f"rank correlation {ranks['mlp']:.2f} (MLP), {ranks['linear']:.2f} (linear)"
