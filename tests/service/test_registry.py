@@ -44,7 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
-        self.wfile.write(self.server.body[: len(self.server.body) - self.server.cut])
+        with contextlib.suppress(BrokenPipeError):  # who no longer waits for a silent one
+            self.wfile.write(self.server.body[: len(self.server.body) - self.server.cut])
 
     def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the base class's name
         pass
