@@ -10,6 +10,7 @@ sees nothing later); its metadata are one token without parts to hide, and are s
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, cast
 
@@ -23,6 +24,7 @@ from models.atat2 import ATAT2
 from models.choices import must_be_choices
 from models.inputs import ragged
 from models.inputs.batch import Batch, Layout, layout_of
+from models.inputs.metadata import kinship
 from models.inputs.sequence import Sequences, running_peak
 from models.layers.time_modulation import FixedSinusoid, TimeModulation
 from models.layers.transformer import Transformer
@@ -49,9 +51,16 @@ class SelfSupervision:
     token: Literal["learned", "noise"] = "learned"  # noqa: S105 - no secret
     """What stands for a hidden column: a learned token, or a score drawn from N(0, 1). For points it is learned."""
     decoder_layers: int = 1
-    decoder_sees: Literal["tokens", "class token"] = "tokens"
+    decoder_sees: Literal["tokens", "class token", "class tokens"] = "tokens"
     """Of what the encoder has made. Where it is all tokens, as in algorithm 1, the class token, which is what a
-    classifier reads, need hold nothing; where it is that alone, it must hold everything, as in chapter 3."""
+    classifier reads, need hold nothing; where it is that alone, it must hold everything, as in chapter 3. With
+    ``class tokens`` the other modality's is seen beside its own, and so each learns what the other needs."""
+    of: Literal["both", "light curve", "table"] = "both"
+    """What is predicted, of a network that reads both. The rest of it stays as it is."""
+    hidden_together: Literal["columns", "groups"] = "columns"
+    """Whether each column is hidden by itself, as in algorithm 1, or with those that would give it away."""
+    dropout: float = 0.0
+    """Of the network while it is pretrained: what is hidden from it is noise enough."""
 
     def __post_init__(self) -> None:
         must_be_choices(self)
@@ -59,8 +68,10 @@ class SelfSupervision:
             raise ValueError(f"eta_pred {self.eta_pred} and eta_orig {self.eta_orig} are probabilities, eta_pred not 0")
         if self.decoder_layers < 1:
             raise ValueError("a decoder has a layer at least")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout} is not from 0 to 1")
         if self.kind == "B" and self.decoder_sees != "tokens":
-            raise ValueError("SSL-B has no decoder that could see the class token alone")
+            raise ValueError("SSL-B has no decoder that could see class tokens alone")
 
 
 BERT = SelfSupervision(kind="B", eta_pred=0.15, eta_orig=0.10)
@@ -78,10 +89,14 @@ class Masks:
     base: BoolArray
 
     @classmethod
-    def draw(cls, observed: BoolArray, config: SelfSupervision, rng: np.random.Generator) -> Self:
-        """Lines 24 to 26 of algorithm 1, the last put right."""
-        predicted = observed & (rng.random(observed.shape) < config.eta_pred)
-        modified = predicted & (rng.random(observed.shape) < 1 - config.eta_orig)
+    def draw(
+        cls, observed: BoolArray, config: SelfSupervision, rng: np.random.Generator, together: IntArray | None = None
+    ) -> Self:
+        """Lines 24 to 26 of algorithm 1, the last put right. Inputs of one number in ``together`` (P,) share a fate."""
+        together = np.arange(len(observed)) if together is None else together
+        drawn = rng.random((2, int(together.max(initial=-1)) + 1))[:, together]
+        predicted = observed & (drawn[0] < config.eta_pred)
+        modified = predicted & (drawn[1] < 1 - config.eta_orig)
         return cls(predicted, modified, observed & ~modified)
 
 
@@ -146,13 +161,24 @@ class SelfSupervised(nn.Module):
             raise ValueError("running statistics would give away the points that are hidden: d_statistics = 0")
         self.network = network
         self.config = config
-        self.light_curve = _Guesser(network, config, d_model=_width(network, "d_lc")) if self._reader else None
-        # Of the size of the columns' own vectors, which are added to it: a longer one would hide which column is asked.
-        self.table = (
-            _Guesser(network, config, d_model=_width(network, "d_tab"), scale=_width(network, "d_tab") ** -0.5)
-            if self._table
-            else None
-        )
+        widths = self._widths()
+        if not widths:
+            raise ValueError(f"of = {config.of!r}, and the network reads none")
+        if config.decoder_sees == "class tokens" and len(widths) < 2:
+            raise ValueError("there are no two modalities whose class tokens a decoder could see")
+        guessers = {name: _Guesser(network, config, name=name, widths=widths) for name in widths}
+        self.light_curve, self.table = guessers.get(LIGHT_CURVE), guessers.get(TABLE)
+        columns = getattr(network.config, "columns", ()) if self.table is not None else ()
+        self._groups = kinship(columns) if config.hidden_together == "groups" else np.arange(len(columns))
+
+    def _widths(self) -> dict[str, int]:
+        """Of the tokens of each modality that is learned from."""
+        found = {}
+        if self._reader is not None:
+            found[LIGHT_CURVE] = _width(self.network, "d_lc")
+        if self._table is not None:
+            found[TABLE] = _width(self.network, "d_tab")
+        return {name: width for name, width in found.items() if self.config.of in ("both", name)}
 
     @property
     def _reader(self) -> "_Reader | None":
@@ -175,7 +201,9 @@ class SelfSupervised(nn.Module):
             shown = _without_points(shown, asked[LIGHT_CURVE].hidden)
         if self.table is not None:
             observed = (~batch.missing & batch.has_metadata[:, None]).numpy()
-            masks = Masks.draw(observed.ravel(), self.config, rng)
+            rows, n_groups = np.arange(len(observed)), int(self._groups.max(initial=-1)) + 1
+            together = (rows[:, None] * n_groups + self._groups).ravel()
+            masks = Masks.draw(observed.ravel(), self.config, rng, together)
             asked[TABLE] = self._asked_cells(batch, masks, rng)
             hidden = asked[TABLE].hidden.view(batch.metadata.shape)
             shown = dataclasses.replace(shown, metadata=batch.metadata.masked_fill(hidden, 0.0))
@@ -223,21 +251,26 @@ class SelfSupervised(nn.Module):
 
     def guess(self, masked: Masked) -> dict[str, Tensor]:
         """X^ (P,) of each modality: fluxes over the light curve's largest, and scores of cells."""
-        guesses = {}
+        guessers: dict[str, _Guesser] = {}
+        read: dict[str, _Read] = {}
         if self.light_curve is not None and self._reader is not None:
-            guesses[LIGHT_CURVE] = self._guess_points(self.light_curve, self._reader, masked)
+            guessers[LIGHT_CURVE] = self.light_curve
+            read[LIGHT_CURVE] = self._read_points(self.light_curve, self._reader, masked)
         if self.table is not None and self._table is not None:
-            guesses[TABLE] = self._guess_cells(self.table, self._table, masked)
-        return guesses
+            guessers[TABLE] = self.table
+            read[TABLE] = self._read_cells(self.table, self._table, masked)
+        class_tokens = {name: each.seen[: each.n_first] for name, each in read.items()}
+        return {
+            name: guesser.decode(read[name], masked.asked[name], class_tokens) for name, guesser in guessers.items()
+        }
 
-    def _guess_points(self, guesser: "_Guesser", reader: "_Reader", masked: Masked) -> Tensor:
+    def _read_points(self, guesser: "_Guesser", reader: "_Reader", masked: Masked) -> "_Read":
         batch = masked.batch
         predictive = reader.time_modulation.modulate(guesser.token, batch.time, batch.band)
         first, tokens = reader.first_tokens(batch), reader.points(batch)
-        guesses: Tensor = guesser(reader.transformer, first, tokens, predictive, masked.asked[LIGHT_CURVE])
-        return guesses
+        return guesser.read(reader.transformer, first, tokens, predictive, masked.asked[LIGHT_CURVE])
 
-    def _guess_cells(self, guesser: "_Guesser", branch: TableBranch, masked: Masked) -> Tensor:
+    def _read_cells(self, guesser: "_Guesser", branch: TableBranch, masked: Masked) -> "_Read":
         batch, asked = masked.batch, masked.asked[TABLE]
         tokens = branch.tokenizer(batch.metadata, batch.missing)
         if asked.noise is None:
@@ -245,8 +278,7 @@ class SelfSupervised(nn.Module):
         else:
             predictive = branch.tokenizer.affine(asked.noise.view(batch.metadata.shape))
         first = branch.class_token.expand(len(tokens), -1)
-        guesses: Tensor = guesser(branch.transformer, first, tokens.flatten(0, 1), predictive.flatten(0, 1), asked)
-        return guesses
+        return guesser.read(branch.transformer, first, tokens.flatten(0, 1), predictive.flatten(0, 1), asked)
 
     def _target(self, name: str, masked: Masked) -> Tensor:
         asked = masked.asked[name]
@@ -267,6 +299,17 @@ class _Reader(Protocol):
     def points(self, batch: Batch | Sequences, /) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What an encoder has made of a batch of one modality."""
+
+    seen: Tensor
+    """First tokens, then those of the inputs: of SSL-B all, of SSL-M those that are not hidden."""
+    n_first: int
+    predictive: Tensor
+    """(P, D), of SSL-M for the decoder."""
+
+
 class _Guesser(nn.Module):
     """One modality's predictive token, its decoder if there is one, and the head that makes X^ of a token.
 
@@ -274,9 +317,12 @@ class _Guesser(nn.Module):
     other. A token in the place of x would be one more possible value of it.
     """
 
-    def __init__(self, network: ATAT | ATAT2, config: SelfSupervision, *, d_model: int, scale: float = 1.0) -> None:
+    def __init__(self, network: ATAT | ATAT2, config: SelfSupervision, *, name: str, widths: dict[str, int]) -> None:
+        """``widths`` of the tokens of each modality, ``name`` being its own."""
         super().__init__()
-        shape = network.config
+        shape, d_model = network.config, widths[name]
+        # Of the size of the columns' own vectors, which are added to it: a longer one would hide which column is asked.
+        scale = d_model**-0.5 if name == TABLE else 1.0
         self.token = nn.Parameter(scale * torch.randn(d_model))
         self.decoder = (
             Transformer(
@@ -284,27 +330,41 @@ class _Guesser(nn.Module):
                 n_heads=shape.n_heads,
                 n_layers=config.decoder_layers,
                 d_hidden=shape.ff_factor * d_model,
-                dropout=shape.dropout,
+                dropout=config.dropout,
             )
             if config.kind == "M"
             else None
         )
         self.sees_tokens = config.decoder_sees == "tokens"
+        others = {other: width for other, width in widths.items() if other != name}
+        self.beside = nn.ModuleDict(
+            {other: nn.Linear(width, d_model) for other, width in others.items()}
+            if config.decoder_sees == "class tokens"
+            else {}
+        )
         self.head = nn.Sequential(nn.LayerNorm(d_model), nn.Linear(d_model, 1))
 
-    def forward(self, encoder: Transformer, first: Tensor, tokens: Tensor, predictive: Tensor, asked: Asked) -> Tensor:
-        """Lines 27 to 30: first tokens (B, D), tokens and predictive ones (P, D) -> (P,)."""
+    def read(self, encoder: Transformer, first: Tensor, tokens: Tensor, predictive: Tensor, asked: Asked) -> _Read:
+        """Lines 27 and 28: first tokens (B, D), tokens and predictive ones (P, D)."""
         predictive = predictive.to(tokens.dtype)
         if self.decoder is None:
             mixed = torch.where(asked.hidden[:, None], predictive, tokens)
-            read = encoder(torch.cat([first, mixed]), asked.layout)
-        else:
-            seen = encoder(torch.cat([first, tokens[~asked.hidden]]), asked.visible)
+            return _Read(encoder(torch.cat([first, mixed]), asked.layout), len(first), predictive)
+        seen = encoder(torch.cat([first, tokens[~asked.hidden]]), asked.visible)
+        return _Read(seen, len(first), predictive)
+
+    def decode(self, read: _Read, asked: Asked, class_tokens: Mapping[str, Tensor]) -> Tensor:
+        """Lines 29 and 30: X^ (P,). ``class_tokens`` (B, D) of each modality."""
+        first, tokens = read.seen[: read.n_first], read.seen[read.n_first :]
+        if self.decoder is not None:
+            predictive = read.predictive
             if self.sees_tokens:
                 places = torch.nonzero(~asked.hidden)[:, 0]
-                predictive = predictive.index_copy(0, places, seen[len(first) :].to(tokens.dtype))
-            read = self.decoder(torch.cat([seen[: len(first)], predictive]), asked.layout)
-        guesses: Tensor = self.head(read[len(first) :])[:, 0]
+                predictive = predictive.index_copy(0, places, tokens.to(predictive.dtype))
+            for other, projected in self.beside.items():
+                first = first + projected(class_tokens[other])
+            tokens = self.decoder(torch.cat([first, predictive]), asked.layout)[read.n_first :]
+        guesses: Tensor = self.head(tokens)[:, 0]
         return guesses.float()
 
 

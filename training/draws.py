@@ -15,6 +15,7 @@ from training.experiment import Experiment
 from training.features import FeatureTable
 from training.objectives import Examples
 
+FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _DRAW = 1
@@ -32,16 +33,19 @@ class Draws:
         labels: IntArray,
         *,
         tables: "Tables | None",
+        shares: FloatArray | None = None,
     ) -> None:
-        """``labels`` (N,): places among the outputs, each of which occurs."""
+        """``labels`` (N,): places among the outputs, each of which occurs.
+
+        ``shares`` (C,) of the draws that each label gets; by default they follow from ``class_power``.
+        """
         self._experiment = experiment
         self._config = config
         self._objects = objects
         self._tables = tables
         sizes = np.bincount(labels).astype(np.float64)
         powered = sizes**experiment.training.class_power
-        self.shares = powered / powered.sum()
-        """(C,), of the draws that each class gets."""
+        self.shares: FloatArray = powered / powered.sum() if shares is None else shares
         self._sizes = sizes.astype(np.int64)
         self._by_class = np.argsort(labels, kind="stable")
         self._first = np.cumsum(self._sizes) - self._sizes

@@ -3,7 +3,8 @@
 First a screen: every combination of SSL-B or SSL-M, eta_pred, eta_orig and token is pretrained once, and then trained
 on a tenth of the labels. The best on validation objects are compared with a network that starts from scratch, at
 several shares of the labels and seeds: the same objects, augmentation and steps, each with the best of three learning
-rates (by validation, at the first seed). Writes ``FEW_LABELS.md``.
+rates (by validation, at the first seed). Another seed has other weights and other labels, and with ``--folds`` is tried
+on another fold. Writes ``FEW_LABELS.md``.
 
 Each run is kept, under ``pretrained/`` or ``runs/``: killed at any moment, the same command goes on where it was.
 """
@@ -12,7 +13,7 @@ import argparse
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from models.network import build
 from models.self_supervision import SelfSupervision
 from training import answers, measure, options, predictions, pretrained
 from training.arguments import count
-from training.data.layout import UNKNOWN_CLASS, Dataset, InvalidData
+from training.data.layout import FOLDS, UNKNOWN_CLASS, Dataset, InvalidData
 from training.data.selection import select
 from training.experiment import CONFIGS, TIERS, Experiment, path_of
 from training.experiments import OBJECTS, paced, record
@@ -112,6 +113,10 @@ def grid(experiment: Experiment) -> list[Method]:
 # --- runs -----------------------------------------------------------------------------------------------------------
 
 
+Trials = Mapping[int, Selection]
+"""What the runs of a seed are compared on."""
+
+
 @dataclass(frozen=True)
 class Bench:
     """A directory of runs on one data set. A run that is there is not made again."""
@@ -121,6 +126,8 @@ class Bench:
     dataset: Dataset
     unlabelled: tuple[Dataset, ...]
     pretraining_steps: int | None
+    folds: bool
+    """Whether each seed leaves out the fold of its number, to be tried on."""
     device: str
     console: Console
 
@@ -145,7 +152,7 @@ class Bench:
         """Train, and before that pretrain, what is not there yet."""
         if self.is_done(run):
             return
-        experiment = self.experiment.trained(seed=run.seed, labels=run.labels, learning_rate=run.learning_rate)
+        experiment = self._at(run.seed).trained(labels=run.labels, learning_rate=run.learning_rate)
         output = self.model(run).parent
         train(
             experiment,
@@ -170,8 +177,7 @@ class Bench:
 
     def _pretrain(self, self_supervision: SelfSupervision, output: Path, seed: int) -> None:
         steps = {} if self.pretraining_steps is None else {"steps": self.pretraining_steps}
-        experiment = self.experiment.supervised_by_itself(**vars(self_supervision)).pretrained()
-        experiment = experiment.trained(seed=seed, **steps)
+        experiment = self._at(seed).supervised_by_itself(**vars(self_supervision)).pretrained().trained(**steps)
         pretrain(
             experiment,
             self.dataset,
@@ -183,6 +189,9 @@ class Bench:
             console=self.console,
         )
         (output / CHECKPOINT).unlink(missing_ok=True)
+
+    def _at(self, seed: int) -> Experiment:
+        return self.experiment.trained(seed=seed, left_out=seed if self.folds else None)
 
     def make_all(self, runs: Sequence[Run], purpose: str) -> None:
         """Those that are not there, saying before each how long the rest will take if it goes on so."""
@@ -230,7 +239,7 @@ def _chosen(bench: Bench, method: Method, share: float, seeds: int) -> list[Run]
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
-def page(bench: Bench, test: Selection, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> str:
+def page(bench: Bench, trials: Trials, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> str:
     """``FEW_LABELS.md``, of what is there."""
     compared = {
         (method.name, share): [run for run in _chosen(bench, method, share, seeds) if bench.is_done(run)]
@@ -249,7 +258,7 @@ def page(bench: Bench, test: Selection, methods: Sequence[Method], labels: Seque
         told = f"One seed, {SCREENED:.0%} of the labels: mean macro F1 of the views on validation objects, in per cent."
         parts += ["## Screen", told, markdown(["method", "F1", "pretraining: validation errors"], screen)]
     if compared:
-        parts += ["## Comparison", *_comparison(bench, test, compared)]
+        parts += ["## Comparison", *_comparison(bench, trials, compared)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -265,9 +274,11 @@ def _screen_rows(bench: Bench) -> Iterator[list[str]]:
         yield [run.method.name, f"{100 * bench.score(run):.1f}", errors]
 
 
-def _comparison(bench: Bench, test: Selection, compared: dict[tuple[str, float], list[Run]]) -> Iterator[str]:
+def _comparison(bench: Bench, trials: Trials, compared: dict[tuple[str, float], list[Run]]) -> Iterator[str]:
     """The table, and whether what was to be reached has been."""
-    runs = {key: [_measured_run(bench, test, run, key) for run in each] for key, each in compared.items()}
+    runs = {key: [_measured_run(bench, trials, run, key) for run in each] for key, each in compared.items()}
+    if bench.folds:
+        runs = {key: [answers.Run.pooled(each)] for key, each in runs.items()}
     panel = Panel.of([run for each in runs.values() for run in each])
     found = {key: panel.measure(each) for key, each in runs.items()}
     rows = []
@@ -277,12 +288,14 @@ def _comparison(bench: Bench, test: Selection, compared: dict[tuple[str, float],
         scratch = found.get((SCRATCH, share))
         gain = None if scratch is None or name == SCRATCH else measure.difference(measured, scratch, _VIEW)
         kept = "" if whole is None else f"{100 * measured.macro(_VIEW)[0] / whole.macro(_VIEW)[0]:.1f} %"
-        rate = compared[name, share][0].learning_rate
+        own = compared[name, share]
         figures = [_told(_percent(measured)), "" if gain is None else _told(gain, signed=True), kept]
-        rows.append([name, f"{share:.0%}", f"{rate:g}", str(len(measured.seeds)), *figures])
+        rows.append([name, f"{share:.0%}", f"{own[0].learning_rate:g}", str(len(own)), *figures])
         if gain is not None and share == SCREENED:
             verdicts.append((name, gain))
-    yield f"Macro F1 on {len(panel)} test objects, whole light curves, in per cent; differences are paired by object."
+    pooled = ", each of the run that left out its fold" if bench.folds else ""
+    told = "whole light curves, in per cent; differences are paired by object."
+    yield f"Macro F1 on {len(panel)} test objects{pooled}, {told}"
     head = ["method", "labels", "learning rate", "seeds", "F1", "more than from scratch", "of scratch with all labels"]
     yield markdown(head, rows)
     for name, gain in verdicts:
@@ -292,8 +305,8 @@ def _comparison(bench: Bench, test: Selection, compared: dict[tuple[str, float],
         )
 
 
-def _measured_run(bench: Bench, test: Selection, run: Run, key: tuple[str, float]) -> answers.Run:
-    model = bench.model(run)
+def _measured_run(bench: Bench, trials: Trials, run: Run, key: tuple[str, float]) -> answers.Run:
+    model, test = bench.model(run), trials[run.seed]
     found = predictions.of_model(model, test, model.parent / "predictions", ages=AGES[-1:], device=bench.device)
     return answers.Run.of(model, found, named=(f"{key[0]}, {key[1]:g}", run.seed))
 
@@ -333,7 +346,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", type=float, nargs="+", default=list(LABELS), help="shares of the labels (default: 0.01 0.1 1)"
     )
     parser.add_argument(
-        "--leave-out", type=int, dest="left_out", metavar="FOLD", help="compare on this fold, which nothing learns from"
+        "--folds", action="store_true", help="compare on the folds of --data: the run of each seed leaves out its own"
     )
     parser.add_argument("--steps", type=count, help="of training (default: the tier's)")
     parser.add_argument("--pretraining-steps", type=count, help="default: the tier's")
@@ -345,7 +358,7 @@ def run(arguments: argparse.Namespace) -> int:
     options.use_machine(arguments)
     console = Console(stderr=True)
     bench = _bench(arguments, console)
-    test = _test(arguments, bench)
+    trials = _trials(arguments, bench)
     named = _named(arguments.methods, bench.experiment)
     methods: list[Method] = []
     try:
@@ -358,7 +371,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print("interrupted; the same command goes on with it")
         return 1
     written = arguments.output / PAGE
-    written.write_text(page(bench, test, methods, arguments.labels, arguments.seeds))
+    written.write_text(page(bench, trials, methods, arguments.labels, arguments.seeds))
     console.print(str(written))
     return 0
 
@@ -378,7 +391,7 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
     """Raises InvalidData if the directory has runs of other options, or of other objects."""
     tier = TIERS[arguments.tier]
     experiment = Experiment.read(path_of(arguments.config)).at(tier)
-    experiment = experiment.trained(**options.given(arguments, ("steps", "precision", "left_out")))
+    experiment = experiment.trained(**options.given(arguments, ("steps", "precision")))
     dataset = Dataset.open(arguments.data)
     arguments.output.mkdir(parents=True, exist_ok=True)
     unlabelled = tuple(Dataset.open(each) for each in arguments.unlabelled)
@@ -387,6 +400,7 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
         {
             "experiment": asdict(experiment),
             "pretraining_steps": arguments.pretraining_steps,
+            "folds": arguments.folds,
             "unlabelled": [each.index().fingerprint for each in unlabelled],
         },
         indent=1,
@@ -401,23 +415,34 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
         dataset=dataset,
         unlabelled=unlabelled,
         pretraining_steps=arguments.pretraining_steps,
+        folds=arguments.folds,
         device=arguments.device,
         console=console,
     )
 
 
-def _test(arguments: argparse.Namespace, bench: Bench) -> Selection:
-    """What methods are compared on, of the classes that are trained on. Raises InvalidData if it is learned from."""
-    index, left_out = bench.dataset.index(), bench.experiment.training.left_out
-    if left_out is not None and arguments.test is not None:
-        raise InvalidData("--leave-out names the objects to compare on, and so does --test")
+def _trials(arguments: argparse.Namespace, bench: Bench) -> Trials:
+    """Of the classes that are trained on. Raises InvalidData for objects that are learned from, or too few folds."""
+    if not arguments.folds:
+        test = _trial(arguments.test or arguments.data, bench, fold=None)
+        return dict.fromkeys(range(arguments.seeds), test)
+    if arguments.test is not None:
+        raise InvalidData("--folds names the objects to compare on, and so does --test")
+    if arguments.seeds > FOLDS:
+        raise InvalidData(f"there are {FOLDS} folds, fewer than --seeds {arguments.seeds}")
+    return {fold: _trial(arguments.data, bench, fold=fold) for fold in range(arguments.seeds)}
+
+
+def _trial(directory: Path, bench: Bench, *, fold: int | None) -> Selection:
+    """The test objects, or those of a fold."""
+    index = bench.dataset.index()
     classes = sorted(set(index.class_id[index.split == "train"].tolist()) - {UNKNOWN_CLASS})
-    split = "test" if left_out is None else None
-    test = Selection.of(arguments.test or arguments.data, split=split, fold=left_out, classes=classes)
-    chosen = select(index, left_out=left_out, labels=None)
-    learned = chosen.train | chosen.validation
-    others = [each.index().object_id for each in bench.unlabelled] if arguments.test is not None else []
-    seen = np.isin(test.index.object_id[test.chosen], np.concatenate([index.object_id[learned], *others]))
+    test = Selection.of(directory, split="test" if fold is None else None, fold=fold, classes=classes)
+    chosen = select(index, left_out=fold, labels=None)
+    learned = [index.object_id[chosen.train | chosen.validation]]
+    if directory != bench.dataset.directory:  # of the data's own test objects, pretraining sees to it itself
+        learned += [each.index().object_id for each in bench.unlabelled]
+    seen = np.isin(test.index.object_id[test.chosen], np.concatenate(learned))
     if seen.any():
         raise InvalidData(f"{seen.sum()} objects to compare on are among those to learn from")
     return test

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
@@ -32,10 +33,15 @@ from training.experiment import CONFIGS, TIERS, Experiment, TrainingConfig, path
 from training.loop import Judgement, Loop
 from training.processes import World
 
+FloatArray = NDArray[np.float64]
+
 _MASK = 3
 """Tells the numbers of masks from those of draws and of dropout."""
 
 _LEAST_LOSS = 1e-9
+
+_OTHERS = 0.3
+"""Of the draws, the share of unlabelled sets beside the data's own objects."""
 
 _JUDGED = 2_000
 """At most so many validation objects, spread evenly over all of them."""
@@ -61,12 +67,13 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
         self.train = layout.concatenated(sets) if len(sets) > 1 else own
         self.experiment = experiment
         torch.manual_seed(config.seed)
-        network = build(experiment.architecture, {"n_classes": 1, **experiment.model})
+        own_dropout = {"dropout": experiment.self_supervision.dropout}
+        network = build(experiment.architecture, {"n_classes": 1, **experiment.model, **own_dropout})
         if network.config.feature_columns:
             raise InvalidData(f"{experiment.name} sees features: those of unlabelled objects are not at hand")
-        # Sets are drawn as classes are: a large one does not drown the data's own.
-        of_set = np.repeat(np.arange(len(sets)), [len(each) for each in sets])
-        self.draws = Draws(experiment, network.config, self.train, of_set, tables=None)
+        sizes = [len(each) for each in sets]
+        of_set = np.repeat(np.arange(len(sets)), sizes)
+        self.draws = Draws(experiment, network.config, self.train, of_set, tables=None, shares=_shares(sizes))
         self._asked: list[Masked] = []
         try:
             network.fit_scales(select(own.metadata, network.config.columns))
@@ -175,6 +182,13 @@ def _others(unlabelled: Sequence[Dataset], dataset: Dataset, config: TrainingCon
         every = select_objects(other.index(), labels=None).train
         found.append(unpacked(other, every & ~np.isin(other.index().object_id, held_out), directory=directory))
     return found
+
+
+def _shares(sizes: Sequence[int]) -> FloatArray:
+    """Of the draws, by set: however large the others are, they do not drown the data's own, which come first."""
+    others = np.array(sizes[1:], dtype=np.float64)
+    own = 1 - _OTHERS if len(others) else 1.0
+    return np.array([own, *(_OTHERS * others / max(others.sum(), 1))])
 
 
 _OF_TRAINING = ("objects", "steps", "seed", "fold", "left_out", "precision")

@@ -231,7 +231,12 @@ class Trainer(Loop[AnyATAT, Packed]):
 def selection_of(dataset: Dataset, config: TrainingConfig) -> Selection:
     """The rows that a run learns from and is judged by."""
     return select_objects(
-        dataset.index(), objects=config.objects, fold=config.fold, left_out=config.left_out, labels=config.labels
+        dataset.index(),
+        objects=config.objects,
+        fold=config.fold,
+        left_out=config.left_out,
+        labels=config.labels,
+        seed=config.seed,
     )
 
 

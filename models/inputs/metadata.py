@@ -4,7 +4,7 @@ These are the fields of ELAsTiCC's diaObject, in its own spelling and order, les
 (thesis 4.4.1: positions were not simulated realistically, so they are not used).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,23 @@ COLUMNS: tuple[str, ...] = (
     *(f"{host}_{name}" for host in ("hostgal", "hostgal2") for name in _HOST),
 )
 """The 64 names, in the order of every metadata axis."""
+
+
+def kinship(columns: Sequence[str]) -> NDArray[np.int64]:
+    """The group (K,) of each column: those of one group nearly tell each other, as a host's magnitudes do."""
+    groups: dict[str, int] = {}
+    return np.array([groups.setdefault(_group_of(name), len(groups)) for name in columns], dtype=np.int64)
+
+
+def _group_of(name: str) -> str:
+    """Redshifts of one galaxy are of one group, its magnitudes of another; any other column only with its error."""
+    if name.startswith("z_final"):
+        return "hostgal_z"
+    host, _, what = name.partition("_") if name.startswith("hostgal") else ("", "", name)
+    for kind in ("z", "mag"):
+        if what.startswith(kind):
+            return f"{host}_{kind}"
+    return name.removesuffix("_err")
 
 
 def clean(values: ArrayLike) -> FloatArray:

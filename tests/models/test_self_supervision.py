@@ -107,6 +107,8 @@ def test_mae_shows_what_it_keeps_though_it_predicts_everything() -> None:
         ({"eta_orig": 1.5}, "probabilities"),
         ({"decoder_layers": 0}, "a layer at least"),
         ({"kind": "B", "decoder_sees": "class token"}, "SSL-B has no decoder"),
+        ({"dropout": 1.0}, "dropout 1.0 is not"),
+        ({"of": "metadata"}, "of is one of both, light curve, table"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, object], reason: str) -> None:
@@ -162,6 +164,30 @@ def test_a_decoder_that_sees_the_class_token_alone_guesses_from_nothing_else(see
             model.guess(each)[LIGHT_CURVE] for each in (masked, dataclasses.replace(masked, batch=brighter))
         )
     assert torch.equal(guess, again) == (sees == "class token")
+
+
+@pytest.mark.parametrize("sees", ["class token", "class tokens"])
+def test_what_a_decoder_sees_of_the_other_modality_is_its_class_token_or_nothing(sees: str) -> None:
+    model = SelfSupervised(_network(), SelfSupervision(decoder_sees=sees)).eval()  # type: ignore[arg-type]
+    masked = _asked(model, _curves(12, 20))
+    brighter = dataclasses.replace(masked.batch, flux=masked.batch.flux * 3 + 100)
+    with torch.inference_mode():
+        guess, again = (model.guess(each)[TABLE] for each in (masked, dataclasses.replace(masked, batch=brighter)))
+    assert torch.equal(guess, again) == (sees == "class token")
+
+
+def test_columns_of_a_group_are_hidden_together() -> None:
+    together = SelfSupervised(_network(), SelfSupervision(eta_pred=0.5, eta_orig=0.0, hidden_together="groups"))
+    alone = SelfSupervised(_network(), SelfSupervision(eta_pred=0.5, eta_orig=0.0))
+    curves = _curves(*range(3, 40))
+    z, err = (KNOWN.index(name) for name in ("hostgal_zphot", "hostgal_zphot_err"))
+    table = np.full((len(curves), len(KNOWN)), 0.4, dtype=np.float32)
+    for model, alike in ((together, True), (alone, False)):
+        batch = model.network.pack(curves, table, np.ones(len(curves), dtype=np.bool_))
+        hidden = model.mask(batch, np.random.default_rng(0)).asked[TABLE].hidden.view(table.shape)
+        assert torch.equal(hidden[:, z], hidden[:, err]) == alike
+        assert not torch.equal(hidden[:, 0], hidden[:, z])
+        assert 0.3 < hidden.float().mean() < 0.7
 
 
 def test_the_first_token_of_a_causal_network_cannot_be_all_that_a_decoder_sees() -> None:
@@ -321,6 +347,12 @@ def test_the_light_curve_or_the_table_can_be_learned_alone() -> None:
     assert set(without(_asked(without, curves))) == {LIGHT_CURVE}
     table = SelfSupervised(_network(light_curve=False), MAE)
     assert set(table(_asked(table, curves))) == {TABLE}
+    half = SelfSupervised(_network(), dataclasses.replace(MAE, of="table"))
+    assert set(half(_asked(half, curves))) == {TABLE}
+    with pytest.raises(ValueError, match="the network reads none"):
+        SelfSupervised(_network(metadata_columns=()), dataclasses.replace(MAE, of="table"))
+    with pytest.raises(ValueError, match="no two modalities"):
+        SelfSupervised(_network(metadata_columns=()), dataclasses.replace(MAE, decoder_sees="class tokens"))
     both = SelfSupervised(_network(), MAE)
     assert isinstance(both.network, ATAT)
     losses = both(_asked(both, curves))
