@@ -14,7 +14,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +66,11 @@ class Method:
         ssl = self.self_supervision
         if ssl is None:
             return SCRATCH
-        name = f"ssl-{ssl.kind.lower()}-{ssl.eta_pred:g}-{ssl.eta_orig:g}-{ssl.token}"
-        return name if ssl.decoder_sees == "tokens" else f"{name}-class"
+        parts = ["ssl", ssl.kind.lower(), f"{ssl.eta_pred:g}", f"{ssl.eta_orig:g}", ssl.token]
+        parts += [] if ssl.decoder_sees == "tokens" else [ssl.decoder_sees]
+        parts += [] if ssl.hidden_together == "columns" else [ssl.hidden_together]
+        parts += [] if ssl.of == "both" else [ssl.of, "alone"]
+        return "-".join(parts).replace(" ", "-")
 
 
 @dataclass(frozen=True)
@@ -86,28 +89,31 @@ class Run:
 
 
 def grid(experiment: Experiment) -> list[Method]:
-    """What is screened; a network without a table has no columns for noise to stand for.
+    """What is screened: the chapter's four hyperparameters, and some settings beyond it.
 
-    Beyond chapter 5, where SSL-M predicts all also a decoder that sees the class token alone.
+    A network without a table has no columns for noise to stand for.
     """
-    tables = bool(build(experiment.architecture, {"n_classes": 1, **experiment.model}).config.columns)
-    tokens = ("learned", "noise") if tables and experiment.architecture == "atat" else ("learned",)
-    return [
-        Method(
-            SelfSupervision(
-                kind=kind,
-                eta_pred=eta_pred,
-                eta_orig=eta_orig,
-                token=token,  # type: ignore[arg-type]
-                decoder_sees=sees,
-            )
-        )
+    config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
+    has_table = experiment.architecture == "atat" and bool(config.columns)
+    chapter = [
+        SelfSupervision(kind=kind, eta_pred=eta_pred, eta_orig=eta_orig, token=token)
         for kind in ("B", "M")
         for eta_pred in ETA_PRED
         for eta_orig in ETA_ORIG
-        for token in tokens
-        for sees in (("tokens", "class token") if (kind, eta_pred) == ("M", ETA_PRED[-1]) else ("tokens",))
+        for token in (("learned", "noise") if has_table else ("learned",))
     ]
+    beyond = list(_beyond(has_table=has_table)) if not getattr(config, "causal", False) else []
+    return [Method(each) for each in (*chapter, *beyond)]
+
+
+def _beyond(*, has_table: bool) -> Iterator[SelfSupervision]:
+    """SSL-M that predicts all, of which the class tokens must hold everything: of a network that has any to itself."""
+    alone = SelfSupervision(kind="M", eta_pred=ETA_PRED[-1], eta_orig=ETA_ORIG[-1], decoder_sees="class token")
+    yield alone
+    if has_table:
+        yield replace(alone, of="light curve")
+        yield replace(alone, hidden_together="groups")
+        yield replace(alone, hidden_together="groups", decoder_sees="class tokens")
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------

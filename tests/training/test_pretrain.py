@@ -315,7 +315,15 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     tokens = ("learned", "noise")
     assert screened == {
         *(f"ssl-{kind}-0.5-0.1-{token}" for kind in "bm" for token in tokens),
-        *(f"ssl-m-0.5-0.1-{token}-class" for token in tokens),
+        *(
+            f"ssl-m-0.5-0.1-learned-{seen}"
+            for seen in (
+                "class-token",
+                "class-token-light-curve-alone",
+                "class-token-groups",
+                "class-tokens-groups",
+            )
+        ),
     }
     page = (tmp_path / "bench" / PAGE).read_text()
     for name in (*screened, "scratch"):
