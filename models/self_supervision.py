@@ -168,7 +168,7 @@ class SelfSupervised(nn.Module):
             raise ValueError("there are no two modalities whose class tokens a decoder could see")
         guessers = {name: _Guesser(network, config, name=name, widths=widths) for name in widths}
         self.light_curve, self.table = guessers.get(LIGHT_CURVE), guessers.get(TABLE)
-        columns = getattr(network.config, "columns", ()) if self.table is not None else ()
+        columns = network.config.columns if self.table is not None else ()
         self._groups = kinship(columns) if config.hidden_together == "groups" else np.arange(len(columns))
 
     def _widths(self) -> dict[str, int]:

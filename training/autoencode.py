@@ -15,7 +15,7 @@ from models.autoencoders.config import AutoencoderConfig
 from models.autoencoders.losses import LOSSES, mean_squared_error
 from training import probes
 from training.data.curves import Curves
-from training.probes import BATCH_SIZE, LEARNING_RATE, PATIENCE, Effort, OnlineProbes
+from training.probes import LEARNING_RATE, PATIENCE, Effort, OnlineProbes
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _epoch(
     """One pass over the training set; its squared error, summed over the light curves."""
     model.train()
     error = 0.0
-    for rows in np.array_split(order, -(-len(order) // BATCH_SIZE)):
+    for rows in probes.batches(order):
         points, variance, labels = own.take(rows).batch(device)
         latent, reconstruction = model(points)
         loss = LOSSES[model.config.loss](reconstruction, points, variance).mean()
@@ -161,7 +161,7 @@ def reconstruction_error(model: Autoencoder, curves: Curves, device: torch.devic
     """Eq. 3.1, the mean over light curves."""
     total = 0.0
     with torch.inference_mode():
-        for rows in probes.batches(len(curves)):
+        for rows in probes.batches(np.arange(len(curves))):
             points, variance, _ = curves.take(rows).batch(device)
             total += float(mean_squared_error(model(points)[1], points, variance).sum())
     return total / len(curves)

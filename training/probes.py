@@ -147,22 +147,26 @@ def fine_tuned(model: Autoencoder, curves: Curves, effort: Effort, *, device: to
 
 def _passes(n_rows: int, least: int, rng: np.random.Generator) -> Iterator[IntArray]:
     """The batches of one pass over all rows, or of as many as have so many batches together."""
-    n_batches = math.ceil(n_rows / BATCH_SIZE)
-    for _ in range(math.ceil(least / n_batches)):
-        yield from np.array_split(rng.permutation(n_rows), n_batches)
+    for _ in range(math.ceil(least / n_batches(n_rows))):
+        yield from batches(rng.permutation(n_rows))
 
 
 def encoded(model: Autoencoder, curves: Curves, device: torch.device) -> Tensor:
     """Latent vectors (N, D)."""
     model.eval()
     with torch.no_grad():
-        parts = [model.encode(curves.take(rows).batch(device)[0]) for rows in batches(len(curves))]
+        parts = [model.encode(curves.take(rows).batch(device)[0]) for rows in batches(np.arange(len(curves)))]
     return torch.cat(parts)
 
 
-def batches(n_rows: int) -> list[IntArray]:
-    """Rows in order, so many together."""
-    return np.array_split(np.arange(n_rows), -(-n_rows // BATCH_SIZE))
+def n_batches(n_rows: int) -> int:
+    """That so many rows make."""
+    return math.ceil(n_rows / BATCH_SIZE)
+
+
+def batches(rows: IntArray) -> list[IntArray]:
+    """Rows in the given order, so many together."""
+    return np.array_split(rows, n_batches(len(rows)))
 
 
 def answers(logits: Tensor) -> IntArray:

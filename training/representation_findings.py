@@ -186,15 +186,12 @@ def _mlp_suffices(evidence: Evidence, data: str) -> Finding:
         f"an MLP decoder suffices on {data}: no other is {ALIKE:g} points of Acc-MLP ahead", "within 1.2 points"
     )
     own = Parts(decoder="mlp")
-    others = [
-        parts
-        for parts in (Parts(decoder="mha"), Parts(decoder="lstm"))
-        if evidence.size_of(data, parts) == evidence.size_of(data, own)
-        and len(evidence.paired(data, [own, parts], "mlp"))
-    ]
-    if not others:
+    others = [Parts(decoder=decoder) for decoder in ("mha", "lstm")]
+    alike = [parts for parts in others if evidence.size_of(data, parts) == evidence.size_of(data, own)]
+    pairs = {parts.decoder: evidence.paired(data, [own, parts], "mlp") for parts in alike}
+    pairs = {decoder: found for decoder, found in pairs.items() if len(found)}
+    if not pairs:
         return finding
-    pairs = {parts.decoder: evidence.paired(data, [own, parts], "mlp") for parts in others}
     ahead = {decoder: found[:, 1] - found[:, 0] for decoder, found in pairs.items()}
     intervals = [interval(values) for values in ahead.values()]
     mlp = next(iter(pairs.values()))[:, 0].mean()

@@ -19,7 +19,10 @@ from training import autoencode
 from training.data import curves, synthetic, variables
 from training.data.curves import Curves
 from training.data.layout import InvalidData
-from training.probes import BATCH_SIZE, Effort
+from training.probes import Effort, n_batches
+
+_WHOLE = Effort(probe_epochs=1000, tuning_epochs=200, tuning_steps=20)
+_GLIMPSE = Effort(probe_epochs=10, tuning_epochs=10, tuning_steps=1)
 
 
 @dataclass(frozen=True)
@@ -33,25 +36,19 @@ class Size:
     seeds: int
     least_steps: int
     """Of training, however few light curves a set has: epochs beyond ``most_epochs`` make up for them."""
-    n_points: int
+    n_points: int = synthetic.N_POINTS
     """Of a synthetic light curve, before a fifth is left out."""
-    n_induction: int
-    effort: Effort
+    n_induction: int = 128
+    effort: Effort = _WHOLE
 
 
 _FULL = {"train": 5000, "validation": 550, "test": 2000}
 _SMALL = {"train": 1000, "validation": 200, "test": 500}
 _QUICK = {"train": 20, "validation": 10, "test": 20}
-_WHOLE = Effort(probe_epochs=1000, tuning_epochs=200, tuning_steps=20)
-_GLIMPSE = Effort(probe_epochs=10, tuning_epochs=10, tuning_steps=1)
 SIZES = {
-    "full": Size(
-        "full", _FULL, 1000, seeds=5, least_steps=300, n_points=synthetic.N_POINTS, n_induction=128, effort=_WHOLE
-    ),
-    "small": Size(
-        "small", _SMALL, 30, seeds=3, least_steps=300, n_points=synthetic.N_POINTS, n_induction=128, effort=_WHOLE
-    ),
-    "quick": Size("quick", _QUICK, 1, seeds=1, least_steps=1, n_points=24, n_induction=9, effort=_GLIMPSE),
+    "full": Size("full", _FULL, most_epochs=1000, seeds=5, least_steps=300),
+    "small": Size("small", _SMALL, most_epochs=30, seeds=3, least_steps=300),
+    "quick": Size("quick", _QUICK, most_epochs=1, seeds=1, least_steps=1, n_points=24, n_induction=9, effort=_GLIMPSE),
 }
 """``full`` is the thesis's on synthetic sets, and as much of real ones; ``quick`` only shows that everything runs."""
 
@@ -235,5 +232,5 @@ def _fingerprint(source: Path) -> str:
 
 def _epochs(size: Size, light_curves: Curves) -> int:
     """At most, of an autoencoder's training."""
-    n_batches = math.ceil(np.count_nonzero(light_curves.split == "train") / BATCH_SIZE)
-    return max(size.most_epochs, math.ceil(size.least_steps / n_batches))
+    steps = n_batches(int(np.count_nonzero(light_curves.split == "train")))
+    return max(size.most_epochs, math.ceil(size.least_steps / steps))
