@@ -258,6 +258,7 @@ def page(bench: Bench, trials: Trials, methods: Sequence[Method], labels: Sequen
         f"Made by `python -m training few-labels`: not edited by hand. Configuration {bench.experiment.name}, tier "
         f"{bench.experiment.tier}, {bench.experiment.training.steps} steps of training for every network, with "
         "augmentation. Validation objects have all of their labels; they choose learning rates and the best step.",
+        *_told_of_pretraining(bench),
     ]
     screen = list(_screen_rows(bench))
     if screen:
@@ -266,6 +267,15 @@ def page(bench: Bench, trials: Trials, methods: Sequence[Method], labels: Sequen
     if compared:
         parts += ["## Comparison", *_comparison(bench, trials, compared)]
     return "\n\n".join(parts) + "\n"
+
+
+def _told_of_pretraining(bench: Bench) -> Iterator[str]:
+    """All methods learn equally long, from the same objects."""
+    done = [weights for each in grid(bench.experiment) if pretrained.is_done(weights := bench.weights(each, 0))]
+    if done:
+        told = Pretrained.read(done[0]).provenance
+        sources, steps = ", ".join(told["sources"]), told["training"]["steps"]
+        yield f"Pretraining: {steps:,} steps on {told['objects']:,} objects of {sources}, no label looked at."
 
 
 def _screen_rows(bench: Bench) -> Iterator[list[str]]:

@@ -330,6 +330,7 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
         assert f"| {name} |" in page
     assert page.count("| 10% |") == page.count("| 100% |") == 2
     assert "(+3, interval above 0)" in page
+    assert "Pretraining: 2 steps on 99 objects of test, no label looked at." in page
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
     assert main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")} == made
