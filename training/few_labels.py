@@ -256,14 +256,15 @@ def page(bench: Bench, trials: Trials, methods: Sequence[Method], labels: Sequen
     parts = [
         "# What pretraining gains where few labels are known",
         f"Made by `python -m training few-labels`: not edited by hand. Configuration {bench.experiment.name}, tier "
-        f"{bench.experiment.tier}, {bench.experiment.training.steps} steps of training for every network, with "
+        f"{bench.experiment.tier}, {bench.experiment.training.steps:,} steps of training for every network, with "
         "augmentation. Validation objects have all of their labels; they choose learning rates and the best step.",
         *_told_of_pretraining(bench),
     ]
-    screen = list(_screen_rows(bench))
-    if screen:
+    screen = [run for run in screened(bench.experiment) if bench.is_done(run)]
+    if any(run.method not in methods for run in screen):  # without a screen, some of the comparison stand in its place
         told = f"One seed, {SCREENED:.0%} of the labels: mean macro F1 of the views on validation objects, in per cent."
-        parts += ["## Screen", told, markdown(["method", "F1", "pretraining: validation errors"], screen)]
+        head = ["method", "F1", "pretraining: validation errors"]
+        parts += ["## Screen", told, markdown(head, list(_screen_rows(bench, screen)))]
     if compared:
         parts += ["## Comparison", *_comparison(bench, trials, compared)]
     return "\n\n".join(parts) + "\n"
@@ -278,9 +279,8 @@ def _told_of_pretraining(bench: Bench) -> Iterator[str]:
         yield f"Pretraining: {steps:,} steps on {told['objects']:,} objects of {sources}, no label looked at."
 
 
-def _screen_rows(bench: Bench) -> Iterator[list[str]]:
-    done = [run for run in screened(bench.experiment) if bench.is_done(run)]
-    for run in sorted(done, key=bench.score, reverse=True):
+def _screen_rows(bench: Bench, runs: Sequence[Run]) -> Iterator[list[str]]:
+    for run in sorted(runs, key=bench.score, reverse=True):
         errors = ""
         if run.method.self_supervision is not None:
             with (bench.weights(run.method, run.seed).parent / LOG).open() as file:
