@@ -218,10 +218,14 @@ def screened(experiment: Experiment) -> list[Run]:
     return [Run(method, SCREENED, experiment.training.learning_rate, 0) for method in methods]
 
 
+def ranked(bench: Bench) -> list[Run]:
+    """What has been run of the screen, the best by validation first."""
+    return sorted(filter(bench.is_done, screened(bench.experiment)), key=bench.score, reverse=True)
+
+
 def best(bench: Bench, number: int) -> list[Method]:
-    """Of the screen, by validation."""
-    runs = [run for run in screened(bench.experiment) if run.method.self_supervision is not None and bench.is_done(run)]
-    return [run.method for run in sorted(runs, key=bench.score, reverse=True)[:number]]
+    """Of the screen, those that pretrain."""
+    return [run.method for run in ranked(bench) if run.method.self_supervision is not None][:number]
 
 
 def compare(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> None:
@@ -260,7 +264,7 @@ def page(bench: Bench, trials: Trials, methods: Sequence[Method], labels: Sequen
         "augmentation. Validation objects have all of their labels; they choose learning rates and the best step.",
         *_told_of_pretraining(bench),
     ]
-    screen = [run for run in screened(bench.experiment) if bench.is_done(run)]
+    screen = ranked(bench)
     if any(run.method not in methods for run in screen):  # without a screen, some of the comparison stand in its place
         told = f"One seed, {SCREENED:.0%} of the labels: mean macro F1 of the views on validation objects, in per cent."
         head = ["method", "F1", "pretraining: validation errors"]
@@ -280,7 +284,7 @@ def _told_of_pretraining(bench: Bench) -> Iterator[str]:
 
 
 def _screen_rows(bench: Bench, runs: Sequence[Run]) -> Iterator[list[str]]:
-    for run in sorted(runs, key=bench.score, reverse=True):
+    for run in runs:
         errors = ""
         if run.method.self_supervision is not None:
             with (bench.weights(run.method, run.seed).parent / LOG).open() as file:
