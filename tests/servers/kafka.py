@@ -39,6 +39,9 @@ SMALL_SERVER = {
     "log.cleaner.dedupe.buffer.size": str(4 * 2**20),  # 128 MiB of heap by default
     # Tests crash clients and wait for the consequences, so those come quickly.
     "group.initial.rebalance.delay.ms": "0",
+    # Every five minutes by default: a test that dates its messages too far back would lose them only now and then.
+    "log.initial.task.delay.ms": "500",
+    "log.retention.check.interval.ms": "500",
     "group.min.session.timeout.ms": "1000",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
     # After a crash the controller refuses the broker until the dead one's session is over: 9 s by default.

@@ -63,9 +63,12 @@ class Topics:
     def __post_init__(self) -> None:
         self.alerts, self.classifications, self.dead_letters = (f"{self.name}-{kind}" for kind in ("in", "out", "dead"))
         admin = AdminClient({"bootstrap.servers": self.servers})
-        roomy = {self.dead_letters: {"max.message.bytes": "2000000"}}
+        usual = {
+            self.alerts: {"retention.ms": "-1"},  # some tests date alerts by hand, long ago
+            self.dead_letters: {"max.message.bytes": "2000000"},
+        }
         new = [
-            NewTopic(topic, self.partitions, 1, config={**roomy.get(topic, {}), **self.config.get(topic[13:], {})})
+            NewTopic(topic, self.partitions, 1, config={**usual.get(topic, {}), **self.config.get(topic[13:], {})})
             for topic in (self.alerts, self.classifications, self.dead_letters)
         ]
         for future in admin.create_topics(new).values():
