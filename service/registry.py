@@ -1,7 +1,8 @@
-"""Schema ids -> schemas, remembered for ever: the bundled ones first, then a Confluent-compatible registry."""
+"""Schema ids -> schemas: the bundled ones first, then a Confluent-compatible registry."""
 
 import base64
 import json
+import logging
 import time
 import urllib.error
 import urllib.request
@@ -15,15 +16,20 @@ from fastavro.types import Schema
 from models.inputs import schemas
 from service.errors import Misconfigured, RegistryUnavailable
 
+log = logging.getLogger(__name__)
+
 _TIMEOUT_SECONDS = 5.0
 _PAUSE_SECONDS = 3.0
 """So long a registry that was not reached is not asked again: each partition would wait for its own time-out."""
+_ABSENT_SECONDS = 60.0
+"""So long "no such id" is believed: a registry may lag behind the one that was written to."""
+_MOST_ABSENT = 10_000
 _SCHEMA_NOT_FOUND = 40403
 """The registry's own code for "no such id"; any other 404 may be a wrong address."""
 
 
 class Registry:
-    """Looks up each id once. A schema id never changes its meaning, so an answer is kept for ever, "no such id" too."""
+    """Looks up each id once: what an id means never changes. An id that there is not yet is asked for again later."""
 
     def __init__(self, url: str | None, *, bundled: Callable[[int], Schema | None] = schemas.rubin) -> None:
         self._url: str | None = None
@@ -32,26 +38,45 @@ class Registry:
             self._url, self._headers = _without_credentials(url)
         self._bundled = bundled
         self._known: dict[int, Schema | None] = {}
+        self._absent: dict[int, float] = {}
+        """Ids that there were not, and until when that is believed."""
         self._unreached = ""
         self._ask_again = 0.0
 
     def schema(self, schema_id: int) -> Schema | None:
-        """The schema with this id, parsed; None if there definitely is none.
+        """The schema with this id, parsed; None if there is none, or none of Avro that can be read.
 
         Raises RegistryUnavailable if only the registry can know and it does not answer.
         """
-        if schema_id not in self._known:
-            bundled = self._bundled(schema_id)
-            self._known[schema_id] = bundled if bundled is not None or self._url is None else self._ask(schema_id)
-        return self._known[schema_id]
+        if schema_id in self._known:
+            return self._known[schema_id]
+        bundled = self._bundled(schema_id)
+        if bundled is None and self._url is not None:
+            return self._asked(schema_id)
+        self._known[schema_id] = bundled
+        return bundled
 
-    def _ask(self, schema_id: int) -> Schema | None:
+    def _asked(self, schema_id: int) -> Schema | None:
+        if time.monotonic() < self._absent.get(schema_id, 0.0):
+            return None
+        answer = self._ask(schema_id)
+        if answer is not None:
+            self._known[schema_id] = _parsed(answer, schema_id)
+            return self._known[schema_id]
+        if len(self._absent) >= _MOST_ABSENT:  # broken messages name any id
+            self._absent.clear()
+        self._absent[schema_id] = time.monotonic() + _ABSENT_SECONDS
+        return None
+
+    def _ask(self, schema_id: int) -> bytes | None:
+        """The registry's own words about an id; None if there is no such id. Raises RegistryUnavailable."""
         if time.monotonic() < self._ask_again:
             raise RegistryUnavailable(self._unreached)
         request = urllib.request.Request(f"{self._url}/schemas/ids/{schema_id}", headers=self._headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310 - checked below
-                data = response.read()
+                data: bytes = response.read()
+                return data
         except urllib.error.HTTPError as error:
             with error:
                 if error.code == 404 and _code(error) == _SCHEMA_NOT_FOUND:
@@ -63,11 +88,29 @@ class Registry:
             self._unreached = f"the schema registry cannot be reached: {error}"
             self._ask_again = time.monotonic() + _PAUSE_SECONDS
             raise RegistryUnavailable(self._unreached) from error
-        try:
-            return parse_schema(json.loads(json.loads(data)["schema"]))
-        except (LookupError, TypeError, ValueError, SchemaParseException) as error:
-            reason = f"the schema registry answers for id {schema_id} with no schema: {type(error).__name__}"
-            raise RegistryUnavailable(reason) from error
+
+
+def _parsed(answer: bytes, schema_id: int) -> Schema | None:
+    """The schema in a registry's answer; None if it is none of Avro, or leans on others that are not in it.
+
+    Raises RegistryUnavailable if the answer is not a registry's.
+    """
+    try:
+        told = json.loads(answer)
+        text, kind = told["schema"], told.get("schemaType", "AVRO")
+        if not isinstance(text, str):
+            raise TypeError("schema")
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f"the schema registry answers for id {schema_id} with no schema: {type(error).__name__}"
+        raise RegistryUnavailable(reason) from error
+    try:
+        if kind == "AVRO":
+            return parse_schema(json.loads(text))
+        problem = f"it is of {kind}"
+    except (LookupError, TypeError, ValueError, SchemaParseException) as error:
+        problem = f"{type(error).__name__}: {error}"
+    log.error("schema id %d cannot be used, its messages are dead letters: %s", schema_id, problem[:200])
+    return None
 
 
 def _code(error: urllib.error.HTTPError) -> int | None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -73,9 +74,32 @@ def test_an_id_is_asked_for_once_and_remembered(confluent: _Confluent) -> None:
     assert confluent.asked == [("/schemas/ids/4711", None)]
 
 
-def test_a_definite_no_is_remembered_too(confluent: _Confluent) -> None:
-    confluent.status, confluent.body = 404, NO_SUCH_ID
+def test_an_id_that_there_is_not_is_asked_for_again_a_minute_later(
+    confluent: _Confluent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registry = Registry(confluent.url)
+    confluent.status, confluent.body = 404, NO_SUCH_ID
+    assert registry.schema(4711) is None
+    confluent.status, confluent.body = 200, GOOD
+    assert registry.schema(4711) is None
+    assert len(confluent.asked) == 1
+    later = time.monotonic() + 61
+    monkeypatch.setattr("service.registry.time.monotonic", lambda: later)
+    assert registry.schema(4711) is not None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"schemaType": "PROTOBUF", "schema": 'syntax = "proto3";'},
+        {"schemaType": "JSON", "schema": "{}"},
+        {"schema": "{}"},
+        {"schema": '"elsewhere.Alert"', "references": [{"name": "elsewhere.Alert", "subject": "a", "version": 1}]},
+    ],
+)
+def test_an_id_of_no_schema_that_can_be_read_is_definitely_none(confluent: _Confluent, answer: object) -> None:
+    registry = Registry(confluent.url)
+    confluent.body = json.dumps(answer).encode()
     assert registry.schema(4711) is None
     assert registry.schema(4711) is None
     assert len(confluent.asked) == 1
@@ -93,7 +117,6 @@ def test_a_definite_no_is_remembered_too(confluent: _Confluent) -> None:
         (200, b"[1, 2]", 0, "no schema"),
         (200, b'{"subject": "alerts"}', 0, "no schema"),
         (200, b'{"schema": 5}', 0, "no schema"),
-        (200, b'{"schema": "{}"}', 0, "no schema"),
     ],
 )
 def test_any_other_answer_is_none_and_the_id_is_asked_for_again(
