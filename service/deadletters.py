@@ -60,7 +60,7 @@ def dead_letter(message: Message, reason: InvalidAlert, *, topic: str, max_bytes
 
 def kind_of(reason: str) -> str:
     """A reason's words without the values, which would make a kind each."""
-    return re.sub(r"\s*(\(.*|:.*|[-+]?\d\S*|'[^']*')", "", reason).strip()[:60] or "other"
+    return re.sub(r"\s*(\(.*|:.*|[-+]?\d\S*|(?<!\w)'[^']*')", "", reason).strip()[:60] or "other"
 
 
 # --- reading them -------------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     add_window(parser)
-    parser.add_argument("--reason", metavar="TEXT", help="only those whose reason contains this")
+    parser.add_argument("--reason", metavar="TEXT", help="only those whose reason, or its kind, contains this")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -227,7 +227,8 @@ def _list(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def _selected(letters: DeadLetters, arguments: argparse.Namespace) -> Iterator[DeadLetter]:
     between = letters.between(arguments.begin or _LONG_AGO, arguments.end or datetime.max.replace(tzinfo=UTC))
-    return (letter for letter in between if (arguments.reason or "") in letter.reason)
+    text = arguments.reason or ""
+    return (letter for letter in between if text in letter.reason or text in kind_of(letter.reason))
 
 
 def _counts(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

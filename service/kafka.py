@@ -184,6 +184,10 @@ class KafkaStream:
         self._revoked: set[Partition] = set()
         self._polled_in: Any = None
         self._failure: Exception | None = None
+        self._reads_on: dict[Partition, int] = {}
+        """The offset behind the last message that came."""
+        self._without_messages: dict[Partition, tuple[int, int]] = {}
+        """From one offset up to another there are only ends of transactions, and what was aborted."""
 
     def _new_consumer(self) -> Consumer:
         options = {
@@ -195,6 +199,7 @@ class KafkaStream:
             "group.id": self._group_id,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
             "isolation.level": "read_committed",
             # Where a group begins is decided in _begin; a position that is gone is an error, never a silent jump.
             "auto.offset.reset": "error",
@@ -261,16 +266,18 @@ class KafkaStream:
         """Partitions by topic, and how long the output topics' messages may be, if that may be known."""
         admin, topics = _ask(self._common)
         names = [*self._topics, *self._output_topics]
-        absent = [name for name in names if name not in topics or topics[name].error is not None]
-        if absent:
-            raise Misconfigured(f"no topic {', '.join(absent)}: create it, with cleanup.policy=delete")
+        for name in names:
+            _must_be_there(name, topics)
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         try:
             answers = {
                 resource.name: future.result(2 * _CALL_SECONDS)
                 for resource, future in admin.describe_configs(resources, request_timeout=_CALL_SECONDS).items()
             }
-        except KafkaException as error:  # not allowed to, or no real Kafka
+        except KafkaException as error:
+            if _is_transient(error):
+                raise KafkaUnavailable(f"the topics' settings cannot be read: {error.args[0].str()}") from error
+            # Not allowed to, or no real Kafka.
             log.warning("the topics' settings cannot be read and are not checked: %s", error.args[0].str())
             return {name: len(topics[name].partitions) for name in names}, None
         limits: dict[str, int] = {}
@@ -320,7 +327,7 @@ class KafkaStream:
             self._attempt(lambda: consumer.commit(offsets=[first], asynchronous=False))
         elif offset < low:
             self._stop(name, f"offsets {offset} to {low - 1} were removed by retention before they were read")
-        self.assignment.next[name] = offset
+        self.assignment.next[name] = self._reads_on[name] = offset
         return TopicPartition(*name, offset)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -334,6 +341,8 @@ class KafkaStream:
             self._revoked.add(name)
             self.assignment.next.pop(name, None)
             self.assignment.stopped.pop(name, None)
+            self._reads_on.pop(name, None)
+            self._without_messages.pop(name, None)
         consumer.incremental_unassign(partitions)
 
     def _stop(self, name: Partition, reason: str) -> None:
@@ -401,15 +410,19 @@ class KafkaStream:
 
     def _message(self, raw: RawMessage) -> Message | None:
         error = raw.error()
+        name, offset = (raw.topic() or "", raw.partition() or 0), raw.offset() or 0
         if error is None:
+            self._reads_on[name] = offset + 1
             return _received(raw)
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            name = (raw.topic() or "", raw.partition() or 0)
+        if error.code() == KafkaError._PARTITION_EOF:
+            if name in self._reads_on:
+                self._without_messages[name] = (self._reads_on[name], offset)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._stop(name, "its next offset was removed by retention before it was read")
             self._consumer.pause([TopicPartition(*name)])
         elif error.fatal():
             raise Fatal(error.str())
-        elif error.code() != KafkaError._PARTITION_EOF:
+        else:
             log.warning("Kafka: %s", error.str())
         return None
 
@@ -424,6 +437,7 @@ class KafkaStream:
 
     def _seek(self, partition: TopicPartition) -> None:
         """Raises KafkaUnavailable."""
+        self._reads_on[partition.topic, partition.partition] = partition.offset
         try:
             self._attempt(lambda: self._consumer.seek(partition))
         except TransactionAborted as error:
@@ -442,7 +456,13 @@ class KafkaStream:
         """
         asked = {*unread, *self.assignment.stopped}
         ends = {name: self._end(TopicPartition(*name), asked=name in asked) for name in self.assignment.next}
-        return {name: max(end - self.assignment.next[name], 0) for name, end in ends.items() if end >= 0}
+        return {name: max(end - self._answered_to(name), 0) for name, end in ends.items() if end >= 0}
+
+    def _answered_to(self, name: Partition) -> int:
+        """Up to which offset all messages of a partition are answered."""
+        answered = self.assignment.next[name]
+        since, until = self._without_messages.get(name, (answered, answered))
+        return max(answered, until) if answered >= since else answered
 
     def _end(self, partition: TopicPartition, *, asked: bool) -> int:
         """The offset behind a partition's last message; negative if it is not known."""
@@ -602,11 +622,21 @@ def _ask(common: Mapping[str, Any]) -> tuple[AdminClient, dict[str, TopicMetadat
             admin.poll(0)  # which is when ``told`` is told
             for one in told:
                 if one.code() in _REFUSED:
-                    raise Refused(f"Kafka: {_distrust(common) or one.str()}") from error
+                    why = _distrust(common) if one.code() == KafkaError._SSL else None
+                    raise Refused(f"Kafka: {why or one.str()}") from error
             if time.monotonic() > until:
                 # That they are all down says less than what became of one of them.
                 reasons = [one.str() for one in told if one.code() != KafkaError._ALL_BROKERS_DOWN]
                 raise KafkaUnavailable(f"Kafka does not answer: {[error.args[0].str(), *reasons][-1]}") from error
+
+
+def _must_be_there(name: str, topics: Mapping[str, TopicMetadata]) -> None:
+    """Raises Misconfigured for a topic that is not there, and KafkaUnavailable for one that cannot be used now."""
+    error = topics[name].error if name in topics else None
+    if error is not None and error.code() in _TRANSIENT:
+        raise KafkaUnavailable(f"topic {name}: {error.str()}")
+    if name not in topics or error is not None:  # what a client may not see is not told of
+        raise Misconfigured(f"no topic {name} that this client may see; none is created by itself")
 
 
 def _distrust(common: Mapping[str, Any]) -> str | None:
@@ -705,8 +735,11 @@ class Publisher:
     """A plain producer, for putting alerts on a topic."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises Refused or KafkaUnavailable where Kafka does not answer."""
         self._failed = 0
-        options = {"linger.ms": 5, "enable.idempotence": True, **_ANY_LENGTH, **_common(settings)}
+        common = _common(settings)
+        _ask(common)
+        options = {"linger.ms": 5, "enable.idempotence": True, **_ANY_LENGTH, **common}
         self._producer = _client(Producer, options)
 
     def send(self, output: Output) -> None:
@@ -791,8 +824,7 @@ class Reader:
         """All of these topics'. Raises Misconfigured where one is not there."""
         found = []
         for topic in topics:
-            if topic not in self._topics:
-                raise Misconfigured(f"no topic {topic}")
+            _must_be_there(topic, self._topics)
             found += [(topic, number) for number in sorted(self._topics[topic].partitions)]
         return found
 

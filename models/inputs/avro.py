@@ -57,6 +57,8 @@ Framed = Unread | Reading | InvalidAlert
 _GZIP = b"\x1f\x8b"
 _CONTAINER = b"Obj\x01"
 _CONFLUENT_HEADER = struct.Struct(">BI")
+_RUBIN_ALERT = re.compile(r"lsst\.v(\d+)_(\d+)\.alert")
+"""Its version is its id in Rubin's registry: 1101 is v11.1."""
 
 
 def readings(
@@ -78,16 +80,27 @@ def readings(
 
 
 def messages(data: bytes) -> Iterator[bytes | InvalidAlert]:
-    """Every alert in a file's ``data`` as one message: a container's records as bare datums, anything else as it is.
+    """Every alert in a file's ``data`` as one message, anything but a container as it is.
 
-    An InvalidAlert stands where a container breaks off.
+    A container's records are bare datums, Rubin's framed with their schema's id. An InvalidAlert stands where a
+    container breaks off, and for a record that without its container nothing here could read.
     """
     plain = _unzipped(data, MAX_UNCOMPRESSED_BYTES)
     if isinstance(plain, InvalidAlert) or not plain.startswith(_CONTAINER):
         yield plain
         return
     for record in _records(plain, MAX_UNCOMPRESSED_BYTES):
-        yield record if isinstance(record, InvalidAlert) else record[0]
+        yield record if isinstance(record, InvalidAlert) else _alone(record[0], record[2])
+
+
+def _alone(datum_: bytes, schema_name: str) -> bytes | InvalidAlert:
+    """A container's record as a message that says what it is without the container's schema."""
+    version = _RUBIN_ALERT.fullmatch(schema_name)
+    framed = _CONFLUENT_HEADER.pack(0, 100 * int(version[1]) + int(version[2])) + datum_ if version else datum_
+    reading = message(framed)
+    if isinstance(reading, InvalidAlert):
+        return NotAnAlert(f"a record of {schema_name} out of its container: {reading}")
+    return framed
 
 
 def message(
@@ -120,7 +133,7 @@ def unread(data: bytes, *, schema_by_id: Callable[[int], Schema | None] = schema
     bare = _bare(data)  # of an alertId 0
     if isinstance(bare, NotAnAlert) and not isinstance(bare, TooLarge):
         return NotAnAlert(
-            f"schema id {schema_id} is not known here; Rubin's v7.0 to v11.1 need the extra 'rubin' (lsst-alert-packet)"
+            f"schema id {schema_id} is not known here (Rubin's v7.0 to v11.1 need the extra 'rubin', lsst-alert-packet)"
         )
     return bare
 
@@ -250,8 +263,8 @@ def _container(data: bytes, max_bytes: int) -> Iterator[Reading | InvalidAlert]:
         yield one if isinstance(one, InvalidAlert) else {"container": one[1]}
 
 
-def _records(data: bytes, max_bytes: int) -> Iterator[tuple[bytes, Record] | InvalidAlert]:
-    """Each record of a container as bytes and as what they say; where it breaks off, the reason.
+def _records(data: bytes, max_bytes: int) -> Iterator[tuple[bytes, Record, str] | InvalidAlert]:
+    """Each record of a container: its bytes, what they say, its schema's name; where it breaks off, the reason.
 
     fastavro's own reader unpacks whatever a block holds: a few kilobytes may become gigabytes.
     """
@@ -260,7 +273,8 @@ def _records(data: bytes, max_bytes: int) -> Iterator[tuple[bytes, Record] | Inv
         header: Any = fastavro.schemaless_reader(stream, _HEADER)
         if "avro.schema" not in header["meta"]:
             raise ValueError("its head names no schema")
-        known = readable(parse_schema(json.loads(header["meta"]["avro.schema"])))
+        schema: Any = parse_schema(json.loads(header["meta"]["avro.schema"]))
+        known = readable(schema)
         codec = header["meta"].get("avro.codec", b"null").decode()
         while stream.tell() < len(data):
             count, size = _long(stream), _long(stream)
@@ -269,7 +283,7 @@ def _records(data: bytes, max_bytes: int) -> Iterator[tuple[bytes, Record] | Inv
             packed = stream.read(size)
             plain = packed if codec == "null" else _unpacked(packed, codec, max_bytes)
             max_bytes -= 0 if codec == "null" else len(plain)
-            yield from _of_block(plain, count, known)
+            yield from ((*one, schema["name"]) for one in _of_block(plain, count, known))
             if stream.read(_SYNC_BYTES) != header["sync"]:
                 raise ValueError("a block does not end where it says")
     except TooLarge as error:

@@ -125,6 +125,22 @@ def test_a_containers_records_are_the_same_by_any_codec_and_as_messages(codec: s
     assert list(avro.messages(stream.getvalue())) == [alerts.datum(record) for record in records]
 
 
+def test_a_rubin_containers_records_become_messages_that_name_their_schema() -> None:
+    schema = schemas.rubin(1101)
+    records = [alerts.filled(schema, diaSourceId=number) for number in range(3)]
+    messages = list(avro.messages(alerts.container(records, schema)))
+    assert all(isinstance(one, bytes) and one[:5] == b"\0\0\0\x04\x4d" for one in messages)
+    readings = [avro.message(one) for one in messages if isinstance(one, bytes)]
+    assert readings == [{"schema id 1101": record} for record in records]
+
+
+def test_a_record_that_only_its_container_explains_is_no_message() -> None:
+    schema = {"type": "record", "name": "note", "fields": [{"name": "text", "type": "string"}]}
+    (one,) = avro.messages(alerts.container([{"text": "seen"}], schema))
+    assert isinstance(one, InvalidAlert)
+    assert str(one).startswith("a record of note out of its container: 5 bytes that no ELAsTiCC schema reads")
+
+
 def test_a_codec_that_is_not_read_is_named() -> None:
     broken = alerts.container([alerts.elasticc()]).replace(b"deflate", b"unheard")
     (reading,) = avro.readings(broken)

@@ -66,6 +66,7 @@ def test_a_dead_letter_is_listed_shown_and_answered_again_when_it_is_requeued(
     assert (band["reason"], band["requeued"]) == ("unknown band 'w'; known are u, g, r, i, z, y", False)
     assert (band["origin"]["topic"], band["origin"]["offset"], band["bytes"]) == (topics.alerts, 3, len(BAND))
     assert [line["id"] for line in command(topics, "list", "--reason", "schema")[1]] == [other["id"]]
+    assert [line["id"] for line in command(topics, "list", "--reason", "unknown band; known")[1]] == [band["id"]]
     assert command(topics, "list", "--to", "2020-01-01") == (0, [])
     _, counts = command(topics, "list", "--counts")
     known = "unknown band; known are u, g, r, i, z, y"
@@ -123,7 +124,11 @@ def test_what_cannot_be_requeued_says_why_and_the_rest_goes_on(kafka: str, comma
     assert [line["id"] for line in lines] == ["0:0", "0:1", "0:2", "0:3"]
     problems = [line.get("error") for line in lines]
     assert problems[0] == "a stub: the message was too large for this topic, and only its size and hash are here"
-    assert problems[1:] == ["no topic nowhere", "its headers do not say where it is from", None]
+    assert problems[1:] == [
+        "no topic nowhere that this client may see; none is created by itself",
+        "its headers do not say where it is from",
+        None,
+    ]
     assert [line["stub"] for line in command(topics, "list")[1]] == [True, False, False, False]
     assert len(topics.read_topic(topics.alerts)) == 1
 

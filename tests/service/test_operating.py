@@ -51,6 +51,26 @@ def _lag(up: Running) -> float:
     return sum(up.metric("classifier_lag_messages", **one) for one in where)
 
 
+def test_what_no_reader_sees_is_no_lag(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka, partitions=1)
+    values, _ = toy_alerts(5)
+    producer = Producer({"bootstrap.servers": kafka, "transactional.id": f"{topics.name}-upstream"})
+    producer.init_transactions(20)
+    for some, end in ((values[:3], producer.commit_transaction), (values[3:], producer.abort_transaction)):
+        producer.begin_transaction()
+        for value in some:
+            producer.produce(topics.alerts, value=value)
+        producer.flush(20)
+        end(20)
+    where = {"topic": topics.alerts, "partition": "0"}
+    with running(topics, classifier) as up:
+        topics.wait_for(3)
+        _until(lambda: up.metrics.registry.get_sample_value("classifier_lag_messages", where) == 0, seconds=20)
+        topics.send(values[:1])
+        topics.wait_for(4)
+        _until(lambda: up.metrics.registry.get_sample_value("classifier_lag_messages", where) == 0, seconds=20)
+
+
 # --- a slow model -------------------------------------------------------------------------------------------------
 
 

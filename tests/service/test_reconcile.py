@@ -217,4 +217,4 @@ def test_a_topic_that_is_not_there_is_one_line(
     for name, value in Topics(kafka).environment(KAFKA_OUTPUT_TOPIC="nowhere").items():
         monkeypatch.setenv(name, value)
     assert main(["reconcile", "--from", "2026-01-01", "--to", "2026-01-02"]) == 2
-    assert capsys.readouterr().err == "error: no topic nowhere\n"
+    assert capsys.readouterr().err == "error: no topic nowhere that this client may see; none is created by itself\n"

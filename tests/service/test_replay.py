@@ -108,9 +108,9 @@ def test_an_option_that_kafkas_client_does_not_have_is_one_line(
     assert line == 'error: Kafka\'s client: No such configuration property: "foo"'
 
 
-def test_kafka_away_is_one_line(tmp_path: Path) -> None:
-    window = ["--from-topic", "x", "--from", "2020-01-01", "--to", "2020-01-02", "--topic", "y"]
-    command = [sys.executable, "-m", "service", "replay", *window]
+@pytest.mark.parametrize("source", [["--from-topic", "x", "--from", "2020-01-01", "--to", "2020-01-02"], ["x.avro"]])
+def test_kafka_away_is_one_line(source: list[str]) -> None:
+    command = [sys.executable, "-m", "service", "replay", *source, "--topic", "y"]
     environment = os.environ | {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
