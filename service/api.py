@@ -319,11 +319,14 @@ def _probes(api: Api) -> APIRouter:
 
     @probes.get("/readyz", responses={503: {"description": "not ready, and why"}})
     async def readyz(response: Response) -> dict[str, Any]:
-        """Ready: the model is warm and partitions are assigned. Without its history the service is degraded."""
-        reasons = api.health.unready()
-        response.status_code = 503 if reasons else 200
-        status = "degraded" if api.health.history else "ready"
-        return {"status": "unready" if reasons else status, "reasons": reasons, "history": api.health.history or "ok"}
+        """Ready: the model is warm and partitions are assigned.
+
+        Degraded, and ready: without its history, or while a partition waits for a schema or for an operator.
+        """
+        unready, waiting, history = api.health.unready(), api.health.waiting(), api.health.history
+        response.status_code = 503 if unready else 200
+        status = "unready" if unready else "degraded" if waiting or history else "ready"
+        return {"status": status, "reasons": unready + waiting, "history": history or "ok"}
 
     @probes.get("/metrics", response_class=Response)
     async def metrics() -> Response:

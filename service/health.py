@@ -21,7 +21,7 @@ class Health:
     registry: str | None = None
     """Why the schema registry cannot be used now."""
     history: str | None = None
-    """Why the history cannot be used now: this degrades, and does not make unready."""
+    """Why the history cannot be used now: this degrades."""
     stopped: dict[str, str] = field(default_factory=dict)
     """Partitions that wait for an operator, and why."""
     turned: float = field(default_factory=monotonic)
@@ -35,6 +35,10 @@ class Health:
         reasons += [f"the loop has not turned for {still:.0f} s"] if still > _STILL_SECONDS else []
         reasons += ["draining"] if self.draining else []
         reasons += [f"Kafka: {self.kafka}"] if self.kafka else []
-        reasons += [f"schema registry: {self.registry}"] if self.registry else []
+        return reasons
+
+    def waiting(self) -> list[str]:
+        """Why some partitions do not go on while the others do: this degrades."""
+        reasons = [f"schema registry: {self.registry}"] if self.registry else []
         reasons += [f"partition {name}: {why}" for name, why in self.stopped.items()]
         return reasons

@@ -104,10 +104,11 @@ class History:
 
     def check(self) -> str | None:
         """Ask Redis whether it can be used, and written to; returns and remembers the reason if not."""
+        client = self._client if self.fault is None else self._prober  # one that works may be slow for once
         try:
-            policy = self._prober.info("memory").get("maxmemory_policy", "noeviction")
-            self._prober.set(_PROBE_KEY, b"", px=_PROBE_MS)
-            self._prober.getex(_PROBE_KEY, px=_PROBE_MS)  # which a Redis before 6.2 does not know
+            policy = client.info("memory").get("maxmemory_policy", "noeviction")
+            client.set(_PROBE_KEY, b"", px=_PROBE_MS)
+            client.getex(_PROBE_KEY, px=_PROBE_MS)  # which a Redis before 6.2 does not know
         except (redis.RedisError, OSError) as error:
             self._failed(error)
             return self.fault

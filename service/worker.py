@@ -45,6 +45,8 @@ _IDLE_SECONDS = 0.2
 _RETRY_SECONDS = 5.0
 _REPORT_SECONDS = 1.0
 _PROBE_SECONDS = 5.0
+_CHECK_SECONDS = 60.0
+"""So often a Redis that answers is asked whether it still may not forget."""
 _TRIM_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _PATIENCE_SECONDS = 2.0
@@ -109,6 +111,7 @@ class Worker:
         """Latest classifications that are committed, for the history: (dia_object_id, epoch, datum)."""
         self._ask_again = 0.0
         self._report_again = 0.0
+        self._check_again = 0.0
         self._probe_again = 0.0
         self._trim_again = 0.0
         self._away: str | None = None
@@ -271,7 +274,8 @@ class Worker:
                 raise KafkaUnavailable("it was away")
         if now >= self._report_again:
             self._report_again = now + _REPORT_SECONDS
-            if self._history is not None and self._history.fault is not None:
+            if self._history is not None and (self._history.fault is not None or now >= self._check_again):
+                self._check_again = now + _CHECK_SECONDS
                 self._history.check()
             self._report(unread=self._held)
 
@@ -280,7 +284,7 @@ class Worker:
         assignment = self._stream.assignment
         self._health.joined = assignment.joined
         self._health.stopped = {f"{topic}/{number}": why for (topic, number), why in assignment.stopped.items()}
-        self._health.history = None if self._history is None else self._history.fault
+        self._health.history = "REDIS_URL is not set" if self._history is None else self._history.fault
         self._metrics.stopped.set(len(assignment.stopped))
         self._metrics.held.set(len(self._held))
         self._metrics.history_up.set(self._history is not None and self._history.fault is None)
@@ -355,8 +359,8 @@ class Worker:
                 try:
                     return answer.result(_PATIENCE_SECONDS)
                 except TimeoutError:
-                    if answer.done():  # the model's own
-                        raise
+                    if answer.done():  # at this very moment; or the time-out is the model's own
+                        return answer.result()
                 if time.monotonic() > until:
                     raise Fatal(f"the model has not answered in {_MODEL_SECONDS:.0f} s")
                 self._health.turned = time.monotonic()

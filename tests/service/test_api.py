@@ -437,6 +437,10 @@ def test_a_service_that_is_not_ready_says_so() -> None:
         health.history = "connection refused"
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        health.history, health.stopped = None, {"alerts/3": "removed"}
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert answer.json()["reasons"] == ["partition alerts/3: removed"]
         health.draining = True
         assert client.get("/readyz").status_code == 503
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import redis
 import torch
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -192,6 +193,28 @@ def test_without_redis_the_stream_goes_on_alone(kafka: str, classifier: Classifi
     assert {one.headers["history"] for one in seen} == {"alert_only"}
 
 
+def test_a_redis_that_is_set_to_forget_while_it_is_used_is_used_no_more(
+    kafka: str, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.worker._CHECK_SECONDS", 0.5)
+    topics = Topics(kafka, partitions=1)
+    values, _ = toy_alerts(20)
+    with (
+        ValkeyServer(tmp_path / "valkey") as server,
+        redis.Redis.from_url(server.url) as connection,
+        running(topics, classifier, redis_url=server.url) as up,
+    ):
+        topics.send(values[:10])
+        assert {one.headers["history"] for one in topics.wait_for(10)} == {"full"}
+        connection.config_set("maxmemory-policy", "allkeys-lru")
+        until = time.monotonic() + 30
+        while not up.health.history and time.monotonic() < until:
+            time.sleep(0.1)
+        topics.send(values[10:])
+        assert {one.headers["history"] for one in topics.wait_for(20)[10:]} == {"alert_only"}
+    assert "maxmemory-policy is allkeys-lru" in str(up.health.history)
+
+
 class _Unreachable(Registry):
     """A registry that is away until it is told otherwise."""
 
@@ -218,7 +241,8 @@ def test_an_unknown_schema_id_holds_its_partition_until_the_registry_answers(
         early = topics.read()
         assert not [one for one in early if one.value == framed]
         assert 20 <= len(early) < 41
-        assert any("registry" in reason for reason in up.health.unready())
+        assert up.health.unready() == []
+        assert up.health.waiting() == ["schema registry: the registry is away"]
         registry.away = False
         seen = topics.wait_for(41)
     (dead,) = [one for one in seen if one.topic == topics.dead_letters]
@@ -311,7 +335,7 @@ def test_offsets_that_retention_removed_stop_the_partition_and_are_named(kafka: 
         until = time.monotonic() + 30
         while not up.health.stopped and time.monotonic() < until:
             time.sleep(0.1)
-        (reason,) = up.health.unready()
+        (reason,) = up.health.waiting()
         assert "offsets 10 to 14 were removed by retention" in reason
         time.sleep(1)
         assert up.metric("classifier_partitions_stopped") == 1
