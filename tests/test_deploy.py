@@ -159,8 +159,7 @@ def test_the_dashboard_shows_every_instrument() -> None:
 
 
 def test_every_alert_says_what_is_wrong_how_urgent_it_is_and_where_to_read_on() -> None:
-    headings = re.findall(r"^#+ (.+)$", (DEPLOY / "RUNBOOK.md").read_text(), re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    anchors = _runbook_anchors()
     for rule in _rules():
         assert rule["labels"]["severity"] in {"critical", "warning"}, rule["alert"]
         assert rule["annotations"]["summary"], rule["alert"]
@@ -172,8 +171,12 @@ def test_every_alert_says_what_is_wrong_how_urgent_it_is_and_where_to_read_on() 
 
 def test_links_within_the_runbook_lead_somewhere() -> None:
     text = (DEPLOY / "RUNBOOK.md").read_text()
-    anchors = {heading.lower() for heading in re.findall(r"^## (\w+)$", text, re.MULTILINE)}
-    assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= anchors
+    assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= _runbook_anchors()
+
+
+def _runbook_anchors() -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", (DEPLOY / "RUNBOOK.md").read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def test_every_alert_is_seen_to_fire_and_to_keep_silent() -> None:
@@ -393,6 +396,19 @@ def test_kubernetes_manifests_belong_together() -> None:
     assert _manifest("Service")["spec"]["selector"] == labels
     assert _manifest("ServiceMonitor")["spec"]["selector"]["matchLabels"] == _manifest("Service")["metadata"]["labels"]
     assert _manifest("StatefulSet")["spec"]["serviceName"] == _manifest("Service")["metadata"]["name"]
+    (image,) = _manifest("Kustomization")["images"]
+    assert image["name"] == _container()["image"]
+
+
+def test_kubernetes_scales_by_the_lag_of_the_workers_own_group_and_topic() -> None:
+    settings, (trigger,) = _manifest("ConfigMap")["data"], _manifest("ScaledObject")["spec"]["triggers"]
+    taken = {}
+    for replacement in _manifest("Kustomization")["replacements"]:
+        setting = replacement["source"]["fieldPath"].removeprefix("data.")
+        ((target,),) = (one["fieldPaths"] for one in replacement["targets"])
+        taken[target.removeprefix("spec.triggers.0.metadata.")] = setting
+    assert taken.keys() == {"bootstrapServers", "consumerGroup", "topic"}
+    assert {name: settings[setting] for name, setting in taken.items()}.items() <= trigger["metadata"].items()
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
