@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.inputs.extinction import MILKY_WAY
 from models.inputs.metadata import COLUMNS
 from tests import alerts
 from tests.alerts import FIRST_MJD
@@ -38,7 +39,9 @@ def test_plasticc_from_kaggle_csv(tmp_path: Path) -> None:
     assert read.class_id.tolist() == [2323, 2332]
     curve = read.light_curves[0]
     assert curve.mjd.tolist() == [59_751, 59_752, 59_753]
-    assert curve.flux.tolist() == [-10.5, -21.0, -31.5]
+    dust = 10 ** (-0.4 * 0.017 * MILKY_WAY[1:4])  # Kaggle's are corrected for it, and an alert's are not
+    assert curve.flux == pytest.approx([-10.5, -21.0, -31.5] * dust, rel=1e-6)
+    assert curve.flux_err == pytest.approx(1.5 * dust, rel=1e-6)
     assert curve.detected.tolist() == [False, True, True]
     assert read.light_curves.first_alert_mjd.tolist() == [59_752, 59_752]
 

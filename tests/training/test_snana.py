@@ -190,7 +190,7 @@ def test_host_columns_become_the_metadata_and_nothing_simulated_does(tmp_path: P
         {
             "mwebv": 0.05,
             "mwebv_err": 0.01,
-            "z_final": 0.4,
+            "z_final": 0.5,
             "z_final_err": 0.02,
             "hostgal_zphot_q050": 0.41,
             "hostgal_mag_g": 22.5,
@@ -438,7 +438,7 @@ def test_plasticcs_normal_ias(data: Path, tmp_path: Path, capsys: pytest.Capture
     read = _import(data / "snana" / "plasticc_91bg", tmp_path / "set", "--numbering", "plasticc")
     assert len(read) == 115
     assert set(read.class_id.tolist()) == {2222}
-    assert "115 objects whose fluxes are corrected for Milky Way dust" in capsys.readouterr().err
+    assert "115 objects whose correction for Milky Way dust was taken back" in capsys.readouterr().err
     peak = read.light_curves.flux[read.light_curves.detected].max()
     assert 30 < peak < 5000
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.inputs import ragged
 from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
+from training.data.dust import reddened
 from training.data.imported import Imported, Source
 from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects, fold_of, split_of
 
@@ -50,7 +51,8 @@ _DETECTED = ("detected_bool", "detected")
 def read(source: Source, *, seed: int) -> Imported:
     """All objects of a directory that holds one light-curve and one metadata file, sorted by id.
 
-    A photo-z of 0 means a galactic object, without one: missing. Raises InvalidData if a file or a column is not there.
+    A photo-z of 0 means a galactic object, without one: missing. Kaggle's fluxes are corrected for the dust of the
+    Milky Way, which is taken back: an alert's are not. Raises InvalidData if a file or a column is not there.
     """
     directory = source.paths[0]
     points = _table(directory, "light curve", ("lightcurves", "training_set"), tuple(_LIGHT_CURVES))
@@ -59,14 +61,15 @@ def read(source: Source, *, seed: int) -> Imported:
     order = np.argsort(table["object_id"].to_numpy(), kind="stable")
     dropped: Counter[str] = Counter()
     class_id = _classes(table, order)
-    light_curves = _light_curves(points, object_id, dropped)
+    metadata = _metadata(table, order)
+    light_curves = reddened(_light_curves(points, object_id, dropped), metadata[:, COLUMNS.index("mwebv")])
     objects = Objects(
         object_id=object_id,
         class_id=class_id,
         source=np.full(len(object_id), "plasticc"),
         split=np.array(split_of(object_id.tolist(), seed=seed)),
         fold=fold_of(object_id.tolist(), seed=seed),
-        metadata=_metadata(table, order),
+        metadata=metadata,
         light_curves=light_curves,
     )
     noted = Counter(

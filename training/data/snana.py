@@ -20,6 +20,7 @@ from models.inputs.metadata import COLUMNS, clean
 from models.inputs.photometry import BANDS, FLUXCAL_ZERO_POINT
 from models.taxonomy import CLASS_NAMES, GENTYPE_CLASS
 from training.data import snana_fits, snana_text
+from training.data.dust import reddened
 from training.data.imported import Imported, Source
 from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects, fold_of, split_of
 from training.data.snana_tables import Tables
@@ -153,11 +154,13 @@ def imported(tables: Tables, *, numbering: str, seed: int, file: Path, failures:
     dropped: Counter[str] = Counter()
     noted: Counter[str] = Counter(tables.noted)
     class_id = _classes(tables, numbering, file, noted)
-    curves = _light_curves(tables, dropped, noted)
+    metadata = _metadata(tables)
+    dust = np.where(tables.dereddened, metadata[:, COLUMNS.index("mwebv")], 0.0)
+    curves = reddened(_light_curves(tables, dropped, noted), dust)
     some = curves.lengths > 0
     dropped["objects without a usable point"] = int((~some).sum())
     noted["objects never detected"] = int(np.isnan(curves.first_alert_mjd[some]).sum())
-    noted["objects whose fluxes are corrected for Milky Way dust"] = int(tables.dereddened[some].sum())
+    noted["objects whose correction for Milky Way dust was taken back"] = int(tables.dereddened[some].sum())
     other = some & (tables.zero_point != FLUXCAL_ZERO_POINT)
     for zero_point in np.unique(tables.zero_point[other]).tolist():
         noted[f"objects brought from zero point {zero_point:g}"] = int((tables.zero_point[some] == zero_point).sum())
@@ -168,7 +171,7 @@ def imported(tables: Tables, *, numbering: str, seed: int, file: Path, failures:
         source=np.full(len(object_id), f"snana {tables.survey}".strip()),
         split=np.array(split_of(object_id.tolist(), seed=seed), dtype=np.str_),
         fold=fold_of(object_id.tolist(), seed=seed),
-        metadata=_metadata(tables),
+        metadata=metadata,
         light_curves=curves,
     )
     return Imported(everything.where(some), dropped=+dropped, noted=+noted, failures=failures)
@@ -270,7 +273,8 @@ def _snana_names(column: str) -> tuple[str, ...]:
     host, _, name = column.partition("_")
     if host == "z":
         error = name.removeprefix("final").upper()
-        return (f"REDSHIFT_FINAL{error}", f"REDSHIFT_HELIO{error}")
+        # ELAsTiCC's alerts carry the heliocentric one as z_final; SNANA's own "final" is relative to the microwaves.
+        return (f"REDSHIFT_HELIO{error}", f"REDSHIFT_FINAL{error}")
     if not host.startswith("hostgal"):
         return (column.upper(),)
     if name.startswith(("mag_", "magerr_")):
