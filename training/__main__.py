@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from training.data.layout import InvalidData
+from training.errors import Diverged
 
 _JOBS = {
     "import": ("training.data.importing", "other people's data into the data layout"),
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     try:
         code: int = arguments.run(arguments)
-    except (InvalidData, OSError) as error:
+    except (InvalidData, Diverged, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own voice
         return 1
     except KeyboardInterrupt:

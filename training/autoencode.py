@@ -15,6 +15,7 @@ from models.autoencoders.config import AutoencoderConfig
 from models.autoencoders.losses import LOSSES, mean_squared_error
 from training import probes
 from training.data.curves import Curves
+from training.errors import Diverged
 from training.probes import LEARNING_RATE, PATIENCE, Effort, OnlineProbes
 
 
@@ -45,7 +46,7 @@ def train(
 
     The error stops it whatever the loss, and the weights of the best epoch are kept. With a checkpoint it goes on with
     the epoch after the last one written there, to the same end. Raises OutOfTime at the end of an epoch if the
-    monotonic clock is past ``until`` [s].
+    monotonic clock is past ``until`` [s], and Diverged.
     """
     torch.manual_seed(seed)
     own = curves.of("train")
@@ -104,7 +105,9 @@ class _Progress:
         self.best: dict[str, Tensor] = _copy(modules)
 
     def told(self, error: float) -> None:
-        """An epoch ended with this error."""
+        """An epoch ended with this error. Raises Diverged if it is none."""
+        if not np.isfinite(error):
+            raise Diverged(f"in epoch {self.epochs + 1} training has diverged: the squared error is {error}")
         self.epochs += 1
         self.waited = 0 if error < self.least else self.waited + 1
         if error < self.least:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.data.layout import InvalidData
+from training.errors import Diverged
 from training.experiment import TrainingConfig
 from training.processes import World
 
@@ -101,7 +102,7 @@ class Loop(ABC, Generic[Model, Drawn]):
     # --- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self, *, minutes: float | None, console: Console) -> None:
-        """Train until steps, patience or minutes run out, showing progress and what time is left."""
+        """Train until steps, patience or minutes run out, showing progress and what time is left. Raises Diverged."""
         limit = math.inf if minutes is None else 60 * minutes
         started = time.monotonic() - self.seconds
         saved = shown = time.monotonic()
@@ -165,7 +166,7 @@ class Loop(ABC, Generic[Model, Drawn]):
 
     def _out_of_patience(self) -> bool:
         evaluations_since = (self.step - self.best_step) // self.config.evaluate_every
-        return evaluations_since > self.config.patience and bool(self.history)
+        return evaluations_since >= self.config.patience and bool(self.history)
 
     # --- evaluation -------------------------------------------------------------------------------------------------
 
@@ -179,6 +180,8 @@ class Loop(ABC, Generic[Model, Drawn]):
         model = self.model if self.config.ema == 0 else cast(Model, self.average.module)
         judgement = self.judge(model)
         loss = float(self._loss) / max(self._loss_steps, 1)
+        if not (math.isfinite(loss) and math.isfinite(judgement.score)):
+            raise Diverged(f"by step {self.step} training has diverged: the loss is {loss}")
         rate = self.optimizer.param_groups[0]["lr"]
         row = {"step": self.step, "minutes": self.seconds / 60, "learning_rate": rate, "loss": loss}
         self.history = [*self.history, {**row, **judgement.figures}]

@@ -99,7 +99,18 @@ def test_it_stops_when_nothing_improves(data_set: Path, config: Path, tmp_path: 
     config.write_text(hopeless)
     trainer = _trainer(config, data_set, tmp_path / "run")
     trainer.run(minutes=None, console=Console(quiet=True))
-    assert trainer.step < 200
+    every = trainer.config.evaluate_every
+    assert trainer.best_step == every
+    assert trainer.step == every * (1 + 2)
+
+
+def test_a_loss_that_is_no_number_ends_it(
+    data_set: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(objects.CONFIG.replace("5e-3", "1e30"))
+    assert main(["train", str(config), "--data", str(data_set), "--output", str(tmp_path / "run")]) == 1
+    assert "training has diverged: the loss is " in capsys.readouterr().err
+    assert not (tmp_path / "run" / "toy").exists()
 
 
 def test_it_stops_when_the_minutes_are_over(data_set: Path, config: Path, tmp_path: Path) -> None:
