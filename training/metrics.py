@@ -3,6 +3,7 @@
 Everything rests on tables of counts, which a bootstrap over objects weighs anew by one matrix product a class.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -147,12 +148,20 @@ def _weights(rng: np.random.Generator, size: int, draws: int) -> NDArray[np.floa
 
 
 def over_seeds(values: Sequence[FloatArray], *, seed: int = 0) -> FloatArray:
-    """Mean over S seeds of values (1 + R, ...) each; in the bootstrap's draws, of S seeds with replacement."""
+    """Mean over S seeds of values (1 + R, ...) each; in the bootstrap's draws, of S seeds with replacement.
+
+    A draw of S from S spreads less than the seeds do, by (S - 1) / S in variance, which is made up for. One seed alone
+    says nothing of how seeds differ: then the draws differ by objects only.
+    """
     stacked = np.stack(values)
+    mean = stacked.mean(axis=0)
+    if len(values) == 1:
+        return mean
     rng = np.random.default_rng([seed, len(values)])
     chosen = rng.integers(len(values), size=(stacked.shape[1] - 1, len(values)))
     draw = np.arange(1, stacked.shape[1])[:, None]
-    return np.concatenate([stacked[:, :1].mean(axis=0), stacked[chosen, draw].mean(axis=1)])
+    apart = stacked[chosen, draw].mean(axis=1) - mean[1:]
+    return np.concatenate([mean[:1], mean[1:] + math.sqrt(len(values) / (len(values) - 1)) * apart])
 
 
 # --- calibration ----------------------------------------------------------------------------------------------------

@@ -68,6 +68,12 @@ def test_seeds_widen_an_interval_and_their_mean_is_the_figure() -> None:
     assert Estimate.of(over_seeds(constant[:1])) == Estimate(0.6, 0.6, 0.6)
 
 
+def test_the_mean_of_a_few_seeds_spreads_as_the_seeds_say() -> None:
+    values = [0.6, 0.9]
+    draws = over_seeds([np.full(20_001, value) for value in values])
+    assert draws[1:].std() == pytest.approx(np.std(values, ddof=1) / np.sqrt(2), rel=0.02)
+
+
 def test_calibration_errors_are_as_made() -> None:
     rng = np.random.default_rng(1)
     n = 30_000
