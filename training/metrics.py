@@ -154,7 +154,7 @@ def over_seeds(values: Sequence[FloatArray], *, seed: int = 0) -> FloatArray:
     says nothing of how seeds differ: then the draws differ by objects only.
     """
     stacked = np.stack(values)
-    mean = stacked.mean(axis=0)
+    mean: FloatArray = stacked.mean(axis=0)
     if len(values) == 1:
         return mean
     rng = np.random.default_rng([seed, len(values)])
