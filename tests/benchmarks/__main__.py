@@ -13,9 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import stream
+from tests.benchmarks import real, stream
 
 BENCHMARKS = ("simulation", "features", "decoding", "inference", "history", "memory", "stream")
+OF_REAL_ALERTS = {"decoding", "inference", "memory", "stream"}
 
 
 def main() -> None:
@@ -30,6 +31,8 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
     arguments = parser.parse_args()
+    if OF_REAL_ALERTS & set(arguments.names):
+        real.files()  # now, and not after minutes of the others
     console = Console()
     machine = {"processor": _processor(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
     report: dict[str, object] = {"machine": machine}
