@@ -3,6 +3,10 @@
 It departs from the thesis where that helps: fluxes enter as asinh, signal-to-noise and a share of the largest so far,
 beside statistics of each band up to then; forced photometry and detections are one sequence in order of arrival, in
 which a token sees nothing later; the metadata are its first token; and every prefix is trained on.
+
+One thing a token does owe to what is later: where a light curve has more points than ``max_tokens``, which of them
+become tokens depends on how many there are. The service cuts light curves at the alert before it thins them, as
+evaluation does; in training a prefix of a long one has its points further apart than an alert of that age would.
 """
 
 from dataclasses import dataclass, replace

@@ -50,7 +50,7 @@ class Inference:
         def job() -> None:
             if priority is Priority.HTTP:
                 self._room.release()
-            if not answer.set_running_or_notify_cancel():  # the client has gone
+            if not answer.set_running_or_notify_cancel():  # the stream's partitions went meanwhile
                 return
             self._metrics.stage.labels("queue").observe(perf_counter() - queued)
             try:

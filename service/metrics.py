@@ -9,8 +9,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _SIZES = tuple(float(2**power) for power in range(18))
 
-STAGES = ("decode", "history", "queue", "inference", "encode", "produce", "commit")
-
 
 class Metrics:
     """The instruments of one process, in a registry of their own."""
