@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 command = importlib.import_module(module)
             except ModuleNotFoundError as error:
                 parser.error(f"{name} needs {error.name}, which comes with one of this package's extras")
-            subparser.description = command.__doc__
+            subparser.description = (command.__doc__ or "").replace("``", "")
             command.add_arguments(subparser)
             subparser.set_defaults(run=command.run)
     arguments = parser.parse_args(words)

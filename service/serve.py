@@ -32,8 +32,14 @@ _HEAD_SECONDS = 20.0
 """A connection that has not sent the head of a request by then is closed: it costs a descriptor."""
 
 
-def add_arguments(_: argparse.ArgumentParser) -> None:
-    """It has none: everything is a setting."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """It has none: everything is a setting, which its help tells of."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    told = [f"  {name:<24} {purpose}" for name, purpose in Settings.variables().items()]
+    told.append(f"  {'KAFKA_CONFIG_*':<24} any option of librdkafka: KAFKA_CONFIG_SASL_USERNAME is sasl.username")
+    parser.epilog = "\n".join(
+        ["environment variables, or lines of a file .env (NAME_FILE reads NAME from a file):", *told]
+    )
 
 
 def run(_: argparse.Namespace, settings: Settings) -> int:

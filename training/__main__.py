@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 job = importlib.import_module(module)
             except ModuleNotFoundError as error:
                 parser.error(f"{name} needs {error.name}, which comes with one of this package's extras")
-            subparser.description = job.__doc__
+            subparser.description = (job.__doc__ or "").replace("``", "")
             job.add_arguments(subparser)
             subparser.set_defaults(run=job.run)
     arguments = parser.parse_args(words)

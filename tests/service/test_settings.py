@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service.__main__ import main
 from service.errors import Misconfigured
 from service.settings import Settings
 
@@ -54,3 +55,10 @@ def test_a_wrong_value_is_named_and_not_quoted() -> None:
 
 def test_port_none_means_no_http() -> None:
     assert Settings.from_env({"HTTP_PORT": "none"}).http_port is None
+
+
+def test_the_help_of_serve_tells_of_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    told = capsys.readouterr().out
+    assert [name for name in Settings.variables() if f"  {name} " not in told] == []
