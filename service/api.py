@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Req
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastavro.types import Schema
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 from starlette.requests import ClientDisconnect
@@ -26,12 +27,13 @@ from models.inputs.metadata import COLUMNS
 from models.scoring import NoEmbedding
 from service import pipeline, reconcile
 from service.auth import Limits, Tokens
-from service.errors import HistoryUnavailable, Misconfigured, Overloaded, ServiceError
+from service.errors import HistoryUnavailable, Misconfigured, Overloaded, RegistryUnavailable, ServiceError
 from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference, Priority
 from service.metrics import Metrics
 from service.outputs import Result, read_result
+from service.registry import Registry
 from service.settings import Settings
 
 _STALLED_SECONDS = 60.0
@@ -114,6 +116,8 @@ class Api:
         self.history = history
         self.metrics = metrics
         self.health = health
+        self._registry = Registry(settings.schema_registry_url)  # its own: the worker's is for the worker's thread
+        self._asking = threading.Lock()
         self._held = 0
         """Bytes of bodies that are being read or answered."""
         self._reconciling = threading.Lock()
@@ -211,7 +215,8 @@ class Api:
 
     def _alerts(self, data: bytes) -> Decoded:
         """Alerts in Avro, read no further than one too many."""
-        readings = avro.readings(data, max_bytes=_UNPACKED_PER_BYTE * self.settings.http_max_bytes)
+        most = _UNPACKED_PER_BYTE * self.settings.http_max_bytes
+        readings = avro.readings(data, schema_by_id=self._schema, max_bytes=most)
         read = list(itertools.islice(readings, self.settings.http_max_objects + 1))
         self._check_number(len(read))
         for reading in read:
@@ -222,6 +227,13 @@ class Api:
         if len(reasons) == decoded.count and all(isinstance(reason, NotAnAlert) for reason in reasons):
             raise HTTPException(422, f"no alert in it: {reasons[0]}" if reasons else "no alert in it")
         return decoded
+
+    def _schema(self, schema_id: int) -> Schema | None:
+        try:
+            with self._asking:
+                return self._registry.schema(schema_id)
+        except RegistryUnavailable as error:
+            raise HTTPException(503, str(error)) from error
 
     def _check_number(self, count: int) -> None:
         if count > self.settings.http_max_objects:

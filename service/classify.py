@@ -4,7 +4,7 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -14,13 +14,14 @@ from fastavro.schema import SchemaParseException
 from fastavro.types import Schema
 
 from models.classifier import Classifier
-from models.inputs import avro
+from models.inputs import avro, schemas
 from models.inputs.alert import alert_batch
 from models.inputs.avro import Reading
 from models.inputs.errors import InvalidAlert
 from models.scoring import NoEmbedding
 from service import model, pipeline
-from service.errors import Misconfigured
+from service.errors import Misconfigured, RegistryUnavailable
+from service.registry import Registry
 from service.settings import Settings
 
 BATCH_ALERTS = 1024
@@ -59,6 +60,7 @@ def print_answers(arguments: argparse.Namespace, settings: Settings, *, prior: s
         schema = None if arguments.schema is None else read_schema(arguments.schema)
     except InvalidSchema as error:
         raise Misconfigured(str(error)) from error
+    registry = Registry(settings.schema_registry_url)
     classifier = model.load(
         arguments.model or settings.model_dir,
         device=arguments.device or settings.device,
@@ -69,7 +71,13 @@ def print_answers(arguments: argparse.Namespace, settings: Settings, *, prior: s
         if embed:
             classifier.must_embed()
         failures = classify_files(
-            arguments.files, classifier, schema=schema, output=sys.stdout, progress=sys.stderr, embed=embed
+            arguments.files,
+            classifier,
+            schema=schema,
+            schema_by_id=registry.schema,
+            output=sys.stdout,
+            progress=sys.stderr,
+            embed=embed,
         )
     except NoEmbedding as error:
         raise Misconfigured(str(error)) from error
@@ -81,6 +89,7 @@ def classify_files(
     classifier: Classifier,
     *,
     schema: Schema | None,
+    schema_by_id: Callable[[int], Schema | None] = schemas.rubin,
     output: TextIO,
     progress: TextIO,
     embed: bool = False,
@@ -91,7 +100,7 @@ def classify_files(
     infer = classifier.embed if embed else classifier.classify
     left_out = {"probabilities"} if embed else set()
     done = failures = 0
-    placed = (item for file in files for item in read_file(file, schema=schema))
+    placed = (item for file in files for item in read_file(file, schema=schema, schema_by_id=schema_by_id))
     while batch := list(itertools.islice(placed, BATCH_ALERTS)):
         decoded = alert_batch([reading for _, _, reading in batch])
         answers = pipeline.answer(classifier, decoded, infer=infer).results
@@ -110,15 +119,20 @@ def classify_files(
     return failures
 
 
-def read_file(file: str, *, schema: Schema | None) -> Iterator[Placed]:
+def read_file(
+    file: str, *, schema: Schema | None, schema_by_id: Callable[[int], Schema | None] = schemas.rubin
+) -> Iterator[Placed]:
     """Every alert of a file, or the one reason that there is none."""
     try:
         data = Path(file).read_bytes()
     except OSError as error:
         yield file, 0, InvalidAlert(f"cannot be read: {error.strerror}")
         return
-    for index, reading in enumerate(avro.readings(data, schema=schema)):
-        yield file, index, reading
+    try:
+        for index, reading in enumerate(avro.readings(data, schema=schema, schema_by_id=schema_by_id)):
+            yield file, index, reading
+    except RegistryUnavailable as error:  # of a message, which is all that its file holds
+        yield file, 0, InvalidAlert(str(error))
 
 
 class InvalidSchema(ValueError):

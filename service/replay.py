@@ -15,8 +15,9 @@ from models.inputs import avro
 from models.inputs.alert import NO_OBJECT, alert_batch
 from models.inputs.errors import InvalidAlert
 from service.arguments import add_window, positive
-from service.errors import Misconfigured
+from service.errors import Misconfigured, RegistryUnavailable
 from service.kafka import Headers, Output, Publisher, Reader
+from service.registry import Registry
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             settings, arguments.from_topic, arguments.begin, arguments.end
         )
     elif arguments.files:
-        replayed = itertools.chain.from_iterable(_of_file(Path(file)) for file in arguments.files)
+        registry = Registry(settings.schema_registry_url)
+        replayed = itertools.chain.from_iterable(_of_file(Path(file), registry) for file in arguments.files)
     else:
         raise Misconfigured("name files, or --from-topic")
     published, failed = publish(replayed, Publisher(settings), topic=arguments.topic, rate=arguments.rate)
@@ -86,19 +88,26 @@ def _of_topic(settings: Settings, topic: str, begin: datetime, end: datetime) ->
                 yield Replayed(message.value, message.key, headers)
 
 
-def _of_file(path: Path) -> Iterator[Replayed | InvalidAlert]:
+def _of_file(path: Path, registry: Registry) -> Iterator[Replayed | InvalidAlert]:
     try:
         messages = avro.messages(path.read_bytes())
     except OSError as error:
         yield InvalidAlert(f"{path}: cannot be read: {error.strerror}")
         return
     while chunk := list(itertools.islice(messages, _CHUNK)):
-        yield from _keyed(chunk, path)
+        yield from _keyed(chunk, path, registry)
 
 
-def _keyed(messages: list[bytes | InvalidAlert], path: Path) -> Iterator[Replayed | InvalidAlert]:
+def _keyed(messages: list[bytes | InvalidAlert], path: Path, registry: Registry) -> Iterator[Replayed | InvalidAlert]:
     """Messages with their objects' ids as keys. One that is no alert is published as it is: that is what it was."""
-    readings = [one if isinstance(one, InvalidAlert) else avro.message(one) for one in messages]
+    try:
+        readings = [
+            one if isinstance(one, InvalidAlert) else avro.message(one, schema_by_id=registry.schema)
+            for one in messages
+        ]
+    except RegistryUnavailable as error:  # of the one message of its file
+        yield InvalidAlert(f"{path}: {error}")
+        return
     decoded = alert_batch(readings)
     rows = {message: row for row, message in enumerate(decoded.messages.tolist())}
     for place, message in enumerate(messages):

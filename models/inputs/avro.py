@@ -62,11 +62,16 @@ _RUBIN_ALERT = re.compile(r"lsst\.v(\d+)_(\d+)\.alert")
 
 
 def readings(
-    data: bytes, *, schema: Schema | None = None, max_bytes: int = MAX_UNCOMPRESSED_BYTES
+    data: bytes,
+    *,
+    schema: Schema | None = None,
+    schema_by_id: Callable[[int], Schema | None] = schemas.rubin,
+    max_bytes: int = MAX_UNCOMPRESSED_BYTES,
 ) -> Iterator[Reading | InvalidAlert]:
     """Every alert in ``data``, in order; an InvalidAlert stands where one could not be read.
 
-    ``schema``, parsed, is what bare and Confluent-framed datums were written with, where the caller knows it.
+    ``schema``, parsed, is what bare and Confluent-framed datums were written with, where the caller knows it; else
+    ``schema_by_id`` knows those of framed ones. Raises whatever that raises.
     A container that breaks off yields what came before the break, then one InvalidAlert; so does one whose blocks
     unpack to more than ``max_bytes``, with TooLarge.
     """
@@ -76,7 +81,7 @@ def readings(
     elif plain.startswith(_CONTAINER):
         yield from _container(plain, max_bytes)
     else:
-        yield message(plain, schema=schema)
+        yield message(plain, schema=schema, schema_by_id=schema_by_id)
 
 
 def messages(data: bytes) -> Iterator[bytes | InvalidAlert]:

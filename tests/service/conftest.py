@@ -1,5 +1,6 @@
 """What the service's tests share."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from models.classifier import Classifier
 from models.network import Network
 from models.taxonomy import Taxonomy
 from tests.servers.valkey import ValkeyServer, skip_without_valkey
+from tests.service.confluent import Confluent
 
 
 @pytest.fixture
@@ -20,6 +22,19 @@ def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
     skip_without_valkey()
     with ValkeyServer(tmp_path / "valkey") as server:
         yield server
+
+
+@pytest.fixture
+def confluent() -> Iterator[Confluent]:
+    """A registry on loopback."""
+    with Confluent() as server:
+        server.silent.set()
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.silent.set()
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

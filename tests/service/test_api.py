@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from models.atat import ATAT, ATATConfig
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifications, Classifier
-from models.inputs import avro
+from models.inputs import avro, schemas
 from models.inputs.alert import AlertBatch
 from models.network import Network
 from models.taxonomy import Taxonomy
@@ -34,6 +34,7 @@ from service.metrics import Metrics
 from service.settings import Settings
 from tests import alerts
 from tests.servers.valkey import ValkeyServer
+from tests.service.confluent import Confluent, answer
 
 
 class _Slow(Classifier):
@@ -197,6 +198,18 @@ def test_too_much_is_told_413() -> None:
 
 _NO_ALERT = {"type": "record", "name": "note", "fields": [{"name": "time", "type": "long"}]}
 AVRO = {"content-type": "application/avro"}
+
+
+def test_a_schema_that_only_the_registry_has_is_asked_for(confluent: Confluent) -> None:
+    framed = alerts.confluent(alerts.datum(alerts.elasticc()), 31337)
+    ready = Health(warm=True, joined=True)
+    with _client(ready, _classifier(), SCHEMA_REGISTRY_URL=confluent.url) as client:
+        confluent.status = 500
+        refused = client.post("/v1/classify", content=framed, headers=AVRO)
+        assert (refused.status_code, refused.json()["detail"]) == (503, "the schema registry answers 500 for id 31337")
+        confluent.status, confluent.body = 200, answer(schemas.elasticc()["v0_9_1"])
+        (result,) = client.post("/v1/classify", content=framed, headers=AVRO).json()["results"]
+        assert result["alertId"] == "1"
 
 
 def _answer(client: TestClient, body: bytes) -> tuple[int, Any]:

@@ -17,6 +17,7 @@ from models.classifier import Classifier
 from models.inputs import schemas
 from service.__main__ import main
 from tests import alerts
+from tests.service.confluent import Confluent, answer, without_marks
 
 
 def _classify(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[dict[str, Any]], str]:
@@ -85,11 +86,25 @@ def test_an_alert_without_object_or_metadata_says_so(tmp_path: Path, capsys: pyt
 
 def test_a_schema_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schema = tmp_path / "alert.avsc"
-    schema.write_text(json.dumps({k: v for k, v in schemas.elasticc()["v0_9_1"].items() if not k.startswith("__")}))
+    schema.write_text(json.dumps(without_marks(schemas.elasticc()["v0_9_1"])))
     message = tmp_path / "message"
     message.write_bytes(alerts.confluent(alerts.datum(alerts.elasticc()), 31337))
     assert _classify(capsys, message)[0] == 1
     code, (line,), _ = _classify(capsys, message, "--schema", schema)
+    assert (code, line["alertId"]) == (0, "1")
+
+
+def test_a_schema_that_only_the_registry_has_is_asked_for(
+    confluent: Confluent, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCHEMA_REGISTRY_URL", confluent.url)
+    message = tmp_path / "message"
+    message.write_bytes(alerts.confluent(alerts.datum(alerts.elasticc()), 31337))
+    confluent.status = 500
+    code, (line,), _ = _classify(capsys, message)
+    assert (code, line["error"]) == (1, "the schema registry answers 500 for id 31337")
+    confluent.status, confluent.body = 200, answer(schemas.elasticc()["v0_9_1"])
+    code, (line,), _ = _classify(capsys, message)
     assert (code, line["alertId"]) == (0, "1")
 
 

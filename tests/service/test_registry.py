@@ -3,69 +3,17 @@
 import contextlib
 import json
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from models.inputs import schemas
 from service.errors import Misconfigured, RegistryUnavailable
 from service.registry import Registry
-
-SCHEMA = {"type": "record", "name": "alert", "fields": [{"name": "alertId", "type": "long"}]}
-GOOD = json.dumps({"schema": json.dumps(SCHEMA)}).encode()
-NO_SUCH_ID = b'{"error_code": 40403, "message": "Schema not found"}'
+from tests.service.confluent import GOOD, NO_SUCH_ID, Confluent
 
 
-class _Confluent(ThreadingHTTPServer):
-    """Answers every id in the way it was told to, and notes what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status, self.body = 200, GOOD
-        self.cut = 0
-        self.silent = threading.Event()
-        self.asked: list[tuple[str, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Confluent
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.path, self.headers["Authorization"]))
-        self.server.silent.wait(10)
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(self.server.body)))
-        self.end_headers()
-        with contextlib.suppress(BrokenPipeError):  # who no longer waits for a silent one
-            self.wfile.write(self.server.body[: len(self.server.body) - self.server.cut])
-
-    def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the base class's name
-        pass
-
-
-@pytest.fixture
-def confluent() -> Iterator[_Confluent]:
-    """A registry on loopback."""
-    with _Confluent() as server:
-        server.silent.set()
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.silent.set()
-        server.shutdown()
-        thread.join()
-
-
-def test_an_id_is_asked_for_once_and_remembered(confluent: _Confluent) -> None:
+def test_an_id_is_asked_for_once_and_remembered(confluent: Confluent) -> None:
     registry = Registry(confluent.url)
     first = registry.schema(4711)
     assert isinstance(first, dict)
@@ -75,7 +23,7 @@ def test_an_id_is_asked_for_once_and_remembered(confluent: _Confluent) -> None:
 
 
 def test_an_id_that_there_is_not_is_asked_for_again_a_minute_later(
-    confluent: _Confluent, monkeypatch: pytest.MonkeyPatch
+    confluent: Confluent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = Registry(confluent.url)
     confluent.status, confluent.body = 404, NO_SUCH_ID
@@ -97,7 +45,7 @@ def test_an_id_that_there_is_not_is_asked_for_again_a_minute_later(
         {"schema": '"elsewhere.Alert"', "references": [{"name": "elsewhere.Alert", "subject": "a", "version": 1}]},
     ],
 )
-def test_an_id_of_no_schema_that_can_be_read_is_definitely_none(confluent: _Confluent, answer: object) -> None:
+def test_an_id_of_no_schema_that_can_be_read_is_definitely_none(confluent: Confluent, answer: object) -> None:
     registry = Registry(confluent.url)
     confluent.body = json.dumps(answer).encode()
     assert registry.schema(4711) is None
@@ -120,7 +68,7 @@ def test_an_id_of_no_schema_that_can_be_read_is_definitely_none(confluent: _Conf
     ],
 )
 def test_any_other_answer_is_none_and_the_id_is_asked_for_again(
-    confluent: _Confluent, status: int, body: bytes, cut: int, reason: str
+    confluent: Confluent, status: int, body: bytes, cut: int, reason: str
 ) -> None:
     registry = Registry(confluent.url)
     confluent.status, confluent.body, confluent.cut = status, body, cut
@@ -131,7 +79,7 @@ def test_any_other_answer_is_none_and_the_id_is_asked_for_again(
 
 
 def test_after_a_time_out_other_ids_are_not_asked_for_until_a_while_later(
-    confluent: _Confluent, monkeypatch: pytest.MonkeyPatch
+    confluent: Confluent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.registry._TIMEOUT_SECONDS", 0.2)
     registry = Registry(confluent.url)
@@ -153,7 +101,7 @@ def test_a_registry_that_is_away_is_unavailable() -> None:
         Registry(f"http://127.0.0.1:{port}").schema(4711)
 
 
-def test_a_password_in_the_address_is_sent_and_not_shown(confluent: _Confluent) -> None:
+def test_a_password_in_the_address_is_sent_and_not_shown(confluent: Confluent) -> None:
     registry = Registry(confluent.url.replace("http://", "http://me:hunter2@"))
     confluent.status = 500
     with pytest.raises(RegistryUnavailable) as error:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from models.inputs import schemas
 from service.__main__ import main
 from tests import alerts
 from tests.alerts import FIRST_MJD, elasticc, source
+from tests.service.confluent import Confluent, answer
 from tests.service.stream import Topics
 
 
@@ -50,6 +52,22 @@ def test_files_are_published_in_order_with_their_objects_as_keys(
     assert [value for _, value, _ in read] == [*(alerts.datum(record) for record in records), b"no alert"]
     assert [key for key, _, _ in read] == ["7"] * 5 + [None]
     assert [float(headers["original-mjd"]) for _, _, headers in read[:5]] == [FIRST_MJD + n for n in range(5)]
+
+
+def test_a_message_whose_schema_cannot_be_had_is_not_published_without_its_key(
+    kafka: str, confluent: Confluent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    _environment(monkeypatch, topics)
+    monkeypatch.setenv("SCHEMA_REGISTRY_URL", confluent.url)
+    confluent.body = answer(schemas.elasticc()["v0_9_1"])
+    for number in (31337, 4711):
+        framed = alerts.confluent(alerts.datum(elasticc(alert_id=number)), number)
+        (tmp_path / str(number)).write_bytes(framed)
+    assert main(["replay", str(tmp_path / "31337"), "--topic", topics.alerts]) == 0
+    confluent.status = 500
+    assert main(["replay", str(tmp_path / "4711"), "--topic", topics.alerts]) == 1
+    assert [key for key, _, _ in _read(topics, 1)] == ["7"]
 
 
 def test_a_window_of_a_topic_is_published_again_with_its_time(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
