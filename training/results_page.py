@@ -77,7 +77,7 @@ def page(
     everything = [measured for book in (*tiers, shipped) for measured in book.variants.values()]
     parts += [
         "## Calibration",
-        "Expected calibration error of alerts as sent, in per cent, under the named prior."
+        "Expected calibration error of alerts as sent, by the number of detections, in per cent, under the named prior."
         " Drawing objects anew adds noise to each bin, so that intervals reach too high.",
     ]
     parts.append(
