@@ -57,7 +57,7 @@ class Evidence:
 
     def rests_on(self, data: str, parts: Parts, n_seeds: int) -> str:
         """The size, and how many seeds."""
-        return f"{self.size_of(data, parts)}, {n_seeds} seeds"
+        return f"{self.size_of(data, parts)}, {n_seeds} seed{'' if n_seeds == 1 else 's'}"
 
 
 def findings(bench: Bench, size: str | None) -> list[Finding]:
