@@ -14,7 +14,7 @@ from fastavro.schema import SchemaParseException
 from fastavro.types import Schema
 
 from models.classifier import Classifier
-from models.inputs import avro, schemas
+from models.inputs import avro
 from models.inputs.alert import alert_batch
 from models.inputs.avro import Reading
 from models.inputs.errors import InvalidAlert
@@ -89,7 +89,7 @@ def classify_files(
     classifier: Classifier,
     *,
     schema: Schema | None,
-    schema_by_id: Callable[[int], Schema | None] = schemas.rubin,
+    schema_by_id: Callable[[int], Schema | None],
     output: TextIO,
     progress: TextIO,
     embed: bool = False,
@@ -119,9 +119,7 @@ def classify_files(
     return failures
 
 
-def read_file(
-    file: str, *, schema: Schema | None, schema_by_id: Callable[[int], Schema | None] = schemas.rubin
-) -> Iterator[Placed]:
+def read_file(file: str, *, schema: Schema | None, schema_by_id: Callable[[int], Schema | None]) -> Iterator[Placed]:
     """Every alert of a file, or the one reason that there is none."""
     try:
         data = Path(file).read_bytes()

@@ -266,8 +266,7 @@ class KafkaStream:
         """Partitions by topic, and how long the output topics' messages may be, if that may be known."""
         admin, topics = _ask(self._common)
         names = [*self._topics, *self._output_topics]
-        for name in names:
-            _must_be_there(name, topics)
+        _must_be_there(names, topics)
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         try:
             answers = {
@@ -410,13 +409,14 @@ class KafkaStream:
 
     def _message(self, raw: RawMessage) -> Message | None:
         error = raw.error()
-        name, offset = (raw.topic() or "", raw.partition() or 0), raw.offset() or 0
         if error is None:
-            self._reads_on[name] = offset + 1
-            return _received(raw)
+            message = _received(raw)
+            self._reads_on[message.topic, message.partition] = message.offset + 1
+            return message
+        name = (raw.topic() or "", raw.partition() or 0)
         if error.code() == KafkaError._PARTITION_EOF:
             if name in self._reads_on:
-                self._without_messages[name] = (self._reads_on[name], offset)
+                self._without_messages[name] = (self._reads_on[name], raw.offset() or 0)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._stop(name, "its next offset was removed by retention before it was read")
             self._consumer.pause([TopicPartition(*name)])
@@ -630,13 +630,15 @@ def _ask(common: Mapping[str, Any]) -> tuple[AdminClient, dict[str, TopicMetadat
                 raise KafkaUnavailable(f"Kafka does not answer: {[error.args[0].str(), *reasons][-1]}") from error
 
 
-def _must_be_there(name: str, topics: Mapping[str, TopicMetadata]) -> None:
-    """Raises Misconfigured for a topic that is not there, and KafkaUnavailable for one that cannot be used now."""
-    error = topics[name].error if name in topics else None
-    if error is not None and error.code() in _TRANSIENT:
-        raise KafkaUnavailable(f"topic {name}: {error.str()}")
-    if name not in topics or error is not None:  # what a client may not see is not told of
-        raise Misconfigured(f"no topic {name} that this client may see; none is created by itself")
+def _must_be_there(names: Sequence[str], topics: Mapping[str, TopicMetadata]) -> None:
+    """Raises Misconfigured for topics that are not there, and KafkaUnavailable for one that cannot be used now."""
+    errors = {name: topics[name].error for name in names if name in topics}
+    for name, error in errors.items():
+        if error is not None and error.code() in _TRANSIENT:
+            raise KafkaUnavailable(f"topic {name}: {error.str()}")
+    absent = [name for name in names if name not in errors or errors[name] is not None]
+    if absent:  # what a client may not see is not told of
+        raise Misconfigured(f"no topic {', '.join(absent)} that this client may see; none is created by itself")
 
 
 def _distrust(common: Mapping[str, Any]) -> str | None:
@@ -822,11 +824,9 @@ class Reader:
 
     def partitions(self, topics: Iterable[str]) -> list[Partition]:
         """All of these topics'. Raises Misconfigured where one is not there."""
-        found = []
-        for topic in topics:
-            _must_be_there(topic, self._topics)
-            found += [(topic, number) for number in sorted(self._topics[topic].partitions)]
-        return found
+        names = list(topics)
+        _must_be_there(names, self._topics)
+        return [(topic, number) for topic in names for number in sorted(self._topics[topic].partitions)]
 
     def first(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The first offset that is left."""

@@ -20,8 +20,8 @@ ATAT; *ATCAT* is a published successor of ATAT. *Full*: the whole light curve, 2
 expected calibration error; over all alerts errors of opposite sign cancel, so that it may be below that of each bin."""
 _ABOUT_FOLDS = """\
 Kaggle's training set, every object scored by models that have not seen its fold. `atat2` is started from the shipped
-model, which has learned from 90,175 simulated objects; LightGBM has seen PLAsTiCC alone. Which models are joined, and
-at what weights, was chosen by these very objects, so that the best is somewhat flattered."""
+model, which has learned from the simulated survey; LightGBM has seen PLAsTiCC alone. Which models are joined, and at
+what weights, was chosen by these very objects, so that the best is somewhat flattered."""
 
 
 def draw(directory: Path, book: Book, shipped: Book) -> dict[str, str]:

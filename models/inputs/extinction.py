@@ -43,3 +43,9 @@ def per_reddening(wavelength: FloatArray) -> FloatArray:
 
 MILKY_WAY = per_reddening(WAVELENGTHS)
 """(6,), A / E(B-V) by band."""
+
+
+def transparency(mwebv: NDArray[np.floating]) -> FloatArray:
+    """What dust of the Milky Way of these E(B-V) [mag] (N,) lets through, by band (N, 6). NaN is no dust."""
+    reddening = np.nan_to_num(np.asarray(mwebv, dtype=np.float64), nan=0.0)
+    return np.asarray(10 ** (-0.4 * reddening[:, None] * MILKY_WAY))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.inputs import band_statistics, light_curve_features, period, ragged, supernova_model
 from models.inputs.cosmology import REDSHIFTS, WMAP5
-from models.inputs.extinction import MILKY_WAY
+from models.inputs.extinction import transparency
 from models.inputs.feature_table import ALERCE, OURS, Feature, by_band
 from models.inputs.light_curve import LightCurves
 from models.inputs.light_curve_features import Observed
@@ -127,7 +127,6 @@ def _observed(curves: LightCurves, metadata: NDArray[np.float32]) -> Observed:
     order = np.argsort(segment, kind="stable")
     counts = np.bincount(segment, minlength=len(curves) * len(BANDS)).astype(np.int64)
     start = np.repeat(curves.mjd[curves.offsets[:-1][curves.lengths > 0]], curves.lengths[curves.lengths > 0])
-    reddening = np.nan_to_num(metadata[:, COLUMNS.index("mwebv")].astype(np.float64), nan=0.0)
     redshift = _redshift(metadata)
     modulus = WMAP5.distance_modulus(redshift)
     return Observed(
@@ -136,7 +135,7 @@ def _observed(curves: LightCurves, metadata: NDArray[np.float32]) -> Observed:
         flux=curves.flux[order].astype(np.float64),
         err=curves.flux_err[order].astype(np.float64),
         detected=curves.detected[order],
-        transparency=10 ** (-0.4 * reddening[:, None] * MILKY_WAY),
+        transparency=transparency(metadata[:, COLUMNS.index("mwebv")]),
         stretch=1 + np.nan_to_num(redshift, nan=0.0),
         luminosity=10 ** (0.4 * (modulus - WMAP5.distance_modulus(_REFERENCE_REDSHIFT))),
         distance_modulus=modulus,

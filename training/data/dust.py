@@ -6,16 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.inputs import ragged
-from models.inputs.extinction import MILKY_WAY
+from models.inputs.extinction import transparency
 from models.inputs.light_curve import LightCurves
 
 
 def reddened(curves: LightCurves, mwebv: NDArray[np.floating]) -> LightCurves:
     """The light curves (N,) behind dust of these E(B-V) [mag] (N,), as alerts have them; NaN is none."""
-    reddening = np.nan_to_num(np.asarray(mwebv, dtype=np.float64), nan=0.0)
-    transparency = 10 ** (-0.4 * reddening[ragged.row_of_each(curves.offsets)] * MILKY_WAY[curves.band])
+    share = transparency(mwebv)[ragged.row_of_each(curves.offsets), curves.band]
     return replace(
         curves,
-        flux=(curves.flux * transparency).astype(np.float32),
-        flux_err=(curves.flux_err * transparency).astype(np.float32),
+        flux=(curves.flux * share).astype(np.float32),
+        flux_err=(curves.flux_err * share).astype(np.float32),
     )
