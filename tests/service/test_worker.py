@@ -20,9 +20,10 @@ from confluent_kafka.admin import AdminClient
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
 from service.errors import Misconfigured, RegistryUnavailable, TransactionAborted
-from service.kafka import KafkaStream, Message, Output
+from service.kafka import InProcessCluster, KafkaStream, Message, Output
 from service.outputs import read_result
 from service.registry import Registry
+from service.settings import Settings
 from tests import alerts
 from tests.servers.valkey import ValkeyServer
 from tests.service.stream import Topics, decoded, running, served, toy_alerts
@@ -340,6 +341,13 @@ def test_offsets_that_retention_removed_stop_the_partition_and_are_named(kafka: 
         time.sleep(1)
         assert up.metric("classifier_partitions_stopped") == 1
     assert len(topics.read()) == 10
+
+
+def test_a_kafka_that_does_not_tell_its_topics_settings_is_used_all_the_same() -> None:
+    cluster = InProcessCluster(["alerts", "classifications", "dead-letters"])
+    stream = KafkaStream(Settings.from_env({"KAFKA_BOOTSTRAP_SERVERS": cluster.servers}))
+    stream.open()
+    stream.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
