@@ -61,6 +61,8 @@ class ForestConfig:
     """Of LightGBM."""
     leaves: int = 31
     """Of a tree of LightGBM."""
+    class_power: float = 0.0
+    """Of LightGBM: a class weighs as its size to this power; what makes it likelier for that is taken back."""
     window_days: float = WINDOW_DAYS
     max_points: int | None = None
     """A longer light curve is thinned evenly to so many points before its features are computed."""
@@ -319,10 +321,15 @@ _BOOSTER = "booster.txt"
 
 
 class Boosted:
-    """LightGBM's gradient-boosted trees, each class weighing the same: the stronger baseline."""
+    """LightGBM's gradient-boosted trees: the stronger baseline.
+
+    Where classes do not weigh the same, the logarithms of their shares stand beside the trees' sums while these are
+    learned (logit adjustment), and not when they answer: the prior is uniform all the same.
+    """
 
     def __init__(self, config: ForestConfig, taxonomy: Taxonomy, *, seed: int, processes: int) -> None:
         self._rounds = config.trees
+        self._class_power = config.class_power
         self._n_classes = len(taxonomy)
         self._options = {
             "objective": "multiclass",
@@ -344,9 +351,12 @@ class Boosted:
 
     def fit(self, table: FloatTable, labels: IntArray) -> None:
         """Boost for as many rounds as there are trees, one tree a class in each."""
-        sizes = np.bincount(labels, minlength=self._n_classes)
-        weights = (1 / sizes)[labels] * len(labels) / np.count_nonzero(sizes)
-        self._booster = lightgbm.train(self._options, lightgbm.Dataset(table, labels, weight=weights), self._rounds)
+        sizes = np.maximum(np.bincount(labels, minlength=self._n_classes), 1)
+        shares = sizes**self._class_power / np.sum(sizes**self._class_power)
+        weights = (shares / sizes)[labels] * len(labels)
+        adjustment = np.repeat(np.log(shares), len(labels)) if self._class_power else None
+        rows = lightgbm.Dataset(table, labels, weight=weights, init_score=adjustment)
+        self._booster = lightgbm.train(self._options, rows, self._rounds)
 
     def gains(self) -> Probabilities:
         """By column (K,), what the splits on it gained."""

@@ -65,6 +65,18 @@ def test_it_tells_classes_apart_and_its_probabilities_add_up(algorithm: str) -> 
     assert np.mean(found[labels == CLASSES.index(2232)] == CLASSES.index(2232)) > 0.5  # scarce, and not forgotten
 
 
+@pytest.mark.parametrize("class_power", [0.0, 0.5, 1.0])
+def test_whatever_classes_weigh_boosted_trees_answer_under_a_uniform_prior(class_power: float) -> None:
+    """Nothing tells the classes apart but their sizes, of which the prior says nothing."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(CLASSES)), [400, 400, 400, 400, 400, 100])
+    table = rng.normal(size=(len(labels), len(COLUMNS_SEEN))).astype(np.float32)
+    forest = _forest("lightgbm", class_power=class_power, trees=5)
+    forest.fit(table, labels)
+    mean = forest.scores_of(table).exp().numpy().mean(axis=0)
+    np.testing.assert_allclose(mean, 1 / len(CLASSES), atol=0.03)
+
+
 @pytest.mark.parametrize("algorithm", KINDS)
 def test_a_saved_forest_answers_as_before(algorithm: str, tmp_path: Path) -> None:
     forest = _grown(algorithm)
