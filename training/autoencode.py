@@ -18,6 +18,9 @@ from training.data.curves import Curves
 from training.errors import Diverged
 from training.probes import LEARNING_RATE, PATIENCE, Effort, OnlineProbes
 
+CONVERGED = "converged"
+"""Of what is measured: 1 where training ended by itself."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -26,6 +29,8 @@ class Trained:
     model: Autoencoder
     online: OnlineProbes
     epochs: int
+    converged: bool
+    """Whether the error had stopped falling, or else the last epoch came before."""
 
 
 class OutOfTime(Exception):
@@ -65,7 +70,7 @@ def train(
         if time.monotonic() > until:
             raise OutOfTime
     progress.modules.load_state_dict(progress.best)
-    return Trained(model.eval(), online, progress.epochs)
+    return Trained(model.eval(), online, progress.epochs, progress.waited >= PATIENCE)
 
 
 def _epoch(
@@ -147,6 +152,7 @@ def measure(trained: Trained, curves: Curves, effort: Effort, *, seed: int, devi
     latent, held_out = (probes.encoded(trained.model, each, device) for each in (train_set, test))
     labels = torch.from_numpy(train_set.label).to(device)
     figures = {"mse": reconstruction_error(trained.model, test, device), "epochs": float(trained.epochs)}
+    figures[CONVERGED] = float(trained.converged)
     for name, make in probes.PROBES.items():
         fitted = probes.fit(make, latent, labels, n_classes, most_epochs=effort.probe_epochs)
         with torch.inference_mode():

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from models.taxonomy import Taxonomy
 
@@ -19,7 +20,8 @@ IntArray = NDArray[np.int64]
 DRAWS = 1000
 """Of a bootstrap."""
 ECE_BINS = 15
-_LEVEL = 0.95
+LEVEL = 0.95
+"""Of intervals."""
 
 
 # --- from counts ----------------------------------------------------------------------------------------------------
@@ -99,9 +101,18 @@ class Estimate:
     @classmethod
     def of(cls, draws: FloatArray) -> Self:
         """From (1 + R,) values: the figure itself, then R of the bootstrap."""
-        tail = 50 * (1 - _LEVEL)
+        tail = 50 * (1 - LEVEL)
         low, high = np.nanpercentile(draws[1:], [tail, 100 - tail]) if len(draws) > 1 else (np.nan, np.nan)
         return cls(float(draws[0]), float(low), float(high))
+
+    @classmethod
+    def of_mean(cls, values: FloatArray) -> Self:
+        """Of values (N,) that have nothing to do with each other, by Student's t; of one alone without an interval."""
+        value = float(values.mean())
+        if len(values) < 2:
+            return cls(value, np.nan, np.nan)
+        reach = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+        return cls(value, value - float(reach), value + float(reach))
 
     def times(self, factor: float) -> Self:
         """In another unit."""

@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr, t
+from scipy.stats import spearmanr
 
 from training import thesis_tables
+from training.autoencode import CONVERGED
 from training.data import synthetic
+from training.metrics import LEVEL, Estimate
 from training.representation_tables import DECODER_ROWS, ENCODER_ROWS, MACHO, ZTF
 from training.representations import Bench, Parts, cell_of
 from training.results_page import markdown
 
 FloatArray = NDArray[np.float64]
-
-LEVEL = 0.95
 
 ALIKE = 2.0
 """Points of accuracy. Where the thesis sees no difference, a smaller one is none."""
@@ -48,16 +48,24 @@ class Evidence:
         """At which these parts are asked for."""
         return cell_of(data, parts, self.size).size.name
 
+    def figures(self, data: str, parts: Parts) -> dict[int, dict[str, float]]:
+        """By seed, of those that have been run."""
+        return self.bench.figures(cell_of(data, parts, self.size))
+
     def paired(self, data: str, rows: Sequence[Parts], metric: str) -> FloatArray:
         """(S, R): of each seed that every row has been run with, and each row."""
-        runs = [self.bench.figures(cell_of(data, parts, self.size)) for parts in rows]
+        runs = [self.figures(data, parts) for parts in rows]
         seeds = sorted(set.intersection(*({seed for seed in each if metric in each[seed]} for each in runs)))
         found = [[each[seed][metric] for each in runs] for seed in seeds]
         return np.array(found, dtype=np.float64).reshape(len(seeds), len(rows))
 
-    def rests_on(self, data: str, parts: Parts, n_seeds: int) -> str:
-        """The size, and how many seeds."""
-        return f"{self.size_of(data, parts)}, {n_seeds} seed{'' if n_seeds == 1 else 's'}"
+    def rests_on(self, data: str, rows: Sequence[Parts], n_seeds: int) -> str:
+        """The size, how many seeds, and whether the autoencoders were still learning when the last epoch came."""
+        seeds = f"{n_seeds} seed{'' if n_seeds == 1 else 's'}"
+        runs = [run for parts in rows for run in self.figures(data, parts).values()]
+        unfinished = sum(not run.get(CONVERGED) for run in runs)
+        told = f", {unfinished} of {len(runs)} runs cut short" if unfinished else ""
+        return f"{self.size_of(data, rows[0])}, {seeds}{told}"
 
 
 def findings(bench: Bench, size: str | None) -> list[Finding]:
@@ -78,8 +86,10 @@ def findings(bench: Bench, size: str | None) -> list[Finding]:
 def findings_page(found: Sequence[Finding]) -> str:
     """As Markdown."""
     told = (
-        f"In brackets: intervals that hold {LEVEL:.0%}, by Student's t, over the seeds (of offline and online probes: "
-        f"over the autoencoders). Accuracies closer than {ALIKE:g} points count as alike. One seed decides nothing."
+        f"In brackets: intervals that hold {LEVEL:.0%}, by Student's t, over the seeds. Accuracies closer than "
+        f"{ALIKE:g} points count as alike. One seed decides nothing. A run is *cut short* where its last epoch came "
+        "before its error had stopped falling: a verdict on such runs is one on autoencoders that have not learned all "
+        "that they could, and neither bears out nor contradicts the thesis, whose runs had."
     )
     rows = [[each.statement, each.thesis, each.found, each.rests_on, each.verdict] for each in found]
     table = markdown(["finding", "thesis", "here", "rests on", "verdict"], rows)
@@ -93,8 +103,8 @@ def interval(values: FloatArray) -> tuple[float, float]:
     """Of the mean of values (N,), by Student's t; all numbers where there are fewer than two."""
     if len(values) < 2:
         return -np.inf, np.inf
-    reach = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean() - reach), float(values.mean() + reach)
+    estimate = Estimate.of_mean(values)
+    return estimate.low, estimate.high
 
 
 def _verdict(*, holds: bool, contradicted: bool) -> str:
@@ -133,25 +143,33 @@ def _variance(evidence: Evidence, data: str, decoder: str) -> Finding:
     return replace(
         finding,
         found=f"{without:.2f} -> {with_it:.2f}, {_told(gain)}",
-        rests_on=evidence.rests_on(data, rows[1], len(found)),
+        rests_on=evidence.rests_on(data, rows, len(found)),
         verdict=verdict,
     )
 
 
 def _offline(evidence: Evidence, data: str) -> Finding:
     finding = Finding(f"offline probes beat online ones on {data}", _printed_gaps(data))
-    rows = dict.fromkeys((*DECODER_ROWS, *ENCODER_ROWS))
-    gaps: dict[str, FloatArray] = {}
-    for probe in ("linear", "mlp"):
-        pairs = [[evidence.paired(data, [parts], each) for each in (probe, f"online-{probe}")] for parts in rows]
-        gaps[probe] = np.array([(offline - online).mean() for offline, online in pairs if len(offline)])
-    if not len(gaps["linear"]):
+    runs = {parts: evidence.figures(data, parts) for parts in dict.fromkeys((*DECODER_ROWS, *ENCODER_ROWS))}
+    runs = {parts: figures for parts, figures in runs.items() if figures}
+    seeds = sorted({seed for figures in runs.values() for seed in figures})
+    if not seeds:
         return finding
+    # Autoencoders of one seed see the same light curves: their mean is one number a seed.
+    gaps = {
+        probe: np.array(
+            [
+                np.mean([run[seed][probe] - run[seed][f"online-{probe}"] for run in runs.values() if seed in run])
+                for seed in seeds
+            ]
+        )
+        for probe in ("linear", "mlp")
+    }
     intervals = [interval(values) for values in gaps.values()]
     return replace(
         finding,
         found="; ".join(f"{probe} {_told(values)}" for probe, values in gaps.items()),
-        rests_on=f"{len(gaps['linear'])} autoencoders, {evidence.size_of(data, next(iter(rows)))}",
+        rests_on=f"{len(runs)} autoencoders, {evidence.rests_on(data, list(runs), len(seeds))}",
         verdict=_verdict(
             holds=all(low > 0 for low, _ in intervals), contradicted=all(high < 0 for _, high in intervals)
         ),
@@ -176,7 +194,7 @@ def _predicts(evidence: Evidence, data: str) -> Finding:
     return replace(
         finding,
         found=_rank_told(means),
-        rests_on=f"{len(rows)} encoders, {evidence.rests_on(data, rows[0], len(by_seed))}",
+        rests_on=f"{len(rows)} encoders, {evidence.rests_on(data, rows, len(by_seed))}",
         verdict=_verdict(holds=low > 0, contradicted=high < 0),
     )
 
@@ -199,7 +217,7 @@ def _mlp_suffices(evidence: Evidence, data: str) -> Finding:
     return replace(
         finding,
         found=f"mlp {mlp:.2f}; ahead of it: " + ", ".join(f"{name} {_told(each)}" for name, each in ahead.items()),
-        rests_on=evidence.rests_on(data, own, n_seeds),
+        rests_on=evidence.rests_on(data, [own, *(parts for parts in alike if parts.decoder in pairs)], n_seeds),
         verdict=_verdict(
             holds=all(high < ALIKE for _, high in intervals), contradicted=any(low > ALIKE for low, _ in intervals)
         ),
@@ -219,7 +237,7 @@ def _mtan_lags(evidence: Evidence, data: str) -> Finding:
     return replace(
         finding,
         found=_told(gap),
-        rests_on=f"{len(_ENCODERS)} encoders each, {evidence.rests_on(data, kinds[0][0], len(found))}",
+        rests_on=f"{len(_ENCODERS)} encoders each, {evidence.rests_on(data, [*kinds[0], *kinds[1]], len(found))}",
         verdict=_verdict(holds=high < 0, contradicted=low > 0),
     )
 

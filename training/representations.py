@@ -35,7 +35,7 @@ class Size:
     most_epochs: int
     seeds: int
     least_steps: int
-    """Of training, however few light curves a set has: epochs beyond ``most_epochs`` make up for them."""
+    """``most_epochs`` are at least so many steps: a set of few light curves may be gone through more often."""
     n_points: int = synthetic.N_POINTS
     """Of a synthetic light curve, before a fifth is left out."""
     n_induction: int = 128

@@ -33,7 +33,7 @@ class AutoencoderConfig:
     harmonics: int = 64
     """Of time modulation. Chapter 3 names no number: chapter 4's."""
     t_max: float = 1.0
-    """Period of time modulation, in spans of a light curve."""
+    """Period of time modulation, in spans of a light curve: of one that is not folded, its two ends look alike."""
     precision: Literal["float32", "bf16"] = "float32"
     """Of matrix products; weights, latent vectors and reconstructions are float32."""
 

@@ -197,6 +197,29 @@ def test_one_seed_decides_nothing() -> None:
     assert list(_verdicts(given).values()) == ["undecided"]
 
 
+def test_autoencoders_of_one_seed_are_one_piece_of_evidence() -> None:
+    """They see the same light curves."""
+    run = {"linear": 60.0, "online-linear": 50.0, "mlp": 70.0, "online-mlp": 65.0}
+    given = {("asas", parts): [run] for parts in tables.ENCODER_ROWS}
+    assert _verdicts(given)["offline probes beat online ones on asas"] == "undecided"
+
+
+def test_findings_tell_of_runs_that_were_still_learning() -> None:
+    runs = [{"linear": 70.0, "converged": 1.0}, {"linear": 71.0, "converged": 0.0}]
+    given = {("syn-a", Parts(variance=variance)): runs for variance in (False, True)}
+    told = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=given), None) if each.found)
+    assert told.rests_on == "full, 2 seeds, 2 of 4 runs cut short"
+
+
+def test_training_says_whether_it_had_come_to_its_end() -> None:
+    curves = synthetic.make("syn-b", {"train": 20, "test": 10}, seed=0, n_points=15)
+    config = AutoencoderConfig(d_head=4, harmonics=2)
+    for epochs, converged in ((1, 0), (2000, 1)):
+        trained = autoencode.train(config, curves, most_epochs=epochs, seed=0, device=CPU)
+        effort = probes.Effort(probe_epochs=1, tuning_epochs=1, tuning_steps=1)
+        assert autoencode.measure(trained, curves, effort, seed=0, device=CPU)["converged"] == converged
+
+
 def test_runs_are_compared_seed_by_seed() -> None:
     spread = (60.0, 75.0, 90.0)  # seeds differ more than the variance makes of each
     given = {("syn-a", Parts(variance=False)): _linear(*spread)}

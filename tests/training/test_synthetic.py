@@ -38,6 +38,20 @@ def test_a_ripple_tells_the_classes_of_b_apart() -> None:
     assert 1.2 < np.abs(_of_class("syn-b", 1)).max() <= 1 + synthetic.AMPLITUDE_B
 
 
+def test_the_ripple_is_that_of_equation_3_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Class 1 is f (1 + .25 sin(2 pi 30 w t + phi)): without the ripple the same draws give the angle of f."""
+    with_it = synthetic.make("syn-b", {"train": 20}, seed=1)
+    monkeypatch.setattr(synthetic, "AMPLITUDE_B", 0.0)
+    monkeypatch.setattr(synthetic, "sine", lambda time, frequency, phase: 2 * np.pi * frequency * time + phase)
+    angle = synthetic.make("syn-b", {"train": 20}, seed=1).value.astype(np.float64)
+    time = with_it.time.astype(np.float64)
+    for row in np.flatnonzero(with_it.label == 1):
+        points = slice(with_it.offsets[row], with_it.offsets[row + 1])
+        turn, phase = np.polyfit(time[points], angle[points], 1)
+        ripple = 1 + 0.25 * np.sin(30 * turn * time[points] + phase)
+        np.testing.assert_allclose(with_it.value[points], np.sin(angle[points]) * ripple, atol=5e-3)
+
+
 def test_the_classes_of_c_can_be_told_apart_995_times_of_1000() -> None:
     accuracy = _likelihood_ratio_accuracy(per_class=600)
     assert accuracy == pytest.approx(0.995, abs=0.004)

@@ -1,7 +1,8 @@
 """The synthetic sets of thesis 3.4.1, eq. 3.7-3.8: two classes that differ in noise (A), ripple (B) or shape (C).
 
 The text leaves open, and here is chosen: phi ~ U(0, 2 pi); A = .25 is A_g; w_2 = 30 multiplies w; N(0, 5) has a
-standard deviation of 5, as numpy writes it; and the noise of Syn-C, which with N(0, 5) nobody could tell apart.
+standard deviation of 5, as numpy writes it, though 3.2 writes a variance there (of the variance 5, Syn-A's classes are
+as easily told apart); and the noise of Syn-C, which with N(0, 5) nobody could tell apart.
 """
 
 from collections.abc import Mapping
