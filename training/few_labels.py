@@ -3,8 +3,8 @@
 First a screen: every combination of SSL-B or SSL-M, eta_pred, eta_orig and token is pretrained once, and then trained
 on a tenth of the labels. The best on validation objects are compared with a network that starts from scratch, at
 several shares of the labels and seeds: the same objects, augmentation and steps, each with the best of some learning
-rates (by validation, at the first seed). Another seed has other weights and other labels, and with ``--folds`` is tried
-on another fold. Writes ``FEW_LABELS.md``.
+rates (by validation, at the first seed). Another seed has other weights and other labels, the same for every method,
+and with ``--folds`` is tried on another fold. Writes ``FEW_LABELS.md``.
 
 Each run is kept, under ``pretrained/`` or ``runs/``: killed at any moment, the same command goes on where it was.
 """
@@ -27,6 +27,7 @@ from training import answers, measure, options, predictions, pretrained
 from training.arguments import count
 from training.data.layout import FOLDS, UNKNOWN_CLASS, Dataset, InvalidData
 from training.data.selection import select
+from training.errors import Diverged
 from training.experiment import CONFIGS, TIERS, Experiment, path_of
 from training.experiments import OBJECTS, paced, record
 from training.loop import CHECKPOINT, LOG
@@ -45,7 +46,7 @@ SCREENED = 0.1
 """Share of the labels in the screen."""
 LABELS = (0.01, 0.1, 1.0)
 LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
-"""From scratch 3e-3 was better than both below it: hence one above."""
+"""Those in the middle are tried first, then outwards from the better one."""
 TO_REACH = 3.0
 """Points of macro F1 more than from scratch, at SCREENED."""
 
@@ -132,7 +133,7 @@ class Bench:
     experiment: Experiment
     dataset: Dataset
     unlabelled: tuple[Dataset, ...]
-    pretraining_steps: int | None
+    pretraining_steps: int
     folds: bool
     """Whether each seed leaves out the fold of its number, to be tried on."""
     device: str
@@ -146,19 +147,40 @@ class Bench:
         """Whether it is there: what describes it is written last."""
         return (self.model(run) / DESCRIPTION).exists()
 
+    def has_diverged(self, run: Run) -> bool:
+        """Whether training, or pretraining before it, came to no end: trying again would change nothing."""
+        return self._diverged(run).exists()
+
+    def is_tried(self, run: Run) -> bool:
+        """Whether there is nothing left to do."""
+        return self.is_done(run) or self.has_diverged(run)
+
+    def _diverged(self, run: Run) -> Path:
+        return self.model(run).parent / "diverged.txt"
+
     def weights(self, method: Method, seed: int) -> Path:
         """Where a method's pretrained weights are."""
         return self.directory / "pretrained" / f"{method.name}-{seed}" / self.experiment.name
 
     def score(self, run: Run) -> float:
-        """The best that training has seen on validation objects: the mean of its views' macro F1."""
+        """The best mean of the views' macro F1 on validation objects; less than any where training diverged."""
+        if self.has_diverged(run):
+            return -math.inf
         with (self.model(run).parent / LOG).open() as file:
             return max(_mean_f1(row) for row in csv.DictReader(file))
 
     def make(self, run: Run) -> None:
         """Train, and before that pretrain, what is not there yet."""
-        if self.is_done(run):
+        if self.is_tried(run):
             return
+        try:
+            self._train(run)
+        except Diverged as error:
+            self.console.print(f"left out: {error}")
+            self._diverged(run).parent.mkdir(parents=True, exist_ok=True)
+            self._diverged(run).write_text(f"{error}\n")
+
+    def _train(self, run: Run) -> None:
         experiment = self._at(run.seed).trained(labels=run.labels, learning_rate=run.learning_rate)
         output = self.model(run).parent
         train(
@@ -183,8 +205,8 @@ class Bench:
         return Pretrained.read(weights)
 
     def _pretrain(self, self_supervision: SelfSupervision, output: Path, seed: int) -> None:
-        steps = {} if self.pretraining_steps is None else {"steps": self.pretraining_steps}
-        experiment = self._at(seed).supervised_by_itself(**vars(self_supervision)).pretrained().trained(**steps)
+        experiment = self._at(seed).supervised_by_itself(**vars(self_supervision)).pretrained()
+        experiment = experiment.trained(steps=self.pretraining_steps)
         pretrain(
             experiment,
             self.dataset,
@@ -202,7 +224,7 @@ class Bench:
 
     def make_all(self, runs: Sequence[Run], purpose: str) -> None:
         """Those that are not there, saying before each how long the rest will take if it goes on so."""
-        todo = [run for run in runs if not self.is_done(run)]
+        todo = [run for run in runs if not self.is_tried(run)]
         self.console.print(f"{purpose}: {len(runs) - len(todo)} of {len(runs)} runs are done")
         for run in paced(todo, self.console):
             self.make(run)
@@ -230,18 +252,35 @@ def best(bench: Bench, number: int) -> list[Method]:
 
 
 def compare(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> None:
-    """Every learning rate at the first seed, then the best one at all seeds."""
+    """Learning rates at the first seed, then the best one at all seeds."""
     pairs = [(method, share) for share in labels for method in methods]
-    first = [Run(method, share, rate, 0) for method, share in pairs for rate in LEARNING_RATES]
-    bench.make_all(first, "learning rates")
+    while not all(map(bench.is_tried, rates := [run for pair in pairs for run in _rates(bench, *pair)])):
+        bench.make_all(rates, "learning rates")
     rest = [run for method, share in pairs for run in _chosen(bench, method, share, seeds)]
     bench.make_all(rest, "comparison")
 
 
+def _rates(bench: Bench, method: Method, share: float) -> list[Run]:
+    """The learning rates to try: those in the middle, then outwards until the best has a worse one on either side."""
+    low = (len(LEARNING_RATES) - 1) // 2
+    high = low + 2
+    while True:
+        runs = [Run(method, share, rate, 0) for rate in LEARNING_RATES[low:high]]
+        if not all(map(bench.is_tried, runs)):
+            return runs
+        best_of_all = max(runs, key=bench.score)
+        if best_of_all is runs[0] and low > 0:
+            low -= 1
+        elif best_of_all is runs[-1] and high < len(LEARNING_RATES):
+            high += 1
+        else:
+            return runs
+
+
 def _chosen(bench: Bench, method: Method, share: float, seeds: int) -> list[Run]:
     """The runs at the learning rate that is best by validation; none where one has yet to be tried."""
-    tried = [Run(method, share, rate, 0) for rate in LEARNING_RATES]
-    if not all(map(bench.is_done, tried)):
+    tried = _rates(bench, method, share)
+    if not all(map(bench.is_tried, tried)) or not any(map(bench.is_done, tried)):
         return []
     rate = max(tried, key=bench.score).learning_rate
     return [Run(method, share, rate, seed) for seed in range(seeds)]
@@ -258,6 +297,8 @@ def page(bench: Bench, trials: Trials, methods: Sequence[Method], labels: Sequen
         for method in methods
     }
     compared = {key: runs for key, runs in compared.items() if runs}
+    lost = [run for each in methods for share in labels for run in _chosen(bench, each, share, seeds)]
+    lost = [run for run in lost if bench.has_diverged(run)]
     parts = [
         "# What pretraining gains where few labels are known",
         f"Made by `python -m training few-labels`: not edited by hand. Configuration {bench.experiment.name}, tier "
@@ -268,10 +309,13 @@ def page(bench: Bench, trials: Trials, methods: Sequence[Method], labels: Sequen
     screen = ranked(bench)
     if any(run.method not in methods for run in screen):  # without a screen, some of the comparison stand in its place
         told = f"One seed, {SCREENED:.0%} of the labels: mean macro F1 of the views on validation objects, in per cent."
+        told += " Errors are of what each was asked to predict, and do not compare between kinds of pretraining."
         head = ["method", "F1", "pretraining: validation errors"]
         parts += ["## Screen", told, markdown(head, list(_screen_rows(bench, screen)))]
     if compared:
         parts += ["## Comparison", *_comparison(bench, trials, compared)]
+    if lost:
+        parts += ["Diverged, and left out: " + ", ".join(f"{run.variant}, seed {run.seed}" for run in lost) + "."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -288,26 +332,26 @@ def _screen_rows(bench: Bench, runs: Sequence[Run]) -> Iterator[list[str]]:
     for run in runs:
         errors = ""
         if run.method.self_supervision is not None:
-            with (bench.weights(run.method, run.seed).parent / LOG).open() as file:
-                last = list(csv.DictReader(file))[-1]
-            names = [name for name in last if name not in ("step", "minutes", "learning_rate", "loss")]
-            errors = ", ".join(f"{name} {float(last[name]):.3f}" for name in names)
+            found = Pretrained.read(bench.weights(run.method, run.seed)).provenance["validation"]
+            names = [name for name in found if name not in ("step", "minutes", "learning_rate", "loss")]
+            errors = ", ".join(f"{name} {found[name]:.3f}" for name in names)
         yield [run.method.name, f"{100 * bench.score(run):.1f}", errors]
 
 
 def _comparison(bench: Bench, trials: Trials, compared: dict[tuple[str, float], list[Run]]) -> Iterator[str]:
     """The table, and whether what was to be reached has been."""
-    runs = {key: [_measured_run(bench, trials, run, key) for run in each] for key, each in compared.items()}
-    if bench.folds:
-        runs = {key: [answers.Run.pooled(each)] for key, each in runs.items()}
+    every = {key: [_measured_run(bench, trials, run, key) for run in each] for key, each in compared.items()}
+    runs = {key: [answers.Run.pooled(each)] for key, each in every.items()} if bench.folds else every
     panel = Panel.of([run for each in runs.values() for run in each])
-    found = {key: panel.measure(each) for key, each in runs.items()}
+    found = {key: panel.measure(each, paired_by_seed=True) for key, each in runs.items()}
     rows = []
     verdicts = []
     whole = found.get((SCRATCH, 1.0))
     for (name, share), measured in found.items():
         scratch = found.get((SCRATCH, share))
         gain = None if scratch is None or name == SCRATCH else measure.difference(measured, scratch, _VIEW)
+        if gain is not None and bench.folds:
+            gain = _over_folds(every[name, share], every[SCRATCH, share])
         kept = "" if whole is None else f"{100 * measured.macro(_VIEW)[0] / whole.macro(_VIEW)[0]:.1f} %"
         own = compared[name, share]
         figures = [_told(_percent(measured)), "" if gain is None else _told(gain, signed=True), kept]
@@ -315,10 +359,14 @@ def _comparison(bench: Bench, trials: Trials, compared: dict[tuple[str, float], 
         if gain is not None and share == SCREENED:
             verdicts.append((name, gain))
     pooled = ", each of the run that left out its fold" if bench.folds else ""
-    told = "whole light curves, in per cent; differences are paired by object."
+    told = "whole light curves, in per cent; differences are paired by object and by seed."
     yield f"Macro F1 on {len(panel)} test objects{pooled}, {told}"
     if bench.folds:
-        yield "Learning rates were chosen at the first seed, by objects that runs of other seeds are tried on."
+        yield (
+            "Intervals of F1 are over objects alone. A difference is the mean of those of the folds, each of which "
+            "has its own labels, weights and objects, and its interval is Student's t over them. Methods and learning "
+            "rates were chosen at the first seed, by objects that runs of other seeds are tried on."
+        )
     head = ["method", "labels", "learning rate", "seeds", "F1", "more than from scratch", "of scratch with all labels"]
     yield markdown(head, rows)
     for name, gain in verdicts:
@@ -328,9 +376,21 @@ def _comparison(bench: Bench, trials: Trials, compared: dict[tuple[str, float], 
         )
 
 
+def _over_folds(runs: Sequence[answers.Run], others: Sequence[answers.Run]) -> Estimate:
+    """How much greater macro F1 is in points: the mean over the folds that both were tried on."""
+    gains = []
+    for run in runs:
+        for other in (each for each in others if each.seed == run.seed):
+            panel = Panel.of([run, other], draws=1)
+            first, second = panel.measure([run]), panel.measure([other])
+            gains.append(measure.difference(first, second, _VIEW).value)
+    return Estimate.of_mean(np.array(gains))
+
+
 def _measured_run(bench: Bench, trials: Trials, run: Run, key: tuple[str, float]) -> answers.Run:
     model, test = bench.model(run), trials[run.seed]
-    found = predictions.of_model(model, test, model.parent / "predictions", ages=AGES[-1:], device=bench.device)
+    kept = model.parent / "predictions"
+    found = predictions.of_model(model, test, kept, ages=AGES[-1:], alerts=False, device=bench.device)
     return answers.Run.of(model, found, named=(f"{key[0]}, {key[1]:g}", run.seed))
 
 
@@ -372,7 +432,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folds", action="store_true", help="compare on the folds of --data: the run of each seed leaves out its own"
     )
     parser.add_argument("--steps", type=count, help="of training (default: the tier's)")
-    parser.add_argument("--pretraining-steps", type=count, help="default: the tier's")
+    parser.add_argument("--pretraining-steps", type=count, help="default: the tier's, whatever --steps")
     options.add_arithmetic(parser)
 
 
@@ -387,16 +447,21 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if named is None:
             bench.make_all(screened(bench.experiment), "screen")
+            _write(bench, trials, [], arguments)
         if not arguments.screen_only:
             methods = [Method(None), *(best(bench, arguments.best) if named is None else named)]
             compare(bench, methods, arguments.labels, arguments.seeds)
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on with it")
         return 1
-    written = arguments.output / PAGE
-    written.write_text(page(bench, trials, methods, arguments.labels, arguments.seeds))
-    console.print(str(written))
+    console.print(str(_write(bench, trials, methods, arguments)))
     return 0
+
+
+def _write(bench: Bench, trials: Trials, methods: Sequence[Method], arguments: argparse.Namespace) -> Path:
+    written: Path = arguments.output / PAGE
+    written.write_text(page(bench, trials, methods, arguments.labels, arguments.seeds))
+    return written
 
 
 def _named(names: str | None, experiment: Experiment) -> list[Method] | None:
@@ -414,6 +479,7 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
     """Raises InvalidData if the directory has runs of other options, or of other objects."""
     tier = TIERS[arguments.tier]
     experiment = Experiment.read(path_of(arguments.config)).at(tier)
+    pretraining_steps = arguments.pretraining_steps or experiment.pretrained().training.steps
     experiment = experiment.trained(**options.given(arguments, ("steps", "precision")))
     dataset = Dataset.open(arguments.data)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -422,7 +488,7 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
     settings = json.dumps(
         {
             "experiment": asdict(experiment),
-            "pretraining_steps": arguments.pretraining_steps,
+            "pretraining_steps": pretraining_steps,
             "folds": arguments.folds,
             "unlabelled": [each.index().fingerprint for each in unlabelled],
         },
@@ -437,7 +503,7 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
         experiment=experiment,
         dataset=dataset,
         unlabelled=unlabelled,
-        pretraining_steps=arguments.pretraining_steps,
+        pretraining_steps=pretraining_steps,
         folds=arguments.folds,
         device=arguments.device,
         console=console,

@@ -39,6 +39,7 @@ AGES = tuple(float(2**power) for power in range(12))
 _VERSION = 1
 _CHUNK = 500
 _TIMED = 200
+_NONE = np.empty(0, dtype=np.int64)
 _WEIGHTS = ("booster.txt", "trees.skops", "weights.safetensors")
 
 
@@ -141,23 +142,25 @@ def of_model(
     cache: Path | None,
     *,
     ages: Sequence[float] = AGES,
+    alerts: bool = True,
     ready: Ready | None = None,
     device: str = "cpu",
     console: Console | None = None,
 ) -> Predictions:
     """From the cache, if there is one and it is of this very model and these objects; else computed, and left there.
 
-    The data need not be read for what the cache holds.
+    Without ``alerts``, of light curves by length alone. The data need not be read for what the cache holds.
     """
     artifact = find_artifact(directory)
-    key = _key(artifact, selection, ages)
+    key = _key(artifact, selection, ages, alerts=alerts)
     kept = None if cache is None else _read(cache, key)
     if kept is None:
         console = console or Console(stderr=True)
         classifier = load(artifact, device=device)
         ready = ready or Ready()
+        label = directory.name
         kept = predict(
-            classifier, selection, ages=ages, ready=ready, device=device, label=directory.name, console=console
+            classifier, selection, ages=ages, alerts=alerts, ready=ready, device=device, label=label, console=console
         )
         if cache is not None:
             _write(cache, kept, key)
@@ -198,12 +201,13 @@ def predict(
     selection: Selection,
     *,
     ages: Sequence[float],
+    alerts: bool,
     ready: Ready,
     device: str,
     label: str,
     console: Console,
 ) -> Predictions:
-    """Every object at every age, and its sampled alerts as sent."""
+    """Every object at every age, and, if asked for, its sampled alerts as sent."""
     asks = has_features(classifier.model.columns)
     age_tables, alert_tables = (_tables(paths) if asks else () for paths in (ready.by_age, ready.by_alert))
     by_age, by_alert = [], []
@@ -212,7 +216,7 @@ def predict(
     total = -(-len(selection) // _CHUNK)
     for objects in track(selection.chunks(), description=label, total=total, console=console):
         by_age.append(of_ages(classifier, objects, ages, age_tables))
-        by_alert.append(of_alerts(classifier, objects, alert_tables))
+        by_alert.append(of_alerts(classifier, objects if alerts else objects.take(_NONE), alert_tables))
         timed.append(objects.take(np.arange(0, len(objects), stride)))
     if not by_age:
         raise InvalidData(f"{selection.dataset.directory}: none of the objects was ever detected")
@@ -343,9 +347,10 @@ def _machine(device: str) -> str:
 # --- the cache ------------------------------------------------------------------------------------------------------
 
 
-def _key(artifact: Path, selection: Selection, ages: Sequence[float]) -> str:
-    """Of weights, architecture, objects and ages; calibration and notes may change."""
-    digest = hashlib.sha256(f"{_VERSION} {tuple(ages)} {selection.fingerprint}".encode())
+def _key(artifact: Path, selection: Selection, ages: Sequence[float], *, alerts: bool) -> str:
+    """Of weights, architecture, objects and light curves; calibration and notes may change."""
+    what = (_VERSION, tuple(ages), selection.fingerprint, *(() if alerts else ("no alerts",)))
+    digest = hashlib.sha256(" ".join(map(str, what)).encode())
     _add(digest, artifact, ("kind", "architecture", "classes"))
     return digest.hexdigest()
 
@@ -370,7 +375,7 @@ def _write(cache: Path, predictions: Predictions, key: str) -> None:
         columns: dict[str, Any] = {each.name: getattr(scored, each.name) for each in fields(scored)}
         logits = columns.pop("logits")
         for text in ("source", "head"):
-            columns[text] = pa.array(columns[text].tolist()).dictionary_encode()
+            columns[text] = pa.array(columns[text].tolist(), type=pa.string()).dictionary_encode()
         columns["logits"] = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
         unfinished = cache / f"{name}.unfinished"
         pq.write_table(pa.table(columns).replace_schema_metadata(notes), unfinished, compression="zstd")
@@ -399,7 +404,7 @@ def _from_arrow(table: pa.Table) -> Scored:
     for each in fields(Scored):
         column = table[each.name].combine_chunks()
         if each.name == "logits":
-            columns[each.name] = column.flatten().to_numpy().reshape(len(table), -1)
+            columns[each.name] = column.flatten().to_numpy().reshape(len(table), column.type.list_size)
         elif each.name in ("source", "head"):
             names = np.array(column.dictionary.to_pylist(), dtype=np.str_)
             columns[each.name] = names[column.indices.to_numpy()]

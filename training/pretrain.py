@@ -62,6 +62,7 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
         """``experiment`` as it is pretrained. Raises InvalidData for data or a network that do not do."""
         config = experiment.training
         self.fingerprint = dataset.index().fingerprint
+        self.unlabelled = tuple(each.index().fingerprint for each in unlabelled)
         own, self.validation = _own(dataset, config, directory)
         sets = [own, *(each for each in _others(unlabelled, dataset, config, directory) if len(each))]
         self.train = layout.concatenated(sets) if len(sets) > 1 else own
@@ -144,6 +145,7 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
         provenance = {
             "sources": sorted(set(self.train.source.tolist())),
             "data": self.fingerprint,
+            "unlabelled": list(self.unlabelled),
             "objects": len(self.train),
             "tier": self.experiment.tier,
             "steps": self.best_step,
@@ -151,7 +153,7 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
             "self_supervision": asdict(self.model.config),
             "training": asdict(self.config),
             "augmentation": asdict(self.experiment.augmentation),
-            "validation": self.history[-1],
+            "validation": next(row for row in self.history if row["step"] == self.best_step),
         }
         pretrained.save(artifact, self.model.network, self.experiment.name, provenance)
         return artifact

@@ -65,6 +65,8 @@ class Pretrained:
     def must_not_have_seen(self, data: str, config: TrainingConfig) -> None:
         """Raises InvalidData if, of these very data (``Index.fingerprint``), it learned from what a run holds out."""
         learned = self.provenance.get("training", {})
+        if data in self.provenance.get("unlabelled", ()) and (config.fold, config.left_out) != (None, None):
+            raise InvalidData(f"{self.name} learned from all folds of these data, and this run holds one out")
         for what, told in (("fold", "--fold"), ("left_out", "--leave-out")):
             here, there = getattr(config, what), learned.get(what)
             if self.provenance.get("data") == data and here != there:

@@ -15,7 +15,8 @@ _WORDS = """\
 engineered ones of the light curve, a period search's among them (thesis 4.4.2). *MTA*: mask temporal augmentation,
 training on shortened light curves (4.3.5). *QFT*: quantile feature tokenizer (4.3.3). *BHRF*: balanced hierarchical
 random forest, the thesis's baseline; `flat` one forest of all classes. `atat2`: what goes past the thesis, a causal
-ATAT; *ATCAT* is a published successor of ATAT. *Full*: the whole light curve, 2048 days. *As one*: an ensemble.
+ATAT; *ATCAT* is a published successor of ATAT. *Full*: 2048 days after the first alert,
+of which, as always, the last 395 are looked at, as in a broker. *As one*: an ensemble.
 *Tier* `small`: 20,000 training objects, at most 64 points of a light curve, networks of widths 96 and 72. *ECE*:
 expected calibration error; over all alerts errors of opposite sign cancel, so that it may be below that of each bin."""
 _ABOUT_FOLDS = """\

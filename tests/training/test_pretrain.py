@@ -243,6 +243,12 @@ def test_weights_that_may_have_seen_what_a_run_holds_out_are_refused(
     assert main([*train, "--init", str(weights), "--leave-out", "1"]) == 1
     assert "learned from these data with --leave-out None, and this run has --leave-out 1" in capsys.readouterr().err
     assert main([*train, "--init", str(tmp_path / "toy"), "--leave-out", "1"]) == 0
+    beside = tmp_path / "beside"
+    command = ["pretrain", str(config), "--data", str(objects.write(tmp_path / "own", 140)), *QUICK]
+    assert main([*command, "--unlabelled", str(data_set), "--output", str(beside)]) == 0
+    train[-1] = str(tmp_path / "third")
+    assert main([*train, "--init", str(beside / "toy"), "--leave-out", "1"]) == 1
+    assert "learned from all folds of these data" in capsys.readouterr().err
     elsewhere = objects.write(tmp_path / "elsewhere", 150)
     train[3] = str(elsewhere)
     train[-1] = str(tmp_path / "other")
@@ -356,6 +362,41 @@ def test_methods_can_be_compared_without_a_screen(
     assert "## Screen" not in (tmp_path / "bench" / PAGE).read_text()
 
 
+def test_learning_rates_are_tried_from_the_middle_towards_the_better_ones(
+    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TIERS, "tiny", TINY)
+    score = {3e-4: 9, 1e-3: 1, 3e-3: 2, 1e-2: 3}
+    monkeypatch.setattr("training.few_labels.Bench.score", lambda _, run: score[run.learning_rate])
+    command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
+    command += ["--output", str(tmp_path / "bench"), "--seeds", "1", "--labels", "0.1"]
+    assert main([*command, "--methods", "ssl-b-0.15-0.1-learned"]) == 0
+    tried = {path.name for path in (tmp_path / "bench" / "runs").glob("scratch-*")}
+    assert tried == {f"scratch-labels-0.1-rate-{rate}-0" for rate in ("0.001", "0.003", "0.01")}
+    assert "| scratch | 10% | 0.01 |" in (tmp_path / "bench" / PAGE).read_text()
+
+
+def test_a_run_that_diverges_is_told_and_the_others_go_on(
+    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(TIERS, "tiny", TINY)
+    monkeypatch.setattr("training.few_labels.LEARNING_RATES", (1e-3, 1e38))
+    command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
+    command += ["--output", str(tmp_path / "bench"), "--seeds", "1", "--labels", "0.1", "--steps", "3"]
+    command += ["--methods", "ssl-b-0.15-0.1-learned"]
+    assert main(command) == 0
+    assert (
+        "training has diverged"
+        in (tmp_path / "bench" / "runs" / "scratch-labels-0.1-rate-1e+38-0" / "diverged.txt").read_text()
+    )
+    assert "| scratch | 10% | 0.001 |" in (tmp_path / "bench" / PAGE).read_text()
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "learning rates" not in capsys.readouterr().err  # there is nothing left to try
+    steps = json.loads(next(tmp_path.rglob("pretrained.json")).read_text())["provenance"]["training"]["steps"]
+    assert steps == 2  # the tier's, whatever --steps
+
+
 def test_methods_are_compared_on_folds_that_nothing_has_learned_from(
     data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -365,7 +406,9 @@ def test_methods_are_compared_on_folds_that_nothing_has_learned_from(
     command += ["--labels", "0.5", "--methods", "ssl-b-0.15-0.1-learned", "--output"]
     assert main([*command, str(tmp_path / "bench"), "--seeds", "2", "--folds"]) == 0
     index = Dataset.open(data_set).index()
-    assert f"Macro F1 on {np.sum(index.fold < 2)} test objects" in (tmp_path / "bench" / PAGE).read_text()
+    page = (tmp_path / "bench" / PAGE).read_text()
+    assert f"Macro F1 on {np.sum(index.fold < 2)} test objects" in page
+    assert "Student's t over them" in page
     described = [*tmp_path.rglob("pretrained.json"), *tmp_path.rglob("model.json")]
     assert len(described) == 6
     for path in described:

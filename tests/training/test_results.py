@@ -85,6 +85,17 @@ def test_differences_are_paired_by_object() -> None:
     assert apart.low > 2.5  # unpaired it would reach below 2
 
 
+def test_seeds_are_paired_where_they_share_what_they_learned_from() -> None:
+    """Both variants do better with one seed's labels than with the other's, and by as much."""
+    runs = {name: [_run(name, seed, {"else": 0.6 + 0.2 * seed}) for seed in (0, 1)] for name in ("a", "b")}
+    panel = Panel.of([run for each in runs.values() for run in each], draws=200)
+    a, b = (panel.measure(each) for each in runs.values())
+    apart = difference(a, b, "8 days")
+    assert apart.high - apart.low > 10
+    a, b = (panel.measure(each, paired_by_seed=True) for each in runs.values())
+    assert difference(a, b, "8 days") == Estimate(0, 0, 0)
+
+
 def test_models_are_compared_on_the_objects_they_share() -> None:
     runs = [_run("a", 0, {"else": 0.8}), _run("b", 0, {"else": 0.8}, n=N // 2)]
     assert len(Panel.of(runs, draws=5)) == N // 2
