@@ -143,6 +143,7 @@ def checks(book: Book) -> list[Row]:
             book.difference(f"{what}, {name}", "", "interval above 0", pair, _surely_above(), view=view)
             for what, pair in (
                 ("`atat2` minus LightGBM", (ATAT2, LIGHTGBM)),
+                ("both as one minus LightGBM", (ENSEMBLE, LIGHTGBM)),
                 ("both as one minus `atat2`", (ENSEMBLE, ATAT2)),
             )
             for name, view in (("full", FULL), ("8 days", EARLY), ("per alert as sent", ALERTS))
