@@ -80,7 +80,8 @@ def test_the_service_classifies_with_every_variant_and_forest(
     artifact = runs / f"{variant}-0" / variant
     assert service(["classify", "--model", str(artifact), str(tmp_path / "two.avro")]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["classifier"] for line in lines] == [f"{variant}/1"] * 2
+    version = json.loads((artifact / "model.json").read_text())["version"]
+    assert [line["classifier"] for line in lines] == [f"{variant}/{version}"] * 2
     assert [line["nObservations"] for line in lines] == [1, POINTS]
     for line in lines:
         assert set(line["probabilities"]) == {"Ia", "RR Lyrae"}
