@@ -291,14 +291,9 @@ def _chosen(bench: Bench, method: Method, share: float, seeds: int) -> list[Run]
 
 def page(bench: Bench, trials: Trials, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> str:
     """``FEW_LABELS.md``, of what is there."""
-    compared = {
-        (method.name, share): [run for run in _chosen(bench, method, share, seeds) if bench.is_done(run)]
-        for share in labels
-        for method in methods
-    }
-    compared = {key: runs for key, runs in compared.items() if runs}
-    lost = [run for each in methods for share in labels for run in _chosen(bench, each, share, seeds)]
-    lost = [run for run in lost if bench.has_diverged(run)]
+    chosen = {(method.name, share): _chosen(bench, method, share, seeds) for share in labels for method in methods}
+    compared = {key: done for key, runs in chosen.items() if (done := list(filter(bench.is_done, runs)))}
+    lost = [run for runs in chosen.values() for run in runs if bench.has_diverged(run)]
     parts = [
         "# What pretraining gains where few labels are known",
         f"Made by `python -m training few-labels`: not edited by hand. Configuration {bench.experiment.name}, tier "

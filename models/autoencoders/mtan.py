@@ -33,7 +33,7 @@ class _Scores(nn.Module):
         self.of_grid = nn.Linear(config.d_mtan_time, config.d_mtan)
 
     def forward(self, time: Tensor) -> Tensor:
-        # In eight bits a time would be wrong by a fifth of an induction point's distance.
+        # In eight bits a time would be wrong by a quarter of an induction point's distance.
         with torch.autocast(time.device.type, enabled=False):
             induction = self.of_grid(self.embedding(grid(self.n_induction, time.device)))
             scores: Tensor = self.of_points(self.embedding(time)) @ induction.T
