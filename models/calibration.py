@@ -21,6 +21,10 @@ UNIFORM = "uniform over the classes"
 """The prior of a class-balanced fit."""
 
 
+_OF_TRAINING = {"training": ("as common as in training", 1.0), "root": ("square roots of the shares in training", 0.5)}
+"""What a prior is called, and the power of the classes' shares that it is in proportion to."""
+
+
 class InvalidPrior(ValueError):
     """What is no prior over a model's classes; its message says why."""
 
@@ -97,17 +101,19 @@ class Calibration:
     def under(self, prior: str, taxonomy: Taxonomy) -> Self:
         """The same under another prior, by Bayes: p_i times new over old, normalised.
 
-        ``prior`` is ``uniform``, ``training`` (as common as among the objects that were trained on), or a JSON file of
-        numbers by class name or id, in proportion. Raises InvalidPrior for anything else, a share of 0 included: what
-        is never to be seen needs a model without it.
+        ``prior`` is ``uniform``, ``training`` (as common as among the objects that were trained on), ``root`` (in
+        proportion to the square roots of these shares), or a JSON file of numbers by class name or id, in proportion.
+        Raises InvalidPrior for anything else, a share of 0 included: what is never to be seen needs a model without it.
         """
         old = self.shares(len(taxonomy))
         if prior == "uniform":
             name, new = UNIFORM, np.full(len(taxonomy), 1 / len(taxonomy))
-        elif prior == "training":
-            name, new = "as common as in training", np.array(self.training_shares)
+        elif prior in _OF_TRAINING:
+            name, power = _OF_TRAINING[prior]
+            new = np.array(self.training_shares) ** power
             if not len(new):
                 raise InvalidPrior("the model does not say how common its classes were in training")
+            new = new / new.sum()
         else:
             name, new = Path(prior).name, _shares(Path(prior), taxonomy)
         shift = np.log(new / old) + (np.array(self.shift) if self.shift else 0)

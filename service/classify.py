@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
     add_input_arguments(parser)
     parser.add_argument(
-        "--prior", help="uniform, training, or a JSON file of numbers by class (default: MODEL_PRIOR, else the model's)"
+        "--prior",
+        help="uniform, training, root, or a JSON file of numbers by class (default: MODEL_PRIOR, else the model's)",
     )
 
 

@@ -47,7 +47,9 @@ class Settings(BaseModel):
     schema_registry_url: str | None = _named("SCHEMA_REGISTRY_URL", None, "registry for ids that are not bundled")
     model_dir: Path = _named("MODEL_DIR", DEFAULT_ARTIFACT, "directory of the model")
     model_prior: str | None = _named(
-        "MODEL_PRIOR", None, "how common classes are: uniform, training, or a JSON file by class; none: the model's own"
+        "MODEL_PRIOR",
+        None,
+        "how common classes are: uniform, training, root, or a JSON file by class; none: the model's own",
     )
     model_precision: Precision = _named(
         "MODEL_PRECISION", "float32", "float32, or bfloat16: faster, and probabilities change by a hundredth or two"

@@ -1,7 +1,9 @@
-"""``python -m training calibrate``: fits a model's calibration anew, on held-out alerts as sent, and writes it into it.
+"""``python -m training calibrate``: fits a model's calibration anew, on held-out objects, and writes it into it.
 
-For each head the candidates are a temperature and vector scaling, each for all alerts alike or by the number of
-detections; two halves of the objects are fitted and judged crosswise, and the one of the least cross-entropy is taken.
+On alerts as sent, or on light curves of the lengths that ``--days`` names. For each head the candidates are a
+temperature and vector scaling, each for all alike or by the number of detections; two halves of the objects are fitted
+and judged crosswise, and the one of the least cross-entropy is taken. Objects that the model was trained on take no
+part, and nor do those of a fold that it left out, which it is to be tried on.
 """
 
 import argparse
@@ -16,12 +18,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from models.calibration import UNIFORM, Calibration, Scaling, fit_scaling, weighted_loss
+from models.calibration import UNIFORM, Calibration, InvalidPrior, Scaling, fit_scaling, weighted_loss
 from models.classifier import Classifier
+from models.taxonomy import Taxonomy
 from training import features, predictions
 from training.data import layout
 from training.data.alert_sample import LAST, AlertSample
-from training.data.layout import InvalidData, Objects
+from training.data.layout import Dataset, InvalidData, Objects
+from training.data.selection import Selection, select
 from training.features import FeatureTable
 from training.metrics import class_weights
 
@@ -33,7 +37,7 @@ _STARTS = (0, *(last + 1 for last in LAST))
 
 @dataclass(frozen=True)
 class Held:
-    """M alerts as sent, of held-out objects, and one head's logits of them."""
+    """M light curves of held-out objects, and one head's logits of them."""
 
     logits: Tensor
     """(M, C)"""
@@ -42,7 +46,7 @@ class Held:
     detections: IntArray
     """(M,)"""
     weights: Tensor
-    """(M,): alerts that each stands for, where objects are as common in one class as in another."""
+    """(M,): what each stands for, where objects are as common in one class as in another."""
 
     def where(self, rows: NDArray[np.bool_]) -> "Held":
         """The rows where ``rows`` is True."""
@@ -76,24 +80,25 @@ def calibrate(
     training_classes: NDArray[np.int32],
     tables: Sequence[FeatureTable] = (),
     per_bin: int = 1,
+    days: Sequence[float] = (),
 ) -> tuple[Calibration, dict[str, Any]]:
     """A calibration from held-out objects, under a uniform prior, and what each candidate's cross-entropy was.
 
-    ``training_classes`` (M,) are the class ids of the objects that were trained on, whose shares ``--prior training``
-    asks for. Raises InvalidData if no object is left.
+    On an ``AlertSample`` of them, or on what was known so many ``days`` after the first alert. ``training_classes``
+    (M,) are the class ids of the objects that were trained on, whose shares ``--prior training`` asks for. Raises
+    InvalidData if no object is left.
     """
     known = np.isin(objects.class_id, classifier.taxonomy.class_ids)
     objects = objects.where(known & (objects.light_curves.detections > 0))
     if not len(objects):
         raise InvalidData("no held-out object of the model's classes to calibrate on")
-    sample = AlertSample.draw(objects.object_id, objects.light_curves, per_bin=per_bin)
-    seen = predictions.Seen.of_alerts(objects, sample, window_days=classifier.model.window_days)
+    seen, stands_for = _seen(objects, per_bin, days, window_days=classifier.model.window_days)
     heads = seen.scores(classifier.model, tables).logits
-    of_object = classifier.taxonomy.places(objects.class_id)
-    labels = of_object[sample.row]
+    labels = classifier.taxonomy.places(seen.class_id)
     n_classes = len(classifier.taxonomy)
-    weights = sample.weight * class_weights(of_object, np.full(n_classes, 1 / n_classes))[labels]
-    half = np.array([layout.position_of(f"calibration:{id_}") < 0.5 for id_ in objects.object_id.tolist()])[sample.row]
+    of_object = classifier.taxonomy.places(objects.class_id)
+    weights = stands_for * class_weights(of_object, np.full(n_classes, 1 / n_classes))[labels]
+    half = np.array([layout.position_of(f"calibration:{object_id}") < 0.5 for object_id in seen.object_id.tolist()])
     scalings, losses = {}, {}
     for head, logits in heads.items():
         held = Held(logits, torch.from_numpy(labels), seen.light_curves.detections, torch.from_numpy(weights))
@@ -102,6 +107,17 @@ def calibrate(
     counts = np.bincount(classifier.taxonomy.places(training_classes), minlength=n_classes)
     shares = tuple((counts / counts.sum()).tolist()) if (counts > 0).all() else ()
     return Calibration(temperatures={}, prior=UNIFORM, scalings=scalings, training_shares=shares), losses
+
+
+def _seen(
+    objects: Objects, per_bin: int, days: Sequence[float], *, window_days: float
+) -> tuple[predictions.Seen, NDArray[np.float64]]:
+    """Light curves (M,) to calibrate on, and what each stands for (M,)."""
+    if days:
+        seen = predictions.Seen.of_ages(objects, days, window_days=window_days)
+        return seen, np.ones(len(seen.object_id))
+    sample = AlertSample.draw(objects.object_id, objects.light_curves, per_bin=per_bin)
+    return predictions.Seen.of_alerts(objects, sample, window_days=window_days), sample.weight
 
 
 def _crosswise(fit: Fit, held: Held, half: NDArray[np.bool_]) -> float:
@@ -122,34 +138,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", type=Path, required=True, help="directory of the model, whose model.json is rewritten"
     )
     parser.add_argument("--data", type=Path, required=True, help="the data it was trained on, in the layout")
-    parser.add_argument("--fold", type=int, help="the fold it was not trained on (default: the validation split)")
-    parser.add_argument("--features", type=Path, help="their features, by python -m training features --alerts")
+    parser.add_argument("--fold", type=int, help="the one it was validated on, where the model does not say")
+    parser.add_argument("--features", type=Path, help="their features, by python -m training features, --alerts or not")
     parser.add_argument("--alerts-per-bin", type=int, default=1, metavar="N", help="of each object (default: 1)")
+    parser.add_argument(
+        "--days",
+        type=float,
+        nargs="+",
+        default=[],
+        help="calibrate on light curves so long after the first alert, in place of alerts as sent",
+    )
+    parser.add_argument(
+        "--prior", default="uniform", help="that it answers under from now on: as of evaluate (default: uniform)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
     console = Console()
     classifier = predictions.load(arguments.model)
-    objects = layout.read(arguments.data)
-    if arguments.fold is None:
-        held_out, trained = objects.split == "validation", objects.split == "train"
-    else:
-        held_out = (objects.fold == arguments.fold) & (objects.split != "test")
-        trained = (objects.fold != arguments.fold) & (objects.split != "test")
-    trained &= np.isin(objects.class_id, classifier.taxonomy.class_ids)
+    dataset = Dataset.open(arguments.data)
+    objects, selection = dataset.read(), _selection(classifier, dataset, arguments.fold)
+    trained = selection.train & np.isin(objects.class_id, classifier.taxonomy.class_ids)
     tables = [] if arguments.features is None else [features.read(arguments.features)]
     calibration, losses = calibrate(
         classifier,
-        objects.where(held_out),
+        objects.where(selection.validation),
         training_classes=objects.class_id[trained],
         tables=tables,
         per_bin=arguments.alerts_per_bin,
+        days=arguments.days,
     )
-    classifier.calibration = calibration
+    classifier.calibration = _under(calibration, arguments.prior, classifier.taxonomy)
     classifier.metrics = {**classifier.metrics, "calibration, cross-entropy": losses}
     classifier.save_description(predictions.find_artifact(arguments.model))
     for head, each in losses.items():
         told = ", ".join(f"{name} {loss:.4f}" for name, loss in each.items())
-        console.print(f"{head}: cross-entropy of held-out alerts: {told}")
+        console.print(f"{head}: cross-entropy of what was held out: {told}")
     return 0
+
+
+def _selection(classifier: Classifier, dataset: Dataset, fold: int | None) -> Selection:
+    """What the model was trained on, and what it was validated on, by what it says of its training."""
+    told = classifier.provenance.get("training", {})
+    return select(dataset.index(), fold=told.get("fold") if fold is None else fold, left_out=told.get("left_out"))
+
+
+def _under(calibration: Calibration, prior: str, taxonomy: Taxonomy) -> Calibration:
+    try:
+        return calibration.under(prior, taxonomy)
+    except InvalidPrior as error:
+        raise InvalidData(f"--prior: {error}") from error

@@ -61,7 +61,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alert-features", type=Path, nargs="+", default=[], help="the same, by python -m training features --alerts"
     )
-    parser.add_argument("--prior", help="uniform, training, or a JSON file of numbers by class (default: each model's)")
+    parser.add_argument(
+        "--prior", help="uniform, training, root, or a JSON file of numbers by class (default: each model's)"
+    )
     parser.add_argument("--draws", type=count, default=DRAWS, help=f"of the bootstrap (default: {DRAWS})")
     options.add_machine(parser)
 

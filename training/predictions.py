@@ -228,18 +228,14 @@ def of_ages(
     classifier: Classifier, objects: Objects, ages: Sequence[float], tables: Sequence[FeatureTable] = ()
 ) -> Scored:
     """N objects at each age in turn (N * ages,); what no longer changes is scored once."""
-    n = len(objects)
-    row = np.tile(np.arange(n), len(ages))
-    days = np.repeat(np.asarray(ages, dtype=np.float64), n)
-    curves = objects.light_curves.take(row)
-    epoch = views.days_after_first_alert(curves, days)
-    known = curves.until(epoch, window_days=classifier.model.window_days)
+    seen = Seen.of_ages(objects, ages, window_days=classifier.model.window_days)
+    known = seen.light_curves
     ends = known.mjd[known.offsets[1:] - 1] if len(known.mjd) else np.zeros(len(known))
+    row = np.tile(np.arange(len(objects)), len(ages))
     same = np.stack([row, known.lengths, ends], axis=1)  # a length and an end make a window of one light curve
     _, first, back = np.unique(same, axis=0, return_index=True, return_inverse=True)
-    seen = Seen.of(objects, row[first], known.take(first), days[first])
-    scored = _scored(classifier, seen, tables).take(back.ravel())
-    return replace(scored, days=days.astype(np.float32))
+    scored = _scored(classifier, seen.take(first), tables).take(back.ravel())
+    return replace(scored, days=seen.days)
 
 
 def of_alerts(
@@ -278,11 +274,31 @@ class Seen:
         )
 
     @classmethod
+    def of_ages(cls, objects: Objects, ages: Sequence[float], *, window_days: float) -> Self:
+        """N objects at each age in turn (N * ages,)."""
+        row = np.tile(np.arange(len(objects)), len(ages))
+        days = np.repeat(np.asarray(ages, dtype=np.float64), len(objects))
+        curves = objects.light_curves.take(row)
+        known = curves.until(views.days_after_first_alert(curves, days), window_days=window_days)
+        return cls.of(objects, row, known, days)
+
+    @classmethod
     def of_alerts(cls, objects: Objects, sample: AlertSample, *, window_days: float) -> Self:
         """Alerts as sent."""
         curves = objects.light_curves
         sent = curves.take(sample.row).as_sent(sample.epoch, window_days=window_days)
         return cls.of(objects, sample.row, sent, sample.epoch - curves.first_alert_mjd[sample.row])
+
+    def take(self, rows: IntArray) -> Self:
+        """The light curves in these rows, in their order."""
+        return type(self)(
+            light_curves=self.light_curves.take(rows),
+            metadata=self.metadata[rows],
+            object_id=self.object_id[rows],
+            class_id=self.class_id[rows],
+            source=self.source[rows],
+            days=self.days[rows],
+        )
 
     def scores(self, model: Model, tables: Sequence[FeatureTable]) -> Scores:
         """The model's; features are taken from the table that fits where it has them, and computed where not.

@@ -58,6 +58,12 @@ def test_it_comes_back_from_json_the_same() -> None:
     assert Calibration.from_dict({"temperatures": {"lc": 2.0}, "prior": "x"}) == Calibration({"lc": 2.0}, prior="x")
 
 
+def test_the_root_of_what_was_common_in_training_lies_between_it_and_a_uniform_prior() -> None:
+    calibration = _calibration(training_shares=(0.64, 0.32, 0.04)).under("root", TAXONOMY)
+    assert calibration.prior == "square roots of the shares in training"
+    assert calibration.prior_shares == pytest.approx(np.array([8, 4 * 2**0.5, 2]) / (10 + 4 * 2**0.5))
+
+
 @pytest.mark.parametrize("head", ["lc", "mix", "tab"])
 def test_another_prior_is_bayes_rule(head: str, tmp_path: Path) -> None:
     logits, detections = torch.randn(6, 3), np.array([1, 2, 3, 4, 5, 60])

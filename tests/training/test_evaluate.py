@@ -168,7 +168,7 @@ def test_calibration_is_fitted_on_held_out_alerts_and_says_its_prior(
 ) -> None:
     own = shutil.copytree(model, tmp_path / "toy")
     assert main(["calibrate", "--model", str(own), "--data", str(data_set)]) == 0
-    assert "mix: cross-entropy of held-out alerts: temperature" in " ".join(capsys.readouterr().out.split())
+    assert "mix: cross-entropy of what was held out: temperature" in " ".join(capsys.readouterr().out.split())
     classifier, data = Classifier.load(own), layout.read(data_set)
     assert set(classifier.calibration.scalings) == {"lc", "tab", "mix"}
     assert classifier.calibration.prior == UNIFORM
@@ -192,3 +192,33 @@ def test_what_cannot_be_evaluated_is_told(
     ):
         assert main([*command, *options]) == 1
         assert reason in capsys.readouterr().err
+
+
+def test_calibration_on_lengths_under_a_prior_is_told_and_what_is_no_prior_refused(
+    data_set: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted = {}
+    for name, options in (("alerts", []), ("lengths", ["--days", "8", "2048"]), ("root", ["--prior", "root"])):
+        own = shutil.copytree(model, tmp_path / name)
+        assert main(["calibrate", "--model", str(own), "--data", str(data_set), *options]) == 0
+        fitted[name] = Classifier.load(own).calibration
+    assert fitted["lengths"].prior == UNIFORM
+    assert fitted["lengths"].scalings != fitted["alerts"].scalings
+    assert fitted["root"] == fitted["alerts"].under("root", Classifier.load(model).taxonomy)
+    capsys.readouterr()
+    assert main(["calibrate", "--model", str(own), "--data", str(data_set), "--prior", "nowhere.json"]) == 1
+    assert "--prior: nowhere.json is no JSON object" in capsys.readouterr().err
+
+
+def test_a_fold_that_was_left_out_takes_no_part_in_calibration(data_set: Path, tmp_path: Path) -> None:
+    (tmp_path / "toy.toml").write_text(objects.CONFIG)
+    command = ["train", str(tmp_path / "toy.toml"), "--data", str(data_set), "--leave-out", "1"]
+    assert main([*command, "--output", str(tmp_path)]) == 0
+    data = layout.read(data_set)
+    layout.write(tmp_path / "without", [data.where(data.fold != 1)])
+    assert (data.split[data.fold == 1] == "validation").any()
+    fitted = []
+    for directory in (data_set, tmp_path / "without"):
+        assert main(["calibrate", "--model", str(tmp_path / "toy"), "--data", str(directory)]) == 0
+        fitted.append(Classifier.load(tmp_path / "toy").calibration)
+    assert fitted[0] == fitted[1]
