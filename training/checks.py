@@ -209,7 +209,7 @@ def plasticc_checks(book: Book) -> list[Row]:
     called = {
         ATAT2: "`atat2`",
         ENSEMBLE: "`atat2` and LightGBM as one",
-        SEEDS_ENSEMBLE: "two seeds of `atat2`, and LightGBM, as one",
+        SEEDS_ENSEMBLE: "three seeds of `atat2`, and LightGBM, as one",
     }
     return rows + [_plasticc_score(book, variant, name) for variant, name in called.items()]
 
