@@ -13,6 +13,7 @@ from fastavro.repository.base import SchemaRepositoryError
 from fastavro.schema import SchemaParseException
 from fastavro.types import Schema
 
+from models.calibration import PRIORS
 from models.classifier import Classifier
 from models.inputs import avro
 from models.inputs.alert import alert_batch
@@ -34,10 +35,7 @@ Placed = tuple[str, int, Reading | InvalidAlert]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
     add_input_arguments(parser)
-    parser.add_argument(
-        "--prior",
-        help="uniform, training, root, or a JSON file of numbers by class (default: MODEL_PRIOR, else the model's)",
-    )
+    parser.add_argument("--prior", help=f"{PRIORS} (default: MODEL_PRIOR, else the model's)")
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from dotenv import dotenv_values
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from models.calibration import PRIORS
 from models.classifier import DEFAULT_ARTIFACT
 from models.scoring import Precision
 from service.errors import Misconfigured
@@ -46,11 +47,7 @@ class Settings(BaseModel):
     history_points: int = _named("HISTORY_POINTS", 2000, "at most this many points of history an object", ge=10)
     schema_registry_url: str | None = _named("SCHEMA_REGISTRY_URL", None, "registry for ids that are not bundled")
     model_dir: Path = _named("MODEL_DIR", DEFAULT_ARTIFACT, "directory of the model")
-    model_prior: str | None = _named(
-        "MODEL_PRIOR",
-        None,
-        "how common classes are: uniform, training, root, or a JSON file by class; none: the model's own",
-    )
+    model_prior: str | None = _named("MODEL_PRIOR", None, f"how common classes are: {PRIORS}; none: the model's own")
     model_precision: Precision = _named(
         "MODEL_PRECISION", "float32", "float32, or bfloat16: faster, and probabilities change by a hundredth or two"
     )

@@ -18,10 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.calibration import InvalidPrior
 from models.classifier import Description
 from training.data.layout import InvalidData
-from training.predictions import Predictions, Scored, describe
+from training.predictions import Predictions, Scored, describe, under
 from training.rows import Rows
 
 FloatArray = NDArray[np.float64]
@@ -108,10 +107,7 @@ class Run:
         """
         description = describe(directory)
         if prior is not None:
-            try:
-                calibration = description.calibration.under(prior, description.taxonomy)
-            except InvalidPrior as error:
-                raise InvalidData(f"{directory}: {error}") from error
+            calibration = under(description.calibration, prior, description.taxonomy, told=str(directory))
             description = description.calibrated(calibration)
         named = named or seed_of(directory.name) or seed_of(directory.parent.name) or (description.name, None)
         return cls.by(description, predictions, named=named, among=among)

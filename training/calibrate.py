@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from models.calibration import UNIFORM, Calibration, InvalidPrior, Scaling, fit_scaling, weighted_loss
+from models.calibration import PRIORS, UNIFORM, Calibration, Scaling, fit_scaling, weighted_loss
 from models.classifier import Classifier
-from models.taxonomy import Taxonomy
 from training import features, predictions
 from training.data import layout
 from training.data.alert_sample import LAST, AlertSample
@@ -149,7 +148,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="calibrate on light curves so long after the first alert, in place of alerts as sent",
     )
     parser.add_argument(
-        "--prior", default="uniform", help="that it answers under from now on: as of evaluate (default: uniform)"
+        "--prior", default="uniform", help=f"that it answers under from now on: {PRIORS} (default: uniform)"
     )
 
 
@@ -169,7 +168,7 @@ def run(arguments: argparse.Namespace) -> int:
         per_bin=arguments.alerts_per_bin,
         days=arguments.days,
     )
-    classifier.calibration = _under(calibration, arguments.prior, classifier.taxonomy)
+    classifier.calibration = predictions.under(calibration, arguments.prior, classifier.taxonomy, told="--prior")
     classifier.metrics = {**classifier.metrics, "calibration, cross-entropy": losses}
     classifier.save_description(predictions.find_artifact(arguments.model))
     for head, each in losses.items():
@@ -182,10 +181,3 @@ def _selection(classifier: Classifier, dataset: Dataset, fold: int | None) -> Se
     """What the model was trained on, and what it was validated on, by what it says of its training."""
     told = classifier.provenance.get("training", {})
     return select(dataset.index(), fold=told.get("fold") if fold is None else fold, left_out=told.get("left_out"))
-
-
-def _under(calibration: Calibration, prior: str, taxonomy: Taxonomy) -> Calibration:
-    try:
-        return calibration.under(prior, taxonomy)
-    except InvalidPrior as error:
-        raise InvalidData(f"--prior: {error}") from error

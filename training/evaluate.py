@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from models.calibration import PRIORS
 from models.taxonomy import CLASS_NAMES
 from training import figures, measure, options, predictions, report
 from training.answers import Run
@@ -61,9 +62,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alert-features", type=Path, nargs="+", default=[], help="the same, by python -m training features --alerts"
     )
-    parser.add_argument(
-        "--prior", help="uniform, training, root, or a JSON file of numbers by class (default: each model's)"
-    )
+    parser.add_argument("--prior", help=f"{PRIORS} (default: each model's)")
     parser.add_argument("--draws", type=count, default=DRAWS, help=f"of the bootstrap (default: {DRAWS})")
     options.add_machine(parser)
 

@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from models.calibration import Calibration, InvalidPrior
 from models.classifier import DESCRIPTION, Classifier, Description, InvalidArtifact
 from models.inputs.light_curve import LightCurves
 from models.inputs.table import has_features, select
 from models.scoring import Model, Scores
+from models.taxonomy import Taxonomy
 from training import features
 from training.data import layout, views
 from training.data.alert_sample import AlertSample
@@ -191,6 +193,14 @@ def load(directory: Path, *, device: str = "cpu") -> Classifier:
         return Classifier.load(find_artifact(directory), device=device)
     except InvalidArtifact as error:
         raise InvalidData(str(error)) from error
+
+
+def under(calibration: Calibration, prior: str, taxonomy: Taxonomy, *, told: str) -> Calibration:
+    """The same under another prior. Raises InvalidData, which begins with ``told``, for one that does not fit."""
+    try:
+        return calibration.under(prior, taxonomy)
+    except InvalidPrior as error:
+        raise InvalidData(f"{told}: {error}") from error
 
 
 # --- computing ------------------------------------------------------------------------------------------------------
