@@ -8,7 +8,7 @@ part, and nor do those of a fold that it left out, which it is to be tried on.
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from torch import Tensor
 
 from models.calibration import PRIORS, UNIFORM, Calibration, Scaling, fit_scaling, weighted_loss
 from models.classifier import Classifier
+from models.taxonomy import Taxonomy
 from training import features, predictions
 from training.data import layout
 from training.data.alert_sample import LAST, AlertSample
-from training.data.layout import Dataset, InvalidData, Objects
+from training.data.layout import Dataset, Index, InvalidData, Objects
 from training.data.selection import Selection, select
 from training.features import FeatureTable
 from training.metrics import class_weights
@@ -72,20 +73,18 @@ CANDIDATES: Mapping[str, Fit] = {
 """From the simplest on."""
 
 
-def calibrate(
+def fit_scalings(
     classifier: Classifier,
     objects: Objects,
     *,
-    training_classes: NDArray[np.int32],
     tables: Sequence[FeatureTable] = (),
     per_bin: int = 1,
     days: Sequence[float] = (),
-) -> tuple[Calibration, dict[str, Any]]:
-    """A calibration from held-out objects, under a uniform prior, and what each candidate's cross-entropy was.
+) -> tuple[dict[str, Scaling], dict[str, Any]]:
+    """Each head's scaling by held-out objects, for a uniform prior, and what each candidate's cross-entropy was.
 
-    On an ``AlertSample`` of them, or on what was known so many ``days`` after the first alert. ``training_classes``
-    (M,) are the class ids of the objects that were trained on, whose shares ``--prior training`` asks for. Raises
-    InvalidData if no object is left.
+    On an ``AlertSample`` of them, or on what was known so many ``days`` after the first alert. Raises InvalidData if
+    no object is left.
     """
     known = np.isin(objects.class_id, classifier.taxonomy.class_ids)
     objects = objects.where(known & (objects.light_curves.detections > 0))
@@ -103,9 +102,7 @@ def calibrate(
         held = Held(logits, torch.from_numpy(labels), seen.light_curves.detections, torch.from_numpy(weights))
         losses[head] = {name: _crosswise(fit, held, half) for name, fit in CANDIDATES.items()}
         scalings[head] = CANDIDATES[min(losses[head], key=losses[head].__getitem__)](held)
-    counts = np.bincount(classifier.taxonomy.places(training_classes), minlength=n_classes)
-    shares = tuple((counts / counts.sum()).tolist()) if (counts > 0).all() else ()
-    return Calibration(temperatures={}, prior=UNIFORM, scalings=scalings, training_shares=shares), losses
+    return scalings, losses
 
 
 def _seen(
@@ -157,18 +154,18 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console()
     classifier = predictions.load(arguments.model)
     dataset = Dataset.open(arguments.data)
-    objects, selection = dataset.read(), _selection(classifier, dataset, arguments.fold)
-    trained = selection.train & np.isin(objects.class_id, classifier.taxonomy.class_ids)
-    tables = [] if arguments.features is None else [features.read(arguments.features)]
-    calibration, losses = calibrate(
+    index = dataset.index()
+    selection = _selection(classifier, index, arguments.fold)
+    uniform = _uniform(classifier.taxonomy, index.class_id[selection.train])
+    answering = predictions.under(uniform, arguments.prior, classifier.taxonomy, told="--prior")
+    scalings, losses = fit_scalings(
         classifier,
-        objects.where(selection.validation),
-        training_classes=objects.class_id[trained],
-        tables=tables,
+        dataset.read().where(selection.validation),
+        tables=[] if arguments.features is None else [features.read(arguments.features)],
         per_bin=arguments.alerts_per_bin,
         days=arguments.days,
     )
-    classifier.calibration = predictions.under(calibration, arguments.prior, classifier.taxonomy, told="--prior")
+    classifier.calibration = replace(answering, scalings=scalings)
     classifier.metrics = {**classifier.metrics, "calibration, cross-entropy": losses}
     classifier.save_description(predictions.find_artifact(arguments.model))
     for head, each in losses.items():
@@ -177,7 +174,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _selection(classifier: Classifier, dataset: Dataset, fold: int | None) -> Selection:
+def _uniform(taxonomy: Taxonomy, training_classes: NDArray[np.int32]) -> Calibration:
+    """No scaling yet, but the shares (C,) of the classes that were trained on, if each was, for priors made of them."""
+    known = training_classes[np.isin(training_classes, taxonomy.class_ids)]
+    counts = np.bincount(taxonomy.places(known), minlength=len(taxonomy))
+    shares = tuple((counts / counts.sum()).tolist()) if (counts > 0).all() else ()
+    return Calibration(temperatures={}, prior=UNIFORM, training_shares=shares)
+
+
+def _selection(classifier: Classifier, index: Index, fold: int | None) -> Selection:
     """What the model was trained on, and what it was validated on, by what it says of its training."""
     told = classifier.provenance.get("training", {})
-    return select(dataset.index(), fold=told.get("fold") if fold is None else fold, left_out=told.get("left_out"))
+    return select(index, fold=told.get("fold") if fold is None else fold, left_out=told.get("left_out"))
