@@ -22,6 +22,21 @@ ENSEMBLE = f"{ATAT2}+{LIGHTGBM}"
 SEEDS_ENSEMBLE = f"{ATAT2}s+{LIGHTGBM}"
 """Two seeds of atat2 as one, and that and LightGBM as one."""
 
+CHANGES = {
+    "raw-flux": "asinh flux, signal-to-noise and log error; without: flux and error as they are",
+    "no-running-scale": "flux over the largest so far, beside it",
+    "sinusoid": "time modulation; without: a fixed sinusoid",
+    "not-causal": "points see those before them, and every prefix is learned from; without: all see all",
+    "last-alert": "every prefix is learned from; without: the last of what is drawn",
+    "balanced": "draws by roots of class sizes, and logit adjustment; without: class-balanced draws",
+    "no-smoothing": "label smoothing",
+    "no-ema": "a moving average of the weights",
+    "no-augmentation": "noise, flux and sparsity augmentation",
+}
+"""What ``atat2`` has beyond the thesis, by the ending of the variant that takes it back."""
+STATISTICS = "statistics"
+"""Ends the name of the variant of ``atat2`` that adds them."""
+
 PANELS = {
     "the best, and the forest": (ATAT, ALL + MTA, BHRF, LIGHTGBM, ATAT2, ENSEMBLE),
     "light curves": (LC, LC + MTA),
@@ -230,3 +245,20 @@ def real_check(book: Book) -> Row:
         return asked
     seeds = ", ".join(str(len(measured.seeds)) for measured in book.variants.values())
     return Row(asked.check, "", asked.asked, f"below, of {', '.join(book.variants)}", "", seeds, "reported")
+
+
+# --- one change at a time -------------------------------------------------------------------------------------------
+
+
+def change_rows(book: Book) -> list[list[str]]:
+    """What each change brings, in points of macro F1: whole light curves, 8 days, and per alert as sent."""
+    taken_back = {f"{ATAT2}-{ending}": told_of for ending, told_of in CHANGES.items()}
+    added = f"{ATAT2}-{STATISTICS}"
+    pairs = [(text, ATAT2, name) for name, text in taken_back.items() if name in book.variants]
+    if added in book.variants:
+        pairs.append(("with statistics of each band and of change (the shipped model has them)", added, ATAT2))
+    return [
+        [text, *(told(difference(book.variants[first], book.variants[second], view)) for view in (FULL, EARLY, ALERTS))]
+        for text, first, second in pairs
+        if ATAT2 in book.variants
+    ]

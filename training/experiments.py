@@ -1,7 +1,8 @@
 """``python -m training experiments``: every variant of ATAT and every forest at a tier, on the same objects.
 
 What is missing is trained, one after another, into ``OUTPUT/VARIANT-SEED``: a model, the log of its training, and a
-checkpoint while it is unfinished. Killed at any moment, the same command goes on where it was.
+checkpoint while it is unfinished. Killed at any moment, the same command goes on where it was. With ``--steps``
+networks learn for less long than the tier has it, to be compared among themselves, in a directory of their own.
 """
 
 import argparse
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", type=Path, help="its table of features, thinned as the tier is (--points)")
     parser.add_argument("--output", type=Path, required=True, help="directory of the runs")
     parser.add_argument("--variants", help="a comma between them (default: all of the thesis's, atat2 and the forests)")
+    parser.add_argument("--steps", type=count, help="of every network (default: the tier's)")
     parser.add_argument(
         "--minutes", type=positive, help="stop each network, with its schedule finished, after this long"
     )
@@ -75,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     experiments = {name: _experiment(name, tier, arguments) for name in names if name not in tier.forests}
     dataset = Dataset.open(arguments.data)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    record(arguments.output / OBJECTS, tier, dataset)
+    record(arguments.output / OBJECTS, tier, dataset, steps=arguments.steps)
     console = Console(stderr=True)
     with_table = Features(tier, dataset, arguments.features)
     try:
@@ -95,8 +97,7 @@ def _experiment(name: str, tier: Tier, arguments: argparse.Namespace) -> Experim
     path = CONFIGS / f"{name}.toml"
     if not path.exists():
         raise InvalidData(f"no variant {name}; there are: {', '.join((*VARIANTS, *tier.forests))}, and atat2-*")
-    experiment = Experiment.read(path).at(tier)
-    return experiment.trained(precision=arguments.precision) if arguments.precision else experiment
+    return Experiment.read(path).at(tier).trained(**options.given(arguments, ("steps", "precision")))
 
 
 def _missing(runs: list[Run], output: Path, console: Console) -> Iterator[Run]:
@@ -188,8 +189,11 @@ def _objects_of(tier: Tier) -> TrainingConfig:
     return TrainingConfig(objects=tier.objects)
 
 
-def record(path: Path, tier: Tier, dataset: Dataset) -> None:
-    """Write which objects all runs share. Raises InvalidData if the directory has runs of others."""
+def record(path: Path, tier: Tier, dataset: Dataset, *, steps: int | None = None) -> None:
+    """Write which objects all runs share, and for how many steps they learn if the tier does not say.
+
+    Raises InvalidData if the directory has runs of others.
+    """
     index, selection = dataset.index(), selection_of(dataset, _objects_of(tier))
     parts = {}
     for name, rows in (("train", selection.train), ("validation", selection.validation)):
@@ -200,7 +204,7 @@ def record(path: Path, tier: Tier, dataset: Dataset) -> None:
             "sha256": hashlib.sha256(ids.tobytes()).hexdigest(),
             "classes": {CLASS_NAMES[id_]: count for id_, count in zip(classes.tolist(), counts.tolist(), strict=True)},
         }
-    record = {"tier": tier.name, **parts}
+    record = {"tier": tier.name, **({} if steps is None else {"steps": steps}), **parts}
     if path.exists() and json.loads(path.read_text()) != record:
-        raise InvalidData(f"{path.parent} has runs of other objects; name a new directory")
+        raise InvalidData(f"{path.parent} has runs of other objects or steps; name a new directory")
     path.write_text(json.dumps(record, indent=1) + "\n")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -25,7 +26,7 @@ from training.predictions import Ready, Selection
 
 TRIED = "tried.md"
 """Beside the pictures: what was tried for the rows that fail, by hand; it ends the page."""
-SHIPPED, PLASTICC, ELASTICC = "shipped", "plasticc", "elasticc"
+SHIPPED, CHANGES, PLASTICC, ELASTICC = "shipped", "changes", "plasticc", "elasticc"
 """Directories of kept answers, beside one for each tier."""
 AMONG = "-told"
 """Ends the name of a variant that was told which classes there are among the objects."""
@@ -135,6 +136,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, help="the simulated survey's test part, to try them and what ships on")
     parser.add_argument("--shipped", type=Path, default=DEFAULT_ARTIFACT, help="the model that ships")
+    parser.add_argument(
+        "--changes", type=Path, metavar="DIR", help="atat2 and variants atat2-* of it, by experiments --steps"
+    )
     parser.add_argument("--plasticc", type=Path, help="what was trained on PLAsTiCC's folds, VARIANT-foldK each")
     parser.add_argument("--plasticc-data", type=Path, help="PLAsTiCC in the layout")
     parser.add_argument("--plasticc-features", type=Path, nargs="+", default=[], help="its tables of features")
@@ -158,24 +162,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
     options.use_machine(arguments)
-    if (arguments.runs or arguments.prior) and arguments.data is None:
+    if (arguments.runs or arguments.changes or arguments.prior) and arguments.data is None:
         raise InvalidData("--data: what was trained is to be tried on the survey's test part")
     pictures, draws = arguments.output / "results", arguments.draws
     _keep_tiers(arguments, pictures)
+    _keep_changes(arguments, pictures / CHANGES)
     _keep_shipped(arguments, pictures / SHIPPED)
     keep(pictures / PLASTICC, _plasticc(arguments))
     keep(pictures / ELASTICC, _elasticc(arguments))
     tiers = [book_of(kept(pictures / tier), tier, draws=draws) for tier in TIERS]
     shipped = book_of(kept(pictures / SHIPPED), SHIPPED, draws=draws)
+    changes = book_of(kept(pictures / CHANGES), _learned(pictures / CHANGES / OBJECTS), draws=draws)
     plasticc, elasticc = (book_of(kept(pictures / name), "", draws=draws) for name in (PLASTICC, ELASTICC))
-    if not any(book.variants for book in (*tiers, shipped, plasticc, elasticc)):
+    if not any(book.variants for book in (*tiers, changes, shipped, plasticc, elasticc)):
         raise InvalidData(f"{pictures} keeps no model's answers: name directories of runs, and --data")
     tiers = [book for book in tiers if book.variants] or tiers[:1]
     rows = [row for book in tiers for row in checks(book) if book is tiers[0] or row.verdict != "not run"]
     rows += calibration_checks(shipped) + plasticc_checks(plasticc) + [real_check(elasticc)]
     pictures.mkdir(parents=True, exist_ok=True)
     names = results_page.draw(pictures, tiers[0], shipped)
-    text = results_page.page(rows, tiers, shipped, plasticc, elasticc, pictures=names, tried=pictures / TRIED)
+    text = results_page.page(
+        rows,
+        tiers,
+        changes=changes,
+        shipped=shipped,
+        plasticc=plasticc,
+        elasticc=elasticc,
+        pictures=names,
+        tried=pictures / TRIED,
+    )
     (arguments.output / "RESULTS.md").write_text(text)
     (pictures / "checks.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     console = Console()
@@ -186,19 +201,41 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _keep_tiers(arguments: argparse.Namespace, pictures: Path) -> None:
-    ready, device, prior = evaluate.ready_of(arguments), arguments.device, arguments.prior
     for directory in arguments.runs:
-        place = pictures / _tier_of(directory)
-        _keep_record(directory / OBJECTS, place / OBJECTS)
-        keep(place, runs_of(directory, arguments.data, ready, split="test", device=device, prior=prior))
+        record = _record(directory)
+        if "steps" in record:
+            raise InvalidData(f"{directory} has runs of fewer steps than the tier's: --changes compares them")
+        _keep_experiments(arguments, directory, pictures / record["tier"])
 
 
-def _tier_of(directory: Path) -> str:
-    """As ``python -m training experiments`` has recorded it."""
+def _keep_changes(arguments: argparse.Namespace, place: Path) -> None:
+    if arguments.changes is not None:
+        _record(arguments.changes)
+        _keep_experiments(arguments, arguments.changes, place)
+
+
+def _keep_experiments(arguments: argparse.Namespace, directory: Path, place: Path) -> None:
+    ready, device, prior = evaluate.ready_of(arguments), arguments.device, arguments.prior
+    _keep_record(directory / OBJECTS, place / OBJECTS)
+    keep(place, runs_of(directory, arguments.data, ready, split="test", device=device, prior=prior))
+
+
+def _record(directory: Path) -> dict[str, Any]:
+    """What ``python -m training experiments`` has recorded: the tier, and the steps if it was told."""
     path = directory / OBJECTS
     if not path.exists():
         raise InvalidData(f"{path} is not there: the runs of a tier are made by python -m training experiments")
-    return str(json.loads(path.read_text())["tier"])
+    record: dict[str, Any] = json.loads(path.read_text())
+    return record
+
+
+def _learned(path: Path) -> str:
+    """For how long networks have learned, in words; empty where none are kept."""
+    if not path.exists():
+        return ""
+    record = json.loads(path.read_text())
+    steps = record.get("steps", TIERS[record["tier"]].training["steps"])
+    return f"tier {record['tier']}, {steps:,} steps"
 
 
 def _keep_record(record: Path, place: Path) -> None:

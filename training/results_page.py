@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models.taxonomy import CLASS_NAMES
 from training import figures
-from training.checks import CONFUSED, FULL, PANELS, Book, Row, percent
+from training.checks import ATAT2, CONFUSED, FULL, PANELS, Book, Row, change_rows, percent
 from training.data.alert_sample import BINS
 from training.measure import ALERT_VIEWS, ALERTS, Measured
 from training.metrics import Estimate
@@ -49,10 +49,11 @@ def draw(directory: Path, book: Book, shipped: Book) -> dict[str, str]:
 def page(
     rows: Sequence[Row],
     tiers: Sequence[Book],
+    *,
+    changes: Book,
     shipped: Book,
     plasticc: Book,
     elasticc: Book,
-    *,
     pictures: Mapping[str, str],
     tried: Path,
 ) -> str:
@@ -101,6 +102,7 @@ def page(
             [[m.variant, _milliseconds(m, "inference"), _milliseconds(m, "features"), m.machine] for m in everything],
         )
     )
+    parts += _changes(changes)
     if plasticc.variants:
         folds = list(plasticc.variants.values())
         parts += ["## PLAsTiCC, five folds", _ABOUT_FOLDS, *_by_view(folds), *_classes(folds)]
@@ -125,6 +127,20 @@ def _tier(book: Book) -> list[str]:
     if len(shown) < len(variants):
         parts += [f"F1 of every model at {FULL}.", _by_class(variants, ("f1",))]
     return parts
+
+
+def _changes(book: Book) -> list[str]:
+    """What ``atat2`` gains by each thing that it has beyond the thesis."""
+    rows = change_rows(book)
+    if not rows:
+        return []
+    whole = book.variants[ATAT2]
+    return [
+        "## What each change of atat2 is worth",
+        f"`atat2`, which has macro F1 {whole.macro(FULL)[0]:.3f} here ({book.tier}), minus what lacks one thing, in "
+        f"points. Seeds: {len(whole.seeds)}. Intervals of one seed are over objects alone.",
+        markdown(["change", "full", "8 days", "alerts as sent"], rows),
+    ]
 
 
 def _classes(variants: Sequence[Measured]) -> list[str]:

@@ -153,6 +153,20 @@ def test_what_cannot_be_trained_is_named(
         assert reason in capsys.readouterr().err
 
 
+def test_networks_of_fewer_steps_have_a_directory_of_their_own(
+    data_set: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants = ["--variants", "atat2,atat2-no-ema"]
+    assert main(_command(data_set, table, tmp_path, *variants, "--steps", "1")) == 0
+    for variant in ("atat2", "atat2-no-ema"):
+        assert Classifier.load(tmp_path / f"{variant}-0" / variant).provenance["training"]["steps"] == 1
+    assert json.loads((tmp_path / "objects.json").read_text())["steps"] == 1
+    capsys.readouterr()
+    for steps in ([], ["--steps", "2"]):
+        assert main(_command(data_set, table, tmp_path, *variants, *steps)) == 1
+        assert "other objects or steps" in capsys.readouterr().err
+
+
 def test_objects_are_chosen_by_class_and_a_smaller_choice_is_part_of_a_larger(data_set: Path) -> None:
     index = Dataset.open(data_set).index()
     everything = select(index)

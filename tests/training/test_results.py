@@ -18,7 +18,7 @@ from tests.training import objects
 from training import results
 from training.__main__ import main
 from training.answers import Run
-from training.checks import book_of, checks, plasticc_checks
+from training.checks import book_of, change_rows, checks, plasticc_checks
 from training.data.layout import InvalidData
 from training.measure import Panel, difference, view_of
 from training.metrics import Estimate
@@ -155,6 +155,21 @@ def test_the_least_length_decides_where_every_length_is_asked() -> None:
     assert "at 32 days" in row.found
 
 
+def test_a_change_is_worth_what_is_lost_without_it() -> None:
+    whole = _run("atat2", 0, {"else": 0.5, "alerts": 0.6})
+    runs = [
+        whole,
+        _run("atat2-no-ema", 0, {"else": 0.4, "8 days": 0.55, "alerts": 0.6}),
+        _run("atat2-statistics", 0, {"else": 0.7}),
+    ]
+    without, with_statistics = change_rows(book_of(runs, "small", draws=20))
+    assert without[0] == "a moving average of the weights"
+    assert [float(cell.split()[0]) for cell in without[1:]] == pytest.approx([10, -5, 0], abs=0.06)
+    assert "statistics" in with_statistics[0]
+    assert [float(cell.split()[0]) for cell in with_statistics[1:]] == pytest.approx([20, 20, 10], abs=0.06)
+    assert not change_rows(book_of(runs[1:], "small", draws=20))
+
+
 def test_folds_are_pooled_each_calibrated_as_its_own() -> None:
     runs = [_run("atat2", 0, {"else": 0.9}, sure=0.6), _run("atat2", 0, {"else": 0.5}, sure=0.8)]
     by_age = replace(runs[1].by_age, object_id=runs[1].by_age.object_id + N)
@@ -266,6 +281,26 @@ def test_what_is_kept_is_not_mixed_with_answers_about_other_objects(
     assert "about other objects" in refused(str(runs), "--data", str(tmp_path / "others"))
     (runs / "objects.json").write_text(json.dumps({"tier": "full", "train": "others"}))
     assert "learnt from other objects" in refused(str(runs), "--data", str(trained / "data"))
+
+
+def test_changes_are_compared_apart_from_what_the_tier_has(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed, model = tmp_path / "changed", trained / "run" / "toy"
+    for name in ("atat2-0", "atat2-no-smoothing-0"):
+        shutil.copytree(model, changed / name / "anything")
+    (changed / "objects.json").write_text(json.dumps({"tier": "small", "steps": 1000}))
+    command = ["results", "--data", str(trained / "data"), "--output", str(tmp_path), "--draws", "20"]
+    command += ["--shipped", str(model)]
+    assert main([*command, str(changed)]) == 1
+    assert "--changes compares them" in capsys.readouterr().err
+    assert main([*command, "--changes", str(changed)]) == 0
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "(tier small, 1,000 steps)" in text
+    assert "| label smoothing | +0.0 (+0.0 to +0.0) |" in text
+    assert not any("`atat2` minus LightGBM" in line and "pass" in line for line in text.splitlines())
+    assert main(["results", "--output", str(tmp_path), "--draws", "20"]) == 0  # of what had been answered
+    assert (tmp_path / "RESULTS.md").read_text() == text
 
 
 def test_a_model_may_be_told_which_classes_there_are() -> None:
