@@ -25,7 +25,7 @@ from models.choices import must_be_choices
 from models.inputs import ragged
 from models.inputs.batch import Batch, Layout, layout_of
 from models.inputs.metadata import kinship
-from models.inputs.sequence import Sequences, running_peak
+from models.inputs.sequence import Sequences, running_peak, since_detection
 from models.layers.time_modulation import FixedSinusoid, TimeModulation
 from models.layers.transformer import Transformer
 
@@ -72,6 +72,8 @@ class SelfSupervision:
             raise ValueError(f"dropout {self.dropout} is not from 0 to 1")
         if self.kind == "B" and self.decoder_sees != "tokens":
             raise ValueError("SSL-B has no decoder that could see class tokens alone")
+        if self.of == LIGHT_CURVE and (self.token, self.hidden_together) != ("learned", "columns"):
+            raise ValueError("token and hidden_together are of columns: none is hidden of the light curve alone")
 
 
 BERT = SelfSupervision(kind="B", eta_pred=0.15, eta_orig=0.10)
@@ -82,22 +84,21 @@ MAE = SelfSupervision(kind="M", eta_pred=1.0, eta_orig=0.25)
 
 @dataclass(frozen=True)
 class Masks:
-    """M_pred, M_mod and M_base over inputs (P,), of which ``observed`` (P,) are there."""
+    """M_pred and M_mod over inputs (P,), of which ``observed`` (P,) are there; M_base is the rest of these."""
 
     predicted: BoolArray
     modified: BoolArray
-    base: BoolArray
 
     @classmethod
     def draw(
         cls, observed: BoolArray, config: SelfSupervision, rng: np.random.Generator, together: IntArray | None = None
     ) -> Self:
-        """Lines 24 to 26 of algorithm 1, the last put right. Inputs of one number in ``together`` (P,) share a fate."""
+        """Lines 24 and 25 of algorithm 1. Inputs of one number in ``together`` (P,) share a fate."""
         together = np.arange(len(observed)) if together is None else together
         drawn = rng.random((2, int(together.max(initial=-1)) + 1))[:, together]
         predicted = observed & (drawn[0] < config.eta_pred)
         modified = predicted & (drawn[1] < 1 - config.eta_orig)
-        return cls(predicted, modified, observed & ~modified)
+        return cls(predicted, modified)
 
 
 @dataclass(frozen=True)
@@ -374,8 +375,15 @@ def _without_points(batch: Batch | Sequences, hidden: Tensor) -> Batch | Sequenc
     if isinstance(batch, Batch):
         return dataclasses.replace(batch, flux=flux, flux_err=flux_err)
     row = ragged.row_of_each(ragged.offsets_of(batch.lengths.numpy()))
+    detected = batch.detected & ~hidden
+    since = since_detection(row, batch.time.double().numpy(), detected.numpy())
     return dataclasses.replace(
-        batch, flux=flux, flux_err=flux_err, peak=torch.from_numpy(running_peak(row, flux.numpy()))
+        batch,
+        flux=flux,
+        flux_err=flux_err,
+        peak=torch.from_numpy(running_peak(row, flux.numpy())),
+        detected=detected,
+        since_detection=torch.from_numpy(since),
     )
 
 

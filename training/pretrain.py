@@ -193,6 +193,7 @@ def _shares(sizes: Sequence[int]) -> FloatArray:
     return np.array([own, *(_OTHERS * others / max(others.sum(), 1))])
 
 
+_OF_SELF_SUPERVISION = ("kind", "eta_pred", "eta_orig", "token", "of", "decoder_sees", "hidden_together")
 _OF_TRAINING = ("objects", "steps", "seed", "fold", "left_out", "precision")
 
 
@@ -213,6 +214,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eta-pred", type=float, help="probability that an input is predicted")
     parser.add_argument("--eta-orig", type=float, help="probability that one which is predicted is shown all the same")
     parser.add_argument("--token", choices=("learned", "noise"), help="what stands for a hidden column")
+    parser.add_argument("--of", choices=("both", "light curve", "table"), help="what is predicted")
+    parser.add_argument(
+        "--decoder-sees", choices=("tokens", "class token", "class tokens"), help="of what the encoder has made"
+    )
+    parser.add_argument(
+        "--hidden-together", choices=("columns", "groups"), help="hide columns with those that would give them away"
+    )
     parser.add_argument("--tier", choices=tuple(TIERS), help="at this size")
     parser.add_argument("--objects", type=count, help="learn from so many of the data (default: the tier's, or all)")
     parser.add_argument("--steps", type=count, help="at most (default: the tier's, or the configuration's)")
@@ -234,7 +242,9 @@ def run(arguments: argparse.Namespace) -> int:
     experiment = Experiment.read(path_of(arguments.config))
     if arguments.tier:
         experiment = experiment.at(TIERS[arguments.tier])
-    chosen = options.given(arguments, ("kind", "eta_pred", "eta_orig", "token"))
+    chosen = options.given(arguments, _OF_SELF_SUPERVISION)
+    if arguments.kind == "B":  # whatever the configuration says of a decoder, which SSL-B has none of
+        chosen = {"decoder_sees": "tokens", **chosen}
     experiment = experiment.supervised_by_itself(**chosen).pretrained()
     experiment = experiment.trained(**options.given(arguments, _OF_TRAINING))
     options.must_not_hold_a_run(arguments.output, resume=arguments.resume)

@@ -125,7 +125,7 @@ def pack(
     return Sequences(
         layout=layout_of(offsets, causal=True),
         time=torch.from_numpy(time[told]),
-        since_detection=torch.from_numpy(_since_detection(row, mjd, detected)[told]),
+        since_detection=torch.from_numpy(since_detection(row, mjd, detected)[told]),
         band=torch.from_numpy(band[told]),
         flux=torch.from_numpy(flux[told]),
         flux_err=torch.from_numpy(flux_err[told]),
@@ -146,11 +146,12 @@ def _latest(light_curves: LightCurves) -> NDArray[np.bool_]:
     return np.arange(len(ends)) >= ends - MAX_POINTS
 
 
-def _since_detection(row: IntArray, mjd: FloatArray, detected: NDArray[np.bool_]) -> NDArray[np.float32]:
+def since_detection(row: IntArray, day: FloatArray, detected: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Days from each detection (P,) of a row to the one before, in the order given; 0 for the first, and for others."""
     since = np.zeros(len(row))
     places = np.flatnonzero(detected)
     same = row[places[1:]] == row[places[:-1]]
-    since[places[1:][same]] = np.diff(mjd[places])[same]
+    since[places[1:][same]] = np.diff(day[places])[same]
     return since.astype(np.float32)
 
 

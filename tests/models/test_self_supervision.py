@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.atat import ATAT
+from models.inputs import ragged
 from models.inputs.light_curve import LightCurves, merged
+from models.inputs.sequence import Sequences, since_detection
 from models.network import AnyATAT, build
 from models.self_supervision import BERT, LIGHT_CURVE, MAE, TABLE, Masked, Masks, SelfSupervised, SelfSupervision
 from tests import alerts
@@ -44,13 +46,18 @@ def _network(kind: str = "atat", **options: object) -> AnyATAT:
 def _asked(
     model: SelfSupervised, curves: LightCurves, *, seed: int = 0, change: float = 0.0, masked: Masked | None = None
 ) -> Masked:
-    """A batch, masked. With ``change``, the values that ``masked`` hides are others."""
+    """A batch, masked. With ``masked``, what that hides is otherwise: values, and whether a point is a detection."""
     columns = len(model.network.config.columns)
     batch = model.network.pack(curves, _table(len(curves))[:, :columns], np.ones(len(curves), dtype=np.bool_))
     if masked is not None:
         hidden = masked.asked[LIGHT_CURVE].hidden
         batch = dataclasses.replace(batch, flux=torch.where(hidden, batch.flux + change, batch.flux))
         batch = dataclasses.replace(batch, flux_err=torch.where(hidden, batch.flux_err * 2, batch.flux_err))
+        if isinstance(batch, Sequences):
+            detected = batch.detected ^ hidden
+            row = ragged.row_of_each(ragged.offsets_of(batch.lengths.numpy()))
+            since = torch.from_numpy(since_detection(row, batch.time.double().numpy(), detected.numpy()))
+            batch = dataclasses.replace(batch, detected=detected, since_detection=since)
         if TABLE in masked.asked:
             cells = masked.asked[TABLE].hidden.view(batch.metadata.shape)
             batch = dataclasses.replace(batch, metadata=torch.where(cells, batch.metadata + change, batch.metadata))
@@ -66,7 +73,6 @@ def test_bert_and_mae_are_two_settings_of_one_code() -> None:
         masks = Masks.draw(observed, config, np.random.default_rng(0))
         assert masks.predicted.mean() == pytest.approx(predicted, abs=0.005)
         assert masks.modified.mean() == pytest.approx(hidden, abs=0.005)
-        assert masks.base.mean() == pytest.approx(1 - hidden, abs=0.005)
     bert, mae = (SelfSupervised(_network(), config) for config in BOTH_KINDS)
     assert type(bert) is type(mae)
     only_mae = {name.split(".")[1] for name in mae.state_dict().keys() - bert.state_dict().keys()}
@@ -81,22 +87,20 @@ def test_bert_and_mae_are_two_settings_of_one_code() -> None:
     eta_orig=st.floats(0, 1),
     seed=st.integers(0, 99),
 )
-def test_padding_and_missing_inputs_are_never_predicted_hidden_or_shown(
+def test_padding_and_missing_inputs_are_never_predicted_or_hidden(
     observed: list[bool], eta_pred: float, eta_orig: float, seed: int
 ) -> None:
     there = np.array(observed)
     config = SelfSupervision(eta_pred=eta_pred, eta_orig=eta_orig)
     masks = Masks.draw(there, config, np.random.default_rng(seed))
-    for mask in (masks.predicted, masks.modified, masks.base):
-        assert not (mask & ~there).any()
+    assert not (masks.predicted & ~there).any()
     assert not (masks.modified & ~masks.predicted).any()
-    np.testing.assert_array_equal(masks.base, there & ~masks.modified)
 
 
 def test_mae_shows_what_it_keeps_though_it_predicts_everything() -> None:
     masks = Masks.draw(np.ones(1000, dtype=np.bool_), MAE, np.random.default_rng(0))
     assert masks.predicted.all()
-    assert 200 < masks.base.sum() < 300
+    assert 200 < (~masks.modified).sum() < 300
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,7 @@ def test_mae_shows_what_it_keeps_though_it_predicts_everything() -> None:
         ({"kind": "B", "decoder_sees": "class token"}, "SSL-B has no decoder"),
         ({"dropout": 1.0}, "dropout 1.0 is not"),
         ({"of": "metadata"}, "of is one of both, light curve, table"),
+        ({"of": "light curve", "token": "noise"}, "token and hidden_together are of columns"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, object], reason: str) -> None:

@@ -77,6 +77,20 @@ def test_errors_fall_on_objects_that_it_does_not_learn_from(kind: str, config: P
     assert told["provenance"]["training"]["learning_rate"] == 2e-3
 
 
+def test_ssl_b_heeds_nothing_that_a_configuration_says_of_a_decoder(
+    config: Path, data_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(config.read_text() + 'decoder_sees = "class token"\nof = "light curve"\n')
+    command = ["pretrain", str(own), "--data", str(data_set), "--ssl", "B", *QUICK, "--output"]
+    assert main([*command, str(tmp_path / "run"), "--of", "both", "--hidden-together", "groups"]) == 0
+    told = json.loads((tmp_path / "run" / "toy" / "pretrained.json").read_text())["provenance"]["self_supervision"]
+    assert (told["kind"], told["decoder_sees"], told["of"]) == ("B", "tokens", "both")
+    assert told["hidden_together"] == "groups"
+    assert main([*command, str(tmp_path / "other"), "--decoder-sees", "class token"]) == 1
+    assert "SSL-B has no decoder" in capsys.readouterr().err
+
+
 def test_no_test_object_is_learned_from_and_objects_of_no_class_are(
     data_set: Path, config: Path, tmp_path: Path
 ) -> None:
