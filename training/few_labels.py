@@ -49,6 +49,8 @@ LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 """Those in the middle are tried first, then outwards from the better one."""
 TO_REACH = 3.0
 """Points of macro F1 more than from scratch, at SCREENED."""
+ANCHOR = "ATCAT, on ELAsTiCC, keeps 87.1 of 89.75 with 10% of the labels (97.0 %)"
+"""What has been published of the like."""
 
 SCRATCH = "scratch"
 PAGE = "FEW_LABELS.md"
@@ -364,6 +366,8 @@ def _comparison(bench: Bench, trials: Trials, compared: dict[tuple[str, float], 
         )
     head = ["method", "labels", "learning rate", "seeds", "F1", "more than from scratch", "of scratch with all labels"]
     yield markdown(head, rows)
+    if whole is not None:
+        yield f"For comparison: {ANCHOR}."
     for name, gain in verdicts:
         passes = gain.value >= TO_REACH and gain.low > 0
         yield f"- {name}: {_told(gain, signed=True)} at {SCREENED:.0%}; {'pass' if passes else '**FAIL**'}" + (

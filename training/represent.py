@@ -1,5 +1,6 @@
 """``python -m training represent``: chapter 3's tables, findings and figures.
 
+Any other autoencoder is a TOML file (``--autoencoder``) that names its parts, as ``models.autoencoders`` calls them.
 Each table is made of runs (one autoencoder, one set of light curves, one seed), which are kept under ``cells/``: the
 same command goes on with what is missing, and with a run in its midst from its last epoch. Synthetic sets are drawn;
 for the others ``--data`` names their directories.
@@ -26,6 +27,7 @@ from training.representations import SIZES, Bench, Cell, Parts, cell_of
 
 _FIGURE_PARTS = Parts(decoder="mlp")
 """The autoencoder of figures 3.3 to 3.6: MHA, then an MLP that estimates the variance."""
+_SETS = (*synthetic.NAMES, *variables.READERS)
 _LATENT_SPACE = "syn-c"
 """The set of figure 3.5."""
 
@@ -33,6 +35,15 @@ _LATENT_SPACE = "syn-c"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
     parser.add_argument("--table", action="append", choices=tuple(TABLES), help="may be repeated; default: all")
+    parser.add_argument(
+        "--autoencoder",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="TOML",
+        help="make these in place of tables: encoder, pre_encoder, decoder, post_decoder, loss; may be repeated",
+    )
+    parser.add_argument("--on", action="append", choices=_SETS, help="of these sets alone; may be repeated")
     parser.add_argument(
         "--data",
         action="append",
@@ -68,8 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
         if not source.is_dir():
             raise InvalidData(f"{source}: no such directory")
     bench = Bench(arguments.output, sources, torch.device(arguments.device), **options.given(arguments, ("precision",)))
-    data = (*synthetic.NAMES, *sources)
+    data = tuple(name for name in (*synthetic.NAMES, *sources) if name in (arguments.on or _SETS))
+    if absent := set(arguments.on or ()) - set(data):
+        raise InvalidData(f"--on {', '.join(sorted(absent))}: --data NAME=DIR says where it is")
     chosen = [TABLES[number] for number in arguments.table or TABLES]
+    if arguments.autoencoder:
+        chosen = [tables.table_of(tuple(map(Parts.read, arguments.autoencoder)), data)]
     for table in chosen:
         if not set(table.data) & set(data):
             if arguments.table:
@@ -112,7 +127,7 @@ def _write(
 ) -> None:
     for table in chosen:
         text = tables.page(table, bench, data, arguments.size)
-        (arguments.output / f"table-{table.number}.md").write_text(text)
+        (arguments.output / f"{table.name}.md").write_text(text)
         console.print(escape(text), highlight=False, soft_wrap=True)
         for name in set(table.data) & set(data):
             _draw(bench, cell_of(name, _FIGURE_PARTS, arguments.size), arguments.output, console)

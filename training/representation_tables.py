@@ -21,9 +21,11 @@ _TITLES = {
     "fine-tuned": "Acc, fine-tuned",
 }
 
+LOSSES = ("mse", "cross-entropy")
+"""Without and with a variance that is estimated."""
 DECODER_ROWS = tuple(
-    Parts(decoder=decoder, post_decoder=post, variance=variance)
-    for variance in (False, True)
+    Parts(decoder=decoder, post_decoder=post, loss=loss)
+    for loss in LOSSES
     for decoder in ("mha", "mlp", "lstm")
     for post in (None, "mtan")
 )
@@ -43,17 +45,25 @@ MACHO, ZTF = ("macho", "asas"), ("ztf-dr", "ztf-bts", "plasticc")
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the thesis: a row an autoencoder, its figures on each set of light curves."""
+    """A row an autoencoder, its figures on each set of light curves."""
 
     number: str
+    """In the thesis; empty for one that is not there."""
     title: str
     rows: tuple[Parts, ...]
     data: tuple[str, ...]
     """On what it can be made; on those of them that there are, it is."""
     metrics: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"table-{self.number}" if self.number else "autoencoders"
+
     def printed(self, row: int, data: str, metric: str) -> str:
         """What the thesis has in this place, for whatever set stands for its own; empty for nothing."""
+        if not self.number:
+            return ""
         own = thesis_tables.DECODERS.get(self.number) or thesis_tables.ENCODERS[self.number]
         if self.number == "3.8":
             return own[row][0 if data in MACHO else 1]
@@ -81,6 +91,11 @@ TABLES = {
 }
 
 
+def table_of(rows: tuple[Parts, ...], data: tuple[str, ...]) -> Table:
+    """Of autoencoders of one's own."""
+    return Table("", "Autoencoders", rows, data, ("mse", *_PROBES, "neighbours", "fine-tuned"))
+
+
 def cells(table: Table, data: Sequence[str], size: str | None) -> list[Cell]:
     """What a table rests on, for those of its sets that are there."""
     return [cell_of(name, parts, size) for name in data if name in table.data for parts in table.rows]
@@ -88,7 +103,8 @@ def cells(table: Table, data: Sequence[str], size: str | None) -> list[Cell]:
 
 def page(table: Table, bench: Bench, data: Sequence[str], size: str | None) -> str:
     """The table as Markdown: what was found, then the thesis's in brackets."""
-    parts = [f"# Table {table.number}. {table.title}", _told_of(bench)]
+    number = f"Table {table.number}. " if table.number else ""
+    parts = [f"# {number}{table.title}", _told_of(table, bench)]
     for name in (each for each in data if each in table.data):
         stands = "" if name in {"macho", "ztf-dr", *synthetic.NAMES} else ", standing for the thesis's set"
         parts += [f"## {name}{stands}", _part(table, bench, name, size)]
@@ -97,18 +113,21 @@ def page(table: Table, bench: Bench, data: Sequence[str], size: str | None) -> s
     return "\n\n".join(parts) + "\n"
 
 
-def _told_of(bench: Bench) -> str:
-    return (
-        "Found: mean ± standard deviation over the seeds run; accuracies are means over the classes [%]. In brackets: "
-        "the thesis. Light curves have unit variance, so MSE is a share of it; the thesis's unit is not given. Offline "
-        "probes see latent vectors of unit variance, online ones as they are. An autoencoder learns until its training "
-        f"error no longer falls, or for as many epochs as its size allows; in {bench.precision}."
-    )
+def _told_of(table: Table, bench: Bench) -> str:
+    told = [
+        "Found: mean ± standard deviation over the seeds run; accuracies are means over the classes [%].",
+        "In brackets: the thesis." if table.number else "",
+        "Real light curves have unit variance, so MSE is a share of it." if "mse" in table.metrics else "",
+        "Offline probes see latent vectors of unit variance, online ones as they are. An autoencoder learns until its "
+        f"training error no longer falls, or for as many epochs as its size allows; in {bench.precision}.",
+        "Cross-entropy is eq. 3.4 where the error of each point is known, and eq. 3.3 of synthetic light curves.",
+    ]
+    return " ".join(filter(None, told))
 
 
 def _part(table: Table, bench: Bench, data: str, size: str | None) -> str:
     """The rows of one set of light curves."""
-    head = ["variance", "pre-encoder", "encoder", "decoder", "post-decoder", "size", "seeds", "epochs"]
+    head = ["loss", "pre-encoder", "encoder", "decoder", "post-decoder", "size", "seeds", "epochs"]
     rows = []
     for place, parts in enumerate(table.rows):
         cell = cell_of(data, parts, size)
@@ -117,7 +136,7 @@ def _part(table: Table, bench: Bench, data: str, size: str | None) -> str:
         told = [_told(runs, metric, table.printed(place, data, metric)) for metric in table.metrics]
         epochs = ", ".join(f"{run['epochs']:.0f}" for run in runs)
         seeds = f"{len(runs)} of {cell.size.seeds}"
-        rows.append(["yes" if parts.variance else "no", *modules, cell.size.name, seeds, epochs, *told])
+        rows.append([parts.loss, *modules, cell.size.name, seeds, epochs, *told])
     return markdown([*head, *(_TITLES[metric] for metric in table.metrics)], rows)
 
 
@@ -136,5 +155,6 @@ def _counts(bench: Bench, cell: Cell) -> str:
 def _told(runs: Sequence[Mapping[str, float]], metric: str, printed: str) -> str:
     values = np.array([run[metric] for run in runs if metric in run])
     digits = 4 if metric == "mse" else 2
-    found = f"{values.mean():.{digits}f} ± {values.std():.{digits}f}" if len(values) else "not run"
+    spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+    found = f"{values.mean():.{digits}f}{spread}" if len(values) else "not run"
     return f"{found} ({printed})" if printed else found

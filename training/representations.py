@@ -4,10 +4,11 @@ import functools
 import hashlib
 import json
 import math
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ SIZES = {
 }
 """``full`` is the thesis's on synthetic sets, and as much of real ones; ``quick`` only shows that everything runs."""
 
-VERSION = 2
+VERSION = 3
 """Of how runs are made and measured. To be raised with whatever changes them: older ones are then made again."""
 
 
@@ -64,12 +65,23 @@ class Parts:
     pre_encoder: str | None = None
     decoder: str = "mlp"
     post_decoder: str | None = None
-    variance: bool = True
+    loss: str = "cross-entropy"
+    """Of eq. 3.4: where the noise is not known, the likelihood of eq. 3.3."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From a TOML file with these options. Raises InvalidData for any that makes no autoencoder."""
+        try:
+            parts = cls(**tomllib.loads(path.read_text()))
+            Autoencoder(AutoencoderConfig(**asdict(parts)))
+        except (OSError, TypeError, ValueError) as error:
+            raise InvalidData(f"{path}: {error}") from error
+        return parts
 
     @property
-    def loss(self) -> str:
-        """With a variance the cross-entropy of eq. 3.4: where the noise is unknown, the likelihood of eq. 3.3."""
-        return "cross-entropy" if self.variance else "mse"
+    def estimates_variance(self) -> bool:
+        """Whether it decodes a variance, too."""
+        return self.loss != "mse"
 
     @property
     def is_needed(self) -> bool:
@@ -164,11 +176,11 @@ class Bench:
         return model.to(self.device).eval()
 
     def curves(self, cell: Cell, seed: int) -> Curves:
-        """Light curves of a cell: synthetic ones are drawn anew by each seed, real ones chosen anew."""
+        """Light curves of a cell: each seed draws synthetic ones anew, and splits and chooses real ones anew."""
         if cell.data in synthetic.NAMES:
             per_class = {split: number for split, number in cell.size.per_class.items() if split != "validation"}
             return synthetic.make(cell.data, per_class, seed=seed, n_points=cell.size.n_points)
-        return self._real(cell.data).sampled(cell.size.per_class, seed=seed)
+        return self._real(cell.data).split_anew(seed).sampled(cell.size.per_class, seed=seed)
 
     def _real(self, name: str) -> Curves:
         """A real set, read once and kept: ASAS's periods take minutes to find."""
@@ -182,16 +194,14 @@ class Bench:
                     classes, bands = (tuple(arrays.pop(key).tolist()) for key in ("classes", "bands"))
                     return Curves(**arrays, classes=classes, bands=bands)
         objects = variables.READERS[name](source)
-        read = curves.prepared(objects, seed=0, stretch=variables.STRETCHES.get(name))
+        read = curves.prepared(objects, stretch=variables.STRETCHES.get(name))
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, source=made_of, **vars(read))
         return read
 
     def _config(self, cell: Cell, light_curves: Curves) -> AutoencoderConfig:
-        parts = {name: value for name, value in asdict(cell.parts).items() if name != "variance"}
         return AutoencoderConfig(
-            **parts,
-            loss=cell.parts.loss,
+            **asdict(cell.parts),
             n_bands=len(light_curves.bands),
             n_induction=cell.size.n_induction,
             precision=self.precision,

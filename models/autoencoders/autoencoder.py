@@ -1,10 +1,10 @@
 """The autoencoder of figure 3.1: pre-encoder, encoder, one latent vector, decoder, post-decoder.
 
-A new module is one file and one line here.
+A new module is one file and one line here; what it must have is in ``parts``.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import torch
@@ -18,22 +18,19 @@ from models.autoencoders.lstm import LSTMDecoder, LSTMEncoder
 from models.autoencoders.mha import MHADecoder, MHAEncoder
 from models.autoencoders.mlp import MLPDecoder
 from models.autoencoders.mtan import MTANPostDecoder, MTANPreEncoder
+from models.autoencoders.parts import Decoder, Encoder, PostDecoder, PreEncoder
 from models.autoencoders.points import Points, regular
 from models.autoencoders.resnet import ResNetDecoder, ResNetEncoder
 
-ENCODERS: Mapping[str, type[MHAEncoder | LSTMEncoder | ResNetEncoder]] = {
-    "mha": MHAEncoder,
-    "lstm": LSTMEncoder,
-    "resnet": ResNetEncoder,
-}
-PRE_ENCODERS: Mapping[str, type[InterPred | MTANPreEncoder]] = {"interpred": InterPred, "mtan": MTANPreEncoder}
-DECODERS: Mapping[str, type[MHADecoder | MLPDecoder | LSTMDecoder | ResNetDecoder]] = {
+ENCODERS: Mapping[str, Callable[..., Encoder]] = {"mha": MHAEncoder, "lstm": LSTMEncoder, "resnet": ResNetEncoder}
+PRE_ENCODERS: Mapping[str, Callable[..., PreEncoder]] = {"interpred": InterPred, "mtan": MTANPreEncoder}
+DECODERS: Mapping[str, Callable[..., Decoder]] = {
     "mha": MHADecoder,
     "mlp": MLPDecoder,
     "lstm": LSTMDecoder,
     "resnet": ResNetDecoder,
 }
-POST_DECODERS: Mapping[str, type[MTANPostDecoder]] = {"mtan": MTANPostDecoder}
+POST_DECODERS: Mapping[str, Callable[..., PostDecoder]] = {"mtan": MTANPostDecoder}
 
 LEAST_VARIANCE = 1e-4
 """No estimated variance is smaller. A noiseless light curve (class 0 of Syn-A) has no finite best likelihood."""
@@ -82,7 +79,7 @@ class Autoencoder(nn.Module):
     def encode(self, points: Points) -> Tensor:
         """Each light curve's vector (B, D)."""
         with self._precision(points.values.device):
-            latent: Tensor = self.encoder(points if self.pre_encoder is None else self.pre_encoder(points))
+            latent = self.encoder(points if self.pre_encoder is None else self.pre_encoder(points))
         return latent.float()
 
     def decode(self, latent: Tensor, points: Points) -> Reconstruction:
@@ -99,12 +96,10 @@ class Autoencoder(nn.Module):
     def _decoded(self, latent: Tensor, points: Points) -> Tensor:
         """What the head reads at each point (P, D)."""
         if self.post_decoder is None:
-            at_points: Tensor = self.decoder(latent, points)
-            return at_points
+            return self.decoder(latent, points)
         k = self.config.n_induction
         on_grid = self.decoder(latent, regular(latent.new_zeros(len(latent), k, 1)))
-        mixed: Tensor = self.post_decoder(on_grid.view(len(latent), k, -1), points)
-        return mixed
+        return self.post_decoder(on_grid.view(len(latent), k, -1), points)
 
     def _precision(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16")

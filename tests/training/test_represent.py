@@ -34,20 +34,24 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def _rows(output: Path, number: str) -> list[list[str]]:
-    lines = (output / f"table-{number}.md").read_text().splitlines()
-    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith(("| yes", "| no"))]
+def _rows(output: Path, table: str) -> list[list[str]]:
+    lines = (output / f"{table}.md").read_text().splitlines()
+    return [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in lines
+        if line.startswith(("| mse", "| cross-entropy", "| likelihood"))
+    ]
 
 
 def test_a_table_stands_beside_the_thesiss_and_names_the_size_of_every_row(quick: Path) -> None:
-    rows = _rows(quick, "3.2")
+    rows = _rows(quick, "table-3.2")
     assert len(rows) == 12
     assert all(row[5] == "quick" and row[6] == "1 of 1" for row in rows)
     assert all(row[7] == "1" for row in rows)
     by_parts = {(row[0], row[3], row[4]): row[8:] for row in rows}
-    assert "(62.41 ± 15.46)" in by_parts["no", "mha", ""][0]
-    assert "(98.52 ± 1.70)" in by_parts["yes", "mlp", ""][1]
-    assert "(81.51 ± 16.93)" in by_parts["yes", "lstm", "mtan"][3]
+    assert "(62.41 ± 15.46)" in by_parts["mse", "mha", ""][0]
+    assert "(98.52 ± 1.70)" in by_parts["cross-entropy", "mlp", ""][1]
+    assert "(81.51 ± 16.93)" in by_parts["cross-entropy", "lstm", "mtan"][3]
     assert (quick / "reconstructions-syn-b.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -73,7 +77,7 @@ def test_what_was_run_is_not_run_again_and_what_is_missing_is(quick: Path) -> No
 def test_without_minutes_nothing_is_begun_and_the_table_says_so(tmp_path: Path) -> None:
     assert _represent(tmp_path, "--table", "3.1", "--minutes", "1e-9") == 0
     assert not (tmp_path / "cells").exists()
-    rows = _rows(tmp_path, "3.1")
+    rows = _rows(tmp_path, "table-3.1")
     assert all(row[6] == "0 of 1" and row[8].startswith("not run (") for row in rows)
 
 
@@ -87,15 +91,33 @@ def test_a_run_that_was_damaged_is_named(tmp_path: Path, capsys: pytest.CaptureF
 def test_encoders_on_real_light_curves_are_fine_tuned_too(tmp_path: Path) -> None:
     source = write_transients(tmp_path / "bts", each=12)
     assert _represent(tmp_path / "out", "--table", "3.7", "--table", "3.8", "--data", f"ztf-bts={source}") == 0
-    rows = _rows(tmp_path / "out", "3.8")
+    rows = _rows(tmp_path / "out", "table-3.8")
     assert len(rows) == 8
     assert "(94.54 ± 0.54)" in rows[0][8]
     assert "(72.01 ± 0.26)" in rows[3][8]
     assert len(list((tmp_path / "out" / "cells").glob("*.json"))) == 8  # 3.8 is made of 3.7's
-    assert "(20.64 ± 0.33)" in _rows(tmp_path / "out", "3.7")[0][8]
+    assert "(20.64 ± 0.33)" in _rows(tmp_path / "out", "table-3.7")[0][8]
     page = (tmp_path / "out" / "table-3.7.md").read_text()
     assert "ztf-bts, standing for the thesis's set" in page
     assert re.search(r"of each class: [^,]+ \d+ / \d+, ", page)
+
+
+def test_any_parts_make_an_autoencoder_by_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own, wrong = tmp_path / "own.toml", tmp_path / "wrong.toml"
+    own.write_text(
+        'encoder = "lstm"\npre_encoder = "mtan"\ndecoder = "resnet"\npost_decoder = "mtan"\nloss = "likelihood"\n'
+    )
+    assert _represent(tmp_path / "out", "--autoencoder", str(own), "--on", "syn-b") == 0
+    (row,) = _rows(tmp_path / "out", "autoencoders")
+    assert row[:6] == ["likelihood", "mtan", "lstm", "resnet", "mtan", "quick"]
+    assert all(re.fullmatch(r"[\d.]+", cell) for cell in row[8:-1])  # of one seed nothing is spread
+    assert row[-1] == "not run"  # fine-tuning: there are no validation light curves
+    for text, reason in (('decoder = "resnet"', "needs a post-decoder"), ("layers = 3", "unexpected keyword")):
+        wrong.write_text(text)
+        assert _represent(tmp_path / "out", "--autoencoder", str(wrong)) == 1
+        assert reason in capsys.readouterr().err
+    assert _represent(tmp_path / "out", "--on", "asas") == 1
+    assert "--on asas: --data NAME=DIR says where it is" in capsys.readouterr().err
 
 
 def test_a_table_of_real_light_curves_asks_for_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +197,7 @@ def _linear(*values: float) -> list[dict[str, float]]:
 
 
 def test_variance_helps_where_every_seed_says_so_and_not_where_seeds_differ() -> None:
-    without, with_it = Parts(variance=False), Parts()
+    without, with_it = Parts(loss="mse"), Parts()
     given = {("syn-a", without): _linear(70, 75, 72), ("syn-a", with_it): _linear(99, 98, 99)}
     given |= {("syn-b", without): _linear(70, 95, 60), ("syn-b", with_it): _linear(75, 80, 72)}
     given |= {("syn-c", without): _linear(72, 71, 72), ("syn-c", with_it): _linear(80, 79, 80)}
@@ -188,12 +210,12 @@ def test_variance_helps_where_every_seed_says_so_and_not_where_seeds_differ() ->
 )
 def test_that_something_makes_no_difference_is_to_be_shown(with_it: tuple[float, ...], verdict: str) -> None:
     without = _linear(*[72.0] * len(with_it))
-    given = {("syn-c", Parts(variance=False)): without, ("syn-c", Parts()): _linear(*with_it)}
+    given = {("syn-c", Parts(loss="mse")): without, ("syn-c", Parts()): _linear(*with_it)}
     assert list(_verdicts(given).values()) == [verdict]
 
 
 def test_one_seed_decides_nothing() -> None:
-    given = {("syn-a", Parts(variance=False)): _linear(70), ("syn-a", Parts()): _linear(99)}
+    given = {("syn-a", Parts(loss="mse")): _linear(70), ("syn-a", Parts()): _linear(99)}
     assert list(_verdicts(given).values()) == ["undecided"]
 
 
@@ -206,7 +228,7 @@ def test_autoencoders_of_one_seed_are_one_piece_of_evidence() -> None:
 
 def test_findings_tell_of_runs_that_were_still_learning() -> None:
     runs = [{"linear": 70.0, "converged": 1.0}, {"linear": 71.0, "converged": 0.0}]
-    given = {("syn-a", Parts(variance=variance)): runs for variance in (False, True)}
+    given = {("syn-a", Parts(loss=loss)): runs for loss in ("mse", "cross-entropy")}
     told = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=given), None) if each.found)
     assert told.rests_on == "full, 2 seeds, 2 of 4 runs cut short"
 
@@ -222,7 +244,7 @@ def test_training_says_whether_it_had_come_to_its_end() -> None:
 
 def test_runs_are_compared_seed_by_seed() -> None:
     spread = (60.0, 75.0, 90.0)  # seeds differ more than the variance makes of each
-    given = {("syn-a", Parts(variance=False)): _linear(*spread)}
+    given = {("syn-a", Parts(loss="mse")): _linear(*spread)}
     given |= {("syn-a", Parts()): _linear(*(value + gain for value, gain in zip(spread, (3.0, 3.1, 2.9), strict=True)))}
     assert list(_verdicts(given).values()) == ["holds"]
 

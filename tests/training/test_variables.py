@@ -49,7 +49,7 @@ def test_machos_catalogue_gives_class_and_period_and_its_band_r_the_points(tmp_p
 
 
 def test_a_long_light_curve_is_cut_into_stretches_of_one_split_each_folded_with_its_period(tmp_path: Path) -> None:
-    curves = prepared(variables.macho(_macho(tmp_path)), seed=0, stretch=200)
+    curves = prepared(variables.macho(_macho(tmp_path)), stretch=200)
     assert np.diff(curves.offsets).tolist() == [200, 200]  # a rest of 49 is left out
     assert len(set(curves.split.tolist())) == 1
     for row in range(2):
@@ -67,7 +67,7 @@ def test_the_public_macho_light_curves_are_read(data: Path) -> None:
     assert len(objects) == 15
     assert {objects.classes[label] for label in objects.label} <= set(variables.PERIODIC)
     assert (objects.period > 0).all()
-    curves = prepared(objects, seed=0, stretch=200)
+    curves = prepared(objects, stretch=200)
     assert 0 <= curves.time.min() <= curves.time.max() < 1
 
 
@@ -110,15 +110,25 @@ def write_transients(directory: Path, *, each: int = 1) -> Path:
 def test_bright_transients_have_two_bands_and_the_share_of_their_span_as_time(tmp_path: Path) -> None:
     objects = variables.ztf_bts(write_transients(tmp_path))
     assert [objects.classes[label] for label in objects.label] == ["SN Ia", "SN Ib/c"]
-    curves = prepared(objects, seed=0)
+    curves = prepared(objects)
     assert np.diff(curves.offsets).tolist() == [24, 24]
     assert np.bincount(curves.band).tolist() == [24, 24]
     assert curves.time[:24] == pytest.approx(np.repeat(np.linspace(0, 1, 12), 2))
 
 
+def test_another_seed_has_other_test_objects_and_stretches_stay_together(tmp_path: Path) -> None:
+    curves = prepared(variables.macho(_macho(tmp_path)), stretch=50)
+    splits = [curves.split_anew(seed).split for seed in range(8)]
+    assert np.array_equal(splits[0], curves.split)
+    assert any(not np.array_equal(splits[0], each) for each in splits[1:])
+    for split in splits:
+        for owner in np.unique(curves.owner):
+            assert len(set(split[curves.owner == owner])) == 1
+
+
 def test_a_zero_to_one_light_curve_needs_a_few_points(tmp_path: Path) -> None:
     objects = variables.ztf_bts(write_transients(tmp_path))
-    curves = prepared(objects, seed=0, stretch=LEAST_POINTS)
+    curves = prepared(objects, stretch=LEAST_POINTS)
     assert np.diff(curves.offsets).min() >= LEAST_POINTS
 
 

@@ -6,7 +6,7 @@ the period or, where there is none, brought to 0 to 1, and brightness is centred
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -43,6 +43,8 @@ class Curves:
     """(N,), place in ``classes``."""
     split: NDArray[np.str_]
     """(N,), train, validation or test."""
+    owner: IntArray
+    """(N,), number of the object that it is of: its stretches share a split."""
     classes: tuple[str, ...]
     bands: tuple[str, ...]
 
@@ -60,6 +62,7 @@ class Curves:
             variance=self.variance[points],
             label=self.label[rows],
             split=self.split[rows],
+            owner=self.owner[rows],
             classes=self.classes,
             bands=self.bands,
         )
@@ -67,6 +70,11 @@ class Curves:
     def of(self, split: str) -> Self:
         """The rows of one split."""
         return self.take(np.flatnonzero(self.split == split))
+
+    def split_anew(self, seed: int) -> Self:
+        """With other test objects, by the seed."""
+        split = split_of(range(int(self.owner.max()) + 1), seed=seed, validation=0.15)
+        return replace(self, split=np.array(split)[self.owner])
 
     def sampled(self, per_class: Mapping[str, int], *, seed: int) -> Self:
         """So many of each class by split, or all there are."""
@@ -106,8 +114,8 @@ class Photometry:
         return len(self.offsets) - 1
 
 
-def prepared(objects: Photometry, *, seed: int, stretch: int | None = None) -> Curves:
-    """Photometry -> light curves. Stretches of one object stay in one split.
+def prepared(objects: Photometry, *, stretch: int | None = None) -> Curves:
+    """Photometry -> light curves. Stretches of one object stay in one split, as seed 0 has them.
 
     With ``stretch``, a light curve is cut into so many points each, as the thesis's MACHO was (Naul et al. 2018); a
     rest shorter than half of it is left out. Raises InvalidData if nothing is left.
@@ -119,21 +127,22 @@ def prepared(objects: Photometry, *, seed: int, stretch: int | None = None) -> C
     centre = np.repeat(ragged.means(offsets, value), np.diff(offsets))
     spread = np.sqrt(np.repeat(ragged.means(offsets, (value - centre) ** 2), np.diff(offsets)))
     spread[spread == 0] = 1.0
-    split = np.array(split_of(range(len(objects)), seed=seed, validation=0.15))
     time = _folded(objects.mjd[points], offsets, objects.period[owner])
     # By phase, of what was folded: an LSTM reads the points in their order.
     order = np.lexsort((time, ragged.row_of_each(offsets)))
-    return Curves(
+    curves = Curves(
         offsets=offsets,
         time=time[order].astype(np.float32),
         band=objects.band[points][order],
         value=((value - centre) / spread)[order].astype(np.float32),
         variance=((error / spread) ** 2)[order].astype(np.float32),
         label=objects.label[owner],
-        split=split[owner],
+        split=np.full(len(owner), ""),
+        owner=owner,
         classes=objects.classes,
         bands=objects.bands,
     )
+    return curves.split_anew(0)
 
 
 def _stretches(offsets: IntArray, stretch: int | None) -> tuple[IntArray, IntArray, IntArray]:

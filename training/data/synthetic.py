@@ -2,7 +2,8 @@
 
 The text leaves open, and here is chosen: phi ~ U(0, 2 pi); A = .25 is A_g; w_2 = 30 multiplies w; N(0, 5) has a
 standard deviation of 5, as numpy writes it, though 3.2 writes a variance there (of the variance 5, Syn-A's classes are
-as easily told apart); and the noise of Syn-C, which with N(0, 5) nobody could tell apart.
+as easily told apart); the noise of Syn-C, which with N(0, 5) nobody could tell apart; and that nobody is told how large
+the noise is, so that eq. 3.4 is eq. 3.3 here: told, Syn-A's classes would be told as well.
 """
 
 from collections.abc import Mapping
@@ -49,6 +50,7 @@ def make(name: str, per_class: Mapping[str, int], *, seed: int, n_points: int = 
         variance=np.zeros(kept.sum(), dtype=np.float32),
         label=label.astype(np.int64),
         split=split,
+        owner=np.arange(len(label)),
         classes=("0", "1"),
         bands=("one",),
     )
