@@ -20,7 +20,7 @@ ATAT2, BHRF, FLAT, LIGHTGBM = "atat2", "bhrf", "flat", "lightgbm"
 ENSEMBLE = f"{ATAT2}+{LIGHTGBM}"
 """Both as one (``python -m training ensemble``)."""
 SEEDS_ENSEMBLE = f"{ATAT2}s+{LIGHTGBM}"
-"""Two seeds of atat2 as one, and that and LightGBM as one."""
+"""Three seeds of atat2 as one, and that and LightGBM as one."""
 
 CHANGES = {
     "raw-flux": "asinh flux, signal-to-noise and log error; without: flux and error as they are",
@@ -38,7 +38,7 @@ STATISTICS = "statistics"
 """Ends the name of the variant of ``atat2`` that adds them."""
 
 PANELS = {
-    "the best, and the forest": (ATAT, ALL + MTA, BHRF, LIGHTGBM, ATAT2, ENSEMBLE),
+    "the best, and the forest": (ATAT, ALL + MTA, MD_FEATURES, BHRF, LIGHTGBM, ATAT2, ENSEMBLE),
     "light curves": (LC, LC + MTA),
     "tables": ("md", "features", MD_FEATURES, "features" + MTA, MD_FEATURES + MTA),
     "light curves and tables": (LC_MD, ATAT, ALL, ALL + MTA),

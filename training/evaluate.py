@@ -24,6 +24,7 @@ from training import figures, measure, options, predictions, report
 from training.answers import Run
 from training.arguments import count
 from training.data import layout
+from training.data.layout import InvalidData
 from training.measure import ALERT_VIEWS, ALERTS, Measured, Panel
 from training.metrics import DRAWS, Estimate
 from training.predictions import AGES, Ready, Selection
@@ -91,6 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
         runs.append(Run.of(model, found, prior=arguments.prior))
     variants = measure.by_variant(runs)
+    for variant, seeds in variants.items():
+        if len({run.seed for run in seeds}) < len(seeds):
+            raise InvalidData(f"two of the models are called {variant}: in directories VARIANT-SEED they are its seeds")
     panel = Panel.of(runs, draws=arguments.draws)
     measured = [panel.measure(seeds) for seeds in variants.values()]
     sources = {}

@@ -27,6 +27,10 @@ ALERTS = "alerts"
 ALERT_VIEWS = (ALERTS, *(f"{ALERTS}, {name}" for name in BINS))
 
 
+ENOUGH = 30
+"""Objects of a class in a view, or all of the class that there are anywhere: with fewer it takes no part in means."""
+
+
 def view_of(days: float) -> str:
     """Name of the view of light curves so many days after the first alert."""
     return f"{days:.0f} day{'' if days == 1 else 's'}"
@@ -68,13 +72,20 @@ class Measured:
         return self.views.index(view)
 
     def macro(self, view: str, *, of: str = "f1", classes: Sequence[int] | None = None) -> FloatArray:
-        """Draws (1 + R,) of the mean over the classes that the view has, or over some of them."""
+        """Draws (1 + R,) of the mean over the classes that are ``counted``, or over some of them."""
         place = self.place(view)
-        chosen = self.present[place]
+        chosen = self.counted(view)
         if classes is not None:
             chosen = chosen & np.isin(self.classes, classes)
-        values: FloatArray = getattr(self, of)[:, place, chosen].mean(axis=-1)
-        return values
+        return _mean(getattr(self, of)[:, place, chosen])
+
+    def counted(self, view: str) -> NDArray[np.bool_]:
+        """(C,), whether a class takes part in the view's mean: it has ENOUGH objects, unless no class has."""
+        place = self.place(view)
+        enough: NDArray[np.bool_] = self.present[place] & (
+            self.objects[place] >= np.minimum(ENOUGH, self.objects.max(axis=0))
+        )
+        return enough if enough.any() else np.asarray(self.present[place])
 
 
 @dataclass(frozen=True)
@@ -173,7 +184,11 @@ class Panel:
         counts = self.resampling.totals(table).transpose(0, 2, 1, 3)
         taking_part = (table.sum(axis=2) > 0).astype(np.int64)
         objects = np.stack([taking_part[rows].sum(axis=0) for rows in self.resampling.members], axis=1)
-        return views, objects > 0, objects, counts[0], Rates.of(counts)
+        rates = Rates.of(counts)
+        absent = counts.sum(axis=-1) == 0  # a draw may miss every object of a class that few have
+        for each in (rates.recall, rates.f1):
+            each[absent] = np.nan
+        return views, objects > 0, objects, counts[0], rates
 
     def _calibration(self, run: Run) -> dict[str, tuple[Reliability, float]]:
         """By view of alerts: confidence against accuracy, and the cross-entropy. Classes weigh as the prior says."""
@@ -195,6 +210,24 @@ class Panel:
 def _places(classes: Sequence[int], class_id: NDArray[np.integer[Any]]) -> IntArray:
     place = {each: number for number, each in enumerate(classes)}
     found: IntArray = np.array([place[each] for each in class_id.tolist()], dtype=np.int64)
+    return found
+
+
+def _mean(values: FloatArray) -> FloatArray:
+    """Over the last axis, of what is a number; NaN where nothing is."""
+    there = np.isfinite(values)
+    total, number = np.where(there, values, 0.0).sum(axis=-1), there.sum(axis=-1)
+    mean: FloatArray = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+    return mean
+
+
+def few(measured: Measured, views: Sequence[str]) -> dict[str, list[str]]:
+    """By view, the classes that it has, but too few objects of to take part in its mean."""
+    found = {}
+    for view in views:
+        out = measured.present[measured.place(view)] & ~measured.counted(view)
+        if out.any():
+            found[view] = [CLASS_NAMES[measured.classes[column]] for column in np.flatnonzero(out)]
     return found
 
 

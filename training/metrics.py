@@ -100,9 +100,10 @@ class Estimate:
 
     @classmethod
     def of(cls, draws: FloatArray) -> Self:
-        """From (1 + R,) values: the figure itself, then R of the bootstrap."""
+        """From (1 + R,) values: the figure itself, then R of the bootstrap, NaN where a draw has nothing to tell."""
         tail = 50 * (1 - LEVEL)
-        low, high = np.nanpercentile(draws[1:], [tail, 100 - tail]) if len(draws) > 1 else (np.nan, np.nan)
+        told = draws[1:][np.isfinite(draws[1:])]
+        low, high = np.percentile(told, [tail, 100 - tail]) if len(told) else (np.nan, np.nan)
         return cls(float(draws[0]), float(low), float(high))
 
     @classmethod

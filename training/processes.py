@@ -56,6 +56,8 @@ def joined(device: str) -> Iterator[World]:
     if not distributed.is_torchelastic_launched():
         yield World.alone(device)
         return
+    if device == "cuda":  # what NCCL sends objects from, and PyTorch's default for all else
+        torch.cuda.set_device(distributed.get_node_local_rank())
     distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
         rank = distributed.get_rank()

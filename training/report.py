@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.taxonomy import CLASS_NAMES
 from training import figures
 from training.data.alert_sample import BINS
-from training.measure import ALERT_VIEWS, ALERTS, Measured, difference
+from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, difference
 from training.metrics import ECE_BINS, Estimate
 
 _STYLE = """
@@ -31,7 +31,8 @@ def page(title: str, lead: str, variants: Sequence[Measured], pictures: Mapping[
     parts = [
         f"<h1>{html.escape(title)}</h1><p>{lead}</p>",
         "<p>Figures are macro means over the classes, with 95&nbsp;% intervals of a bootstrap over the objects of each "
-        "class and over the seeds. A light curve <em>n days</em> long ends that long after the first alert; "
+        f"class and over the seeds; classes with fewer than {ENOUGH} objects in a view take no part in its mean. A "
+        "light curve <em>n days</em> long ends that long after the first alert; "
         "<em>alerts as sent</em> carry what the survey sends with a detection, the first one too.</p>",
         "<h2>In short</h2>",
         _table(["model", "seeds", *_short(days), "all alerts", "ECE, all alerts"], (_line(m, days) for m in variants)),

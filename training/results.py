@@ -65,7 +65,7 @@ def runs_of(
     return runs
 
 
-def folds_of(directory: Path, data: Path, ready: Ready, *, device: str = "cpu") -> list[Run]:
+def folds_of(directory: Path, data: Path, ready: Ready, *, device: str = "cpu", prior: str | None = None) -> list[Run]:
     """Every variant VARIANT-foldK, or VARIANT-foldK-SEED, each fold's model on the fold that it has not seen; pooled.
 
     Raises InvalidData for a model that has seen its fold, and for a variant that lacks one which another has.
@@ -82,7 +82,7 @@ def folds_of(directory: Path, data: Path, ready: Ready, *, device: str = "cpu") 
             raise InvalidData(f"{model} was trained without fold {left_out}, not without {fold}: train --leave-out")
         selection = Selection.of(data, split=None, fold=fold, classes=description.taxonomy.class_ids)
         found = predictions.of_model(model, selection, model / "predictions", ready=ready, device=device)
-        run = Run.of(model, found, named=(named["variant"], seed))
+        run = Run.of(model, found, named=(named["variant"], seed), prior=prior)
         parts.setdefault((named["variant"], seed), {})[fold] = run
     every = set().union(*parts.values())
     for (variant, _), folds in parts.items():
@@ -272,17 +272,18 @@ def _plasticc(arguments: argparse.Namespace) -> list[Run]:
     if not _both(arguments, "plasticc"):
         return []
     own = Ready(tuple(arguments.plasticc_features), tuple(arguments.plasticc_alert_features))
-    return folds_of(arguments.plasticc, arguments.plasticc_data, own, device=arguments.device)
+    return folds_of(arguments.plasticc, arguments.plasticc_data, own, device=arguments.device, prior=arguments.prior)
 
 
 def _elasticc(arguments: argparse.Namespace) -> list[Run]:
     if not _both(arguments, "elasticc"):
         return []
     ready, data = Ready(by_alert=tuple(arguments.elasticc_features)), arguments.elasticc_data
-    found = runs_of(arguments.elasticc, data, ready, split="test", device=arguments.device)
+    answering: dict[str, Any] = {"split": "test", "device": arguments.device, "prior": arguments.prior}
+    found = runs_of(arguments.elasticc, data, ready, **answering)
     labelled = sorted({class_id for run in found for class_id in run.by_age.class_id.tolist()})
     asked = {run.variant for run in found if set(run.classes) > set(labelled)}
     if not asked:
         return found
-    narrow = runs_of(arguments.elasticc, data, ready, split="test", device=arguments.device, among=labelled)
+    narrow = runs_of(arguments.elasticc, data, ready, **answering, among=labelled)
     return found + [replace(run, variant=f"{run.variant}{AMONG}") for run in narrow if run.variant in asked]

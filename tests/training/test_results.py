@@ -20,7 +20,7 @@ from training.__main__ import main
 from training.answers import Run
 from training.checks import book_of, change_rows, checks, plasticc_checks
 from training.data.layout import InvalidData
-from training.measure import Panel, difference, view_of
+from training.measure import ENOUGH, Panel, difference, few, view_of
 from training.metrics import Estimate
 from training.predictions import AGES, Predictions, Ready, Scored
 
@@ -83,6 +83,27 @@ def test_differences_are_paired_by_object() -> None:
     apart = difference(a, c, "8 days")
     assert apart.value == pytest.approx(5)
     assert apart.low > 2.5  # unpaired it would reach below 2
+
+
+def test_a_class_of_few_objects_in_a_view_takes_no_part_in_its_mean() -> None:
+    run = _run("atat2", 0, {"else": 1.0})
+    scarce = TAXONOMY.class_ids[3]
+    alerts, ages = run.by_alert, run.by_age
+    number = np.arange(len(alerts)) // len(np.unique(alerts.carried))
+    kept = (alerts.class_id != scarce) | (alerts.carried < 9) | (number % 40 < 5)
+    wrong = np.where((alerts.class_id == scarce) & (alerts.carried >= 9), TAXONOMY.class_ids[0], alerts.predicted)
+    alerts = replace(alerts, predicted=wrong.astype(np.int32)).take(np.flatnonzero(kept))
+    panel = Panel.of([run], draws=200)
+    measured = panel.measure([replace(run, by_age=ages, by_alert=alerts)])
+    few_of = few(measured, measured.views)
+    assert few_of == {view: [CLASS_NAMES[scarce]] for view in ("alerts, 6-20", "alerts, > 20")}
+    for view in few_of:
+        place = measured.place(view)
+        column = measured.classes.index(scarce)
+        assert 0 < measured.objects[place, column] < ENOUGH
+        assert measured.macro(view)[0] > 0.97  # but for what is taken for others
+        assert np.isnan(measured.recall[1:, place, column]).mean() < 0.05
+        assert np.nanmax(measured.recall[:, place, column]) == 0
 
 
 def test_seeds_are_paired_where_they_share_what_they_learned_from() -> None:
