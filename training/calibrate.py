@@ -2,8 +2,8 @@
 
 On alerts as sent, or on light curves of the lengths that ``--days`` names. For each head the candidates are a
 temperature and vector scaling, each for all alike or by the number of detections; two halves of the objects are fitted
-and judged crosswise, and the one of the least cross-entropy is taken. Objects that the model was trained on take no
-part, and nor do those of a fold that it left out, which it is to be tried on.
+and judged crosswise, and the one of the least cross-entropy is taken. Objects that the model, or a member of it, was
+trained on take no part, and nor do those of a fold that it left out, which it is to be tried on.
 """
 
 import argparse
@@ -183,6 +183,18 @@ def _uniform(taxonomy: Taxonomy, training_classes: NDArray[np.int32]) -> Calibra
 
 
 def _selection(classifier: Classifier, index: Index, fold: int | None) -> Selection:
-    """What the model was trained on, and what it was validated on, by what it says of its training."""
-    told = classifier.provenance.get("training", {})
-    return select(index, fold=told.get("fold") if fold is None else fold, left_out=told.get("left_out"))
+    """What the model, or any member of it, was trained on; and what all were validated on, by what they say."""
+    each = [
+        select(index, fold=told.get("fold") if fold is None else fold, left_out=told.get("left_out"))
+        for told in _trainings(classifier.provenance)
+    ]
+    train = np.logical_or.reduce([one.train for one in each])
+    return Selection(train, np.logical_and.reduce([one.validation for one in each]) & ~train)
+
+
+def _trainings(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """How each member of a model was trained, those of members included; or the model itself."""
+    members = provenance.get("members")
+    if not members:
+        return [provenance.get("training", {})]
+    return [told for member in members for told in _trainings(member["provenance"])]

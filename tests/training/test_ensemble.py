@@ -75,6 +75,21 @@ def test_it_says_of_what_it_was_made_and_which_objects_none_of_them_has_seen(
     assert provenance["training"] == {"left_out": 1}
 
 
+def test_members_that_learned_from_one_anothers_folds_leave_nothing_to_calibrate_on(
+    data_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.toml").write_text(objects.CONFIG)
+    members = []
+    for fold in ("0", "1"):
+        command = ["train", str(tmp_path / "one.toml"), "--data", str(data_set), "--fold", fold, "--output"]
+        assert main([*command, str(tmp_path / fold)]) == 0
+        members.append(tmp_path / fold / "toy")
+    artifact = _ensemble(members, tmp_path)
+    capsys.readouterr()
+    assert main(["calibrate", "--model", str(artifact), "--data", str(data_set)]) == 1
+    assert "no held-out object" in capsys.readouterr().err
+
+
 def test_its_kept_predictions_are_not_those_of_other_members(
     data_set: Path, members: list[Path], tmp_path: Path
 ) -> None:
