@@ -37,6 +37,9 @@ CHANGES = {
 STATISTICS = "statistics"
 """Ends the name of the variant of ``atat2`` that adds them."""
 
+ROOT = "-root"
+"""Ends the name of a variant with a scaling a class, which answers under the prior ``root``."""
+
 PANELS = {
     "the best, and the forest": (ATAT, ALL + MTA, MD_FEATURES, BHRF, LIGHTGBM, ATAT2, ENSEMBLE),
     "light curves": (LC, LC + MTA),
@@ -219,7 +222,14 @@ def plasticc_checks(book: Book) -> list[Row]:
             "interval above 0",
             (ATAT2, LIGHTGBM),
             _surely_above(),
-        )
+        ),
+        book.difference(
+            "PLAsTiCC, five folds: the same, with a scaling a class and the prior `root` for both",
+            "",
+            "interval above 0",
+            (ATAT2 + ROOT, LIGHTGBM + ROOT),
+            _surely_above(),
+        ),
     ]
     called = {
         ATAT2: "`atat2`",

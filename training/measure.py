@@ -222,10 +222,10 @@ def _mean(values: FloatArray) -> FloatArray:
 
 
 def few(measured: Measured, views: Sequence[str]) -> dict[str, list[str]]:
-    """By view, the classes that it has, but too few objects of to take part in its mean."""
+    """By view, the classes that it has too few objects of, or none, to take part in its mean."""
     found = {}
     for view in views:
-        out = measured.present[measured.place(view)] & ~measured.counted(view)
+        out = measured.present.any(axis=0) & ~measured.counted(view)
         if out.any():
             found[view] = [CLASS_NAMES[measured.classes[column]] for column in np.flatnonzero(out)]
     return found

@@ -97,7 +97,7 @@ def test_a_class_of_few_objects_in_a_view_takes_no_part_in_its_mean() -> None:
     measured = panel.measure([replace(run, by_age=ages, by_alert=alerts)])
     few_of = few(measured, measured.views)
     assert few_of == {view: [CLASS_NAMES[scarce]] for view in ("alerts, 6-20", "alerts, > 20")}
-    for view in few_of:
+    for view in ("alerts, 6-20", "alerts, > 20"):
         place = measured.place(view)
         column = measured.classes.index(scarce)
         assert 0 < measured.objects[place, column] < ENOUGH
