@@ -262,13 +262,13 @@ def real_check(book: Book) -> Row:
 
 def change_rows(book: Book) -> list[list[str]]:
     """What each change brings, in points of macro F1: whole light curves, 8 days, and per alert as sent."""
-    taken_back = {f"{ATAT2}-{ending}": told_of for ending, told_of in CHANGES.items()}
     added = f"{ATAT2}-{STATISTICS}"
-    pairs = [(text, ATAT2, name) for name, text in taken_back.items() if name in book.variants]
-    if added in book.variants:
-        pairs.append(("with statistics of each band and of change (the shipped model has them)", added, ATAT2))
+    pairs = [
+        *((text, ATAT2, f"{ATAT2}-{ending}") for ending, text in CHANGES.items()),
+        ("with statistics of each band and of change (the shipped model has them)", added, ATAT2),
+    ]
     return [
         [text, *(told(difference(book.variants[first], book.variants[second], view)) for view in (FULL, EARLY, ALERTS))]
         for text, first, second in pairs
-        if ATAT2 in book.variants
+        if first in book.variants and second in book.variants
     ]

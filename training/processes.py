@@ -56,12 +56,12 @@ def joined(device: str) -> Iterator[World]:
     if not distributed.is_torchelastic_launched():
         yield World.alone(device)
         return
-    if device == "cuda":  # what NCCL sends objects from, and PyTorch's default for all else
-        torch.cuda.set_device(distributed.get_node_local_rank())
+    place = torch.device(device)
+    if device == "cuda":
+        place = torch.device(device, distributed.get_node_local_rank())
+        torch.cuda.set_device(place)  # from which NCCL sends objects
     distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
-        rank = distributed.get_rank()
-        place = torch.device(device, distributed.get_node_local_rank()) if device == "cuda" else torch.device(device)
-        yield World(rank, distributed.get_world_size(), place)
+        yield World(distributed.get_rank(), distributed.get_world_size(), place)
     finally:
         distributed.destroy_process_group()

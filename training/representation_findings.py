@@ -151,27 +151,21 @@ def _variance(evidence: Evidence, data: str, decoder: str) -> Finding:
 
 def _offline(evidence: Evidence, data: str) -> Finding:
     finding = Finding(f"offline probes beat online ones on {data}", _printed_gaps(data))
-    runs = {parts: evidence.figures(data, parts) for parts in dict.fromkeys((*DECODER_ROWS, *ENCODER_ROWS))}
-    runs = {parts: figures for parts, figures in runs.items() if figures}
-    if not runs:
+    n_seeds = {parts: len(evidence.figures(data, parts)) for parts in dict.fromkeys((*DECODER_ROWS, *ENCODER_ROWS))}
+    most = max(n_seeds.values())
+    if not most:
         return finding
     # Autoencoders of one seed see the same light curves: their mean is one number a seed, of those that all seeds have.
-    seeds = sorted({seed for figures in runs.values() for seed in figures})
-    runs = {parts: figures for parts, figures in runs.items() if set(figures) == set(seeds)} or runs
-    seeds = sorted(set.intersection(*(set(figures) for figures in runs.values())))
-    if not seeds:
-        return replace(finding, found="no seed was run with all of the autoencoders")
+    rows = [parts for parts, number in n_seeds.items() if number == most]
     gaps = {
-        probe: np.array(
-            [np.mean([run[seed][probe] - run[seed][f"online-{probe}"] for run in runs.values()]) for seed in seeds]
-        )
+        probe: (evidence.paired(data, rows, probe) - evidence.paired(data, rows, f"online-{probe}")).mean(axis=1)
         for probe in ("linear", "mlp")
     }
     intervals = [interval(values) for values in gaps.values()]
     return replace(
         finding,
         found="; ".join(f"{probe} {_told(values)}" for probe, values in gaps.items()),
-        rests_on=f"{len(runs)} autoencoders, {evidence.rests_on(data, list(runs), len(seeds))}",
+        rests_on=f"{len(rows)} autoencoders, {evidence.rests_on(data, rows, len(gaps['mlp']))}",
         verdict=_verdict(
             holds=all(low > 0 for low, _ in intervals), contradicted=all(high < 0 for _, high in intervals)
         ),

@@ -79,11 +79,6 @@ class Parts:
         return parts
 
     @property
-    def estimates_variance(self) -> bool:
-        """Whether it decodes a variance, too."""
-        return self.loss != "mse"
-
-    @property
     def is_needed(self) -> bool:
         """Whether the findings on synthetic light curves rest on it."""
         alone = self.pre_encoder is None and self.post_decoder is None

@@ -202,31 +202,29 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _keep_tiers(arguments: argparse.Namespace, pictures: Path) -> None:
     for directory in arguments.runs:
-        record = _record(directory)
-        if "steps" in record:
+        told = json.loads(_record(directory))
+        if "steps" in told:
             raise InvalidData(f"{directory} has runs of fewer steps than the tier's: --changes compares them")
-        _keep_experiments(arguments, directory, pictures / record["tier"])
+        _keep_experiments(arguments, directory, pictures / told["tier"])
 
 
 def _keep_changes(arguments: argparse.Namespace, place: Path) -> None:
     if arguments.changes is not None:
-        _record(arguments.changes)
         _keep_experiments(arguments, arguments.changes, place)
 
 
 def _keep_experiments(arguments: argparse.Namespace, directory: Path, place: Path) -> None:
     ready, device, prior = evaluate.ready_of(arguments), arguments.device, arguments.prior
-    _keep_record(directory / OBJECTS, place / OBJECTS)
+    _keep_record(_record(directory), place / OBJECTS)
     keep(place, runs_of(directory, arguments.data, ready, split="test", device=device, prior=prior))
 
 
-def _record(directory: Path) -> dict[str, Any]:
+def _record(directory: Path) -> str:
     """What ``python -m training experiments`` has recorded: the tier, and the steps if it was told."""
     path = directory / OBJECTS
     if not path.exists():
         raise InvalidData(f"{path} is not there: the runs of a tier are made by python -m training experiments")
-    record: dict[str, Any] = json.loads(path.read_text())
-    return record
+    return path.read_text()
 
 
 def _learned(path: Path) -> str:
@@ -238,12 +236,12 @@ def _learned(path: Path) -> str:
     return f"tier {record['tier']}, {steps:,} steps"
 
 
-def _keep_record(record: Path, place: Path) -> None:
+def _keep_record(record: str, place: Path) -> None:
     """Raises InvalidData if the answers there are of models of other objects."""
-    if place.exists() and place.read_text() != record.read_text():
+    if place.exists() and place.read_text() != record:
         raise InvalidData(f"{place.parent} keeps answers of models that learnt from other objects: remove it first")
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(record.read_text())
+    place.write_text(record)
 
 
 def _keep_shipped(arguments: argparse.Namespace, place: Path) -> None:

@@ -25,14 +25,13 @@ end some before they have begun). Networks see the 64 features that tell most, f
 curves of 8, 128 and 2048 days, `atat2` from every prefix. *ECE*: expected calibration error; over all alerts errors of
 opposite sign cancel, so that it may be below that of each bin."""
 _ABOUT_SHIPPED = """\
-What `service` answers with by default: `atat2` with statistics of each band, trained on 90,175 objects, of whose
-light curves it knows every point; so it is not to be compared with the tier `small`."""
+What `service` answers with by default. It has learned from more objects than those of a tier, and its card says how; so
+it is not to be compared with them."""
 _ABOUT_CALIBRATION = """\
 Expected calibration error of alerts as sent, by the number of detections, in per cent, under the named prior. Drawing
 objects anew adds noise to each bin, so that intervals reach too high. Not all are calibrated alike: networks that see
 no features on one alert as sent of each validation object, those that do and forests on light curves of 8, 128 and 2048
-days, which is why they are far off at few detections; the shipped model by the number of detections, on two alerts of
-each."""
+days, which is why they are far off at few detections; the shipped model as its card says."""
 _ABOUT_FOLDS = """\
 Kaggle's training set, every object scored by models that have not seen its fold. `atat2` is started from the shipped
 model, which has learned from the simulated survey; LightGBM has seen PLAsTiCC alone. Which models are joined, and at
@@ -117,7 +116,7 @@ def page(
     parts += [
         "## Time a whole light curve",
         "Milliseconds (table 4.2), of each model's fastest run. They were taken on different days, beside other work: "
-        "the same features took three to eighteen. `make bench` times the shipped model with care.",
+        "the same features took several times as long on one as on another. `make bench` times the shipped model.",
     ]
     parts.append(
         markdown(

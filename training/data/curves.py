@@ -73,8 +73,7 @@ class Curves:
 
     def split_anew(self, seed: int) -> Self:
         """With other test objects, by the seed."""
-        split = split_of(range(int(self.owner.max()) + 1), seed=seed, validation=0.15)
-        return replace(self, split=np.array(split)[self.owner])
+        return replace(self, split=_split(self.owner, seed=seed))
 
     def sampled(self, per_class: Mapping[str, int], *, seed: int) -> Self:
         """So many of each class by split, or all there are."""
@@ -130,19 +129,23 @@ def prepared(objects: Photometry, *, stretch: int | None = None) -> Curves:
     time = _folded(objects.mjd[points], offsets, objects.period[owner])
     # By phase, of what was folded: an LSTM reads the points in their order.
     order = np.lexsort((time, ragged.row_of_each(offsets)))
-    curves = Curves(
+    return Curves(
         offsets=offsets,
         time=time[order].astype(np.float32),
         band=objects.band[points][order],
         value=((value - centre) / spread)[order].astype(np.float32),
         variance=((error / spread) ** 2)[order].astype(np.float32),
         label=objects.label[owner],
-        split=np.full(len(owner), ""),
+        split=_split(owner, seed=0),
         owner=owner,
         classes=objects.classes,
         bands=objects.bands,
     )
-    return curves.split_anew(0)
+
+
+def _split(owner: IntArray, *, seed: int) -> NDArray[np.str_]:
+    """Of light curves (N,) by the number of their object."""
+    return np.array(split_of(range(int(owner.max()) + 1), seed=seed, validation=0.15))[owner]
 
 
 def _stretches(offsets: IntArray, stretch: int | None) -> tuple[IntArray, IntArray, IntArray]:
