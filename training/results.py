@@ -137,7 +137,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="the simulated survey's test part, to try them and what ships on")
     parser.add_argument("--shipped", type=Path, default=DEFAULT_ARTIFACT, help="the model that ships")
     parser.add_argument(
-        "--changes", type=Path, metavar="DIR", help="atat2 and variants atat2-* of it, by experiments --steps"
+        "--changes", type=Path, metavar="DIR", help="atat2-first and variants atat2-*, by experiments --steps"
     )
     parser.add_argument("--plasticc", type=Path, help="what was trained on PLAsTiCC's folds, VARIANT-foldK each")
     parser.add_argument("--plasticc-data", type=Path, help="PLAsTiCC in the layout")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from models.taxonomy import CLASS_NAMES
 from training import figures
-from training.checks import ATAT2, CONFUSED, FULL, PANELS, Book, Row, change_rows, percent
+from training.checks import CONFUSED, FIRST, FULL, PANELS, Book, Row, change_rows, percent
 from training.data.alert_sample import BINS
 from training.experiments import VARIANTS
 from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, few
@@ -153,15 +153,16 @@ def _tier(book: Book) -> list[str]:
 
 
 def _changes(book: Book) -> list[str]:
-    """What ``atat2`` gains by each thing that it has beyond the thesis."""
+    """What each thing that ``atat2`` has beyond the thesis is worth."""
     rows = change_rows(book)
     if not rows:
         return []
-    whole = book.variants[ATAT2]
+    first = book.variants[FIRST]
     return [
         "## What each change of atat2 is worth",
-        f"`atat2`, which has macro F1 {whole.macro(FULL)[0]:.3f} here ({book.tier}), minus what lacks one thing, in "
-        f"points. Seeds: {len(whole.seeds)}. Intervals of one seed are over objects alone.",
+        f"From `{FIRST}`, which has macro F1 {first.macro(FULL)[0]:.3f} here ({book.tier}): what is lost without each "
+        "thing that it has, and gained by each that was added, in points. "
+        f"Seeds: {len(first.seeds)}. Intervals of one seed are over objects alone.",
         markdown(["change", "full", "8 days", "alerts as sent"], rows),
     ]
 

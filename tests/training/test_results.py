@@ -176,18 +176,20 @@ def test_the_least_length_decides_where_every_length_is_asked() -> None:
     assert "at 32 days" in row.found
 
 
-def test_a_change_is_worth_what_is_lost_without_it() -> None:
-    whole = _run("atat2", 0, {"else": 0.5, "alerts": 0.6})
+def test_a_change_is_worth_what_is_lost_without_it_or_gained_by_it() -> None:
     runs = [
-        whole,
+        _run("atat2-first", 0, {"else": 0.5, "alerts": 0.6}),
         _run("atat2-no-ema", 0, {"else": 0.4, "8 days": 0.55, "alerts": 0.6}),
         _run("atat2-statistics", 0, {"else": 0.7}),
+        _run("atat2", 0, {"else": 0.8}),
     ]
-    without, with_statistics = change_rows(book_of(runs, "small", draws=20))
+    without, with_statistics, with_both = change_rows(book_of(runs, "small", draws=20))
     assert without[0] == "a moving average of the weights"
     assert [float(cell.split()[0]) for cell in without[1:]] == pytest.approx([10, -5, 0], abs=0.06)
     assert "statistics" in with_statistics[0]
     assert [float(cell.split()[0]) for cell in with_statistics[1:]] == pytest.approx([20, 20, 10], abs=0.06)
+    assert with_both[0] == "both: `atat2`"
+    assert [float(cell.split()[0]) for cell in with_both[1:]] == pytest.approx([30, 30, 20], abs=0.06)
     assert not change_rows(book_of(runs[1:], "small", draws=20))
 
 
@@ -308,7 +310,7 @@ def test_changes_are_compared_apart_from_what_the_tier_has(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changed, model = tmp_path / "changed", trained / "run" / "toy"
-    for name in ("atat2-0", "atat2-no-smoothing-0"):
+    for name in ("atat2-first-0", "atat2-no-smoothing-0"):
         shutil.copytree(model, changed / name / "anything")
     (changed / "objects.json").write_text(json.dumps({"tier": "small", "steps": 1000}))
     command = ["results", "--data", str(trained / "data"), "--output", str(tmp_path), "--draws", "20"]
