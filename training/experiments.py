@@ -1,15 +1,16 @@
 """``python -m training experiments``: every variant of ATAT and every forest at a tier, on the same objects.
 
 What is missing is trained, one after another, into ``OUTPUT/VARIANT-SEED``: a model, the log of its training, and a
-checkpoint while it is unfinished. Killed at any moment, the same command goes on where it was. With ``--steps``
-networks learn for less long than the tier has it, to be compared among themselves, in a directory of their own.
+checkpoint while it is unfinished. Killed at any moment, the same command goes on where it was. With ``--steps`` or
+``--minutes`` networks learn for less long than the tier has it, to be compared among themselves, in a directory of
+their own.
 """
 
 import argparse
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -35,6 +36,8 @@ VARIANTS = (
 """The networks of the thesis's chapter 4, and what goes past it. Others are trained when they are named."""
 
 OBJECTS = "objects.json"
+SHORTER = ("steps", "minutes")
+"""Options by which networks learn for less long than the tier says; recorded where they are given."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     experiments = {name: _experiment(name, tier, arguments) for name in names if name not in tier.forests}
     dataset = Dataset.open(arguments.data)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    record(arguments.output / OBJECTS, tier, dataset, steps=arguments.steps)
+    record(arguments.output / OBJECTS, tier, dataset, shorter=options.given(arguments, SHORTER))
     console = Console(stderr=True)
     with_table = Features(tier, dataset, arguments.features)
     try:
@@ -189,8 +192,8 @@ def _objects_of(tier: Tier) -> TrainingConfig:
     return TrainingConfig(objects=tier.objects)
 
 
-def record(path: Path, tier: Tier, dataset: Dataset, *, steps: int | None = None) -> None:
-    """Write which objects all runs share, and for how many steps they learn if the tier does not say.
+def record(path: Path, tier: Tier, dataset: Dataset, *, shorter: Mapping[str, float]) -> None:
+    """Write which objects all runs share, and for how long they learn if the tier does not say.
 
     Raises InvalidData if the directory has runs of others.
     """
@@ -204,7 +207,7 @@ def record(path: Path, tier: Tier, dataset: Dataset, *, steps: int | None = None
             "sha256": hashlib.sha256(ids.tobytes()).hexdigest(),
             "classes": {CLASS_NAMES[id_]: count for id_, count in zip(classes.tolist(), counts.tolist(), strict=True)},
         }
-    record = {"tier": tier.name, **({} if steps is None else {"steps": steps}), **parts}
+    record = {"tier": tier.name, **shorter, **parts}
     if path.exists() and json.loads(path.read_text()) != record:
-        raise InvalidData(f"{path.parent} has runs of other objects or steps; name a new directory")
+        raise InvalidData(f"{path.parent} has runs of other objects, steps or minutes; name a new directory")
     path.write_text(json.dumps(record, indent=1) + "\n")

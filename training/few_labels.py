@@ -483,7 +483,7 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
     dataset = Dataset.open(arguments.data)
     arguments.output.mkdir(parents=True, exist_ok=True)
     unlabelled = tuple(Dataset.open(each) for each in arguments.unlabelled)
-    record(arguments.output / OBJECTS, tier, dataset)
+    record(arguments.output / OBJECTS, tier, dataset, shorter={})
     settings = json.dumps(
         {
             "experiment": asdict(experiment),

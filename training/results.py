@@ -21,7 +21,7 @@ from training.answers import Run
 from training.checks import book_of, calibration_checks, checks, plasticc_checks, real_check
 from training.data.layout import InvalidData
 from training.experiment import TIERS
-from training.experiments import OBJECTS
+from training.experiments import OBJECTS, SHORTER
 from training.predictions import Ready, Selection
 
 TRIED = "tried.md"
@@ -203,8 +203,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _keep_tiers(arguments: argparse.Namespace, pictures: Path) -> None:
     for directory in arguments.runs:
         told = json.loads(_record(directory))
-        if "steps" in told:
-            raise InvalidData(f"{directory} has runs of fewer steps than the tier's: --changes compares them")
+        if not told.keys().isdisjoint(SHORTER):
+            raise InvalidData(f"{directory} has runs shorter than the tier's: --changes compares them")
         _keep_experiments(arguments, directory, pictures / told["tier"])
 
 
@@ -232,6 +232,8 @@ def _learned(path: Path) -> str:
     if not path.exists():
         return ""
     record = json.loads(path.read_text())
+    if "minutes" in record:
+        return f"tier {record['tier']}, {record['minutes']:g} minutes a network"
     steps = record.get("steps", TIERS[record["tier"]].training["steps"])
     return f"tier {record['tier']}, {steps:,} steps"
 

@@ -4,26 +4,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from models.inputs import features
 from models.taxonomy import CLASS_NAMES
 from training import figures
 from training.checks import CONFUSED, FIRST, FULL, PANELS, Book, Row, change_rows, percent
 from training.data.alert_sample import BINS
+from training.experiment import TIERS
 from training.experiments import VARIANTS
 from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, few
 from training.metrics import Estimate
 
-_WORDS = """\
+_SMALL = TIERS["small"]
+_STEPS = _SMALL.training["steps"]
+_WORDS = f"""\
 **Words.** *LC*: the light curve as sent. *MD*: the 64 columns of metadata (host galaxy, redshifts, dust). *Features*:
 engineered ones of the light curve, a period search's among them (thesis 4.4.2). *MTA*: mask temporal augmentation,
 training on shortened light curves (4.3.5). *QFT*: quantile feature tokenizer (4.3.3). *BHRF*: balanced hierarchical
 random forest, the thesis's baseline; `flat` one forest of all classes. `atat2`: what goes past the thesis, a causal
 ATAT; *ATCAT* is a published successor of ATAT. *Full*: 2048 days after the first alert,
 of which, as always, the last 395 are looked at, as in a broker. *As one*: an ensemble.
-*Tier* `small`: 20,000 training objects, at most 64 points of a light curve, networks of widths 96 and 72, which learn
-for 4,000 steps on one schedule, the best of 16 looks at validation objects being kept (the thesis's patience of 3 would
-end some before they have begun). Networks see the 64 features that tell most, forests all 422. Forests learn from light
-curves of 8, 128 and 2048 days, `atat2` from every prefix. *ECE*: expected calibration error; over all alerts errors of
-opposite sign cancel, so that it may be below that of each bin."""
+*Tier* `{_SMALL.name}`: {_SMALL.objects:,} training objects, at most {_SMALL.max_points} points of a light
+curve, networks of widths {_SMALL.d_lc} and {_SMALL.d_tab}, which learn for {_STEPS:,} steps on one schedule, the best
+of {_STEPS // _SMALL.training["evaluate_every"]} looks at validation objects being kept (the thesis's patience of 3
+would end some before they have begun). Networks see the {_SMALL.features} features that tell most, forests all
+{len(features.NAMES)}. Forests learn from light curves of 8, 128 and 2048 days, `atat2` from every prefix. *ECE*:
+expected calibration error; over all alerts errors of opposite sign cancel, so that it may be below that of each bin."""
 _ABOUT_SHIPPED = """\
 What `service` answers with by default. It has learned from more objects than those of a tier, and its card says how; so
 it is not to be compared with them."""
@@ -84,7 +89,8 @@ def page(
         "Figures are macro F1 on the test part of elasticc-like-v1, which is not ELAsTiCC, unless they say otherwise; "
         "differences are in points of a hundred, on the same objects and light curves. Intervals hold 95 % of a "
         "bootstrap over the objects of each class and over the seeds of each variant; where there is one seed, over "
-        "objects alone, and of two or three they are still somewhat short.",
+        "objects alone, and of two or three they are still somewhat short. This page is about chapter 4 of the thesis; "
+        "[chapter 3](results/chapter3/findings.md) and [chapter 5](results/few-labels.md) have their own.",
         _WORDS,
         "## Checks",
         markdown(

@@ -164,7 +164,7 @@ def test_networks_of_fewer_steps_have_a_directory_of_their_own(
     capsys.readouterr()
     for steps in ([], ["--steps", "2"]):
         assert main(_command(data_set, table, tmp_path, *variants, *steps)) == 1
-        assert "other objects or steps" in capsys.readouterr().err
+        assert "other objects, steps or minutes" in capsys.readouterr().err
 
 
 def test_objects_are_chosen_by_class_and_a_smaller_choice_is_part_of_a_larger(data_set: Path) -> None:
