@@ -304,6 +304,8 @@ class KafkaStream:
         try:
             consumer.incremental_assign([self._begin(consumer, partition) for partition in partitions])
             stopped = [TopicPartition(*partition) for partition in self.assignment.stopped]
+            # librdkafka keeps a pause for when the partition comes back: it may have left while a batch took its time.
+            consumer.resume([partition for partition in partitions if partition not in stopped])
             consumer.pause([partition for partition in partitions if partition in stopped])
         except (KafkaException, KafkaUnavailable, Misconfigured, TransactionAborted) as error:
             self._failure = error if isinstance(error, Misconfigured) else KafkaUnavailable(str(error))

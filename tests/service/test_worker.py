@@ -270,11 +270,37 @@ def test_a_held_partition_goes_on_though_another_one_went_to_another_worker_mean
     assert len({one.origin for one in seen}) == len(seen) == 40
 
 
-def _until(true: Callable[[], bool], *, what: str) -> None:
+def test_a_partition_that_left_while_it_was_paused_is_read_again_when_it_comes_back(kafka: str) -> None:
+    topics = Topics(kafka, partitions=2)
+    with contextlib.closing(KafkaStream(topics.settings())) as first:
+        first.open()
+        _until(lambda: len(first.assignment.next) == 2, what="the first has both", meanwhile=lambda: first.poll(1, 0.1))
+        first.idle()
+        other = topics.settings(KAFKA_TRANSACTIONAL_ID=f"{topics.name}-2")
+        with contextlib.closing(KafkaStream(other)) as second:
+            second.open()
+
+            def both_poll() -> None:
+                first.idle()
+                second.poll(1, 0.1)
+
+            _until(lambda: len(second.assignment.next) == 1, what="the second has one", meanwhile=both_poll)
+            first.resume()
+        _until(lambda: len(first.assignment.next) == 2, what="it is back", meanwhile=lambda: first.poll(1, 0.1))
+        topics.send([b"%d" % number for number in range(40)], keys=[str(number) for number in range(40)])
+        read: set[int] = set()
+
+        def poll() -> None:
+            read.update(message.partition for message in first.poll(10, 0.1)[0])
+
+        _until(lambda: read == {0, 1}, what="both are read", meanwhile=poll)
+
+
+def _until(true: Callable[[], bool], *, what: str, meanwhile: Callable[[], object] = lambda: time.sleep(0.1)) -> None:
     end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end, f"not within 60 s: {what}"
-        time.sleep(0.1)
+        meanwhile()
 
 
 def _start_fails(topics: Topics, **values: str) -> str:
