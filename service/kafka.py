@@ -165,7 +165,7 @@ class KafkaStream:
         self._common = common
         self._group_id = settings.kafka_group_id
         self._transactional_id = settings.kafka_transactional_id
-        self.max_dead_letter_bytes = int(common.get("message.max.bytes", _DEFAULT_MESSAGE_BYTES)) - _HEADER_BYTES
+        self.max_dead_letter_bytes = _message_bytes(common) - _HEADER_BYTES
         """A longer message cannot be published as a dead letter. Becomes less when Kafka refuses one."""
         self._refused_bytes = 0
         """The longest dead letter that Kafka has refused since ``open``."""
@@ -286,6 +286,9 @@ class KafkaStream:
             if policy != "delete":
                 raise Misconfigured(f"topic {name} has cleanup.policy={policy}: it must be delete, or messages vanish")
             limits[name] = int(config["max.message.bytes"].value)
+            copies = len(topics[name].partitions[0].replicas)
+            if copies > 1 and int(config["min.insync.replicas"].value) < 2:
+                log.warning("topic %s has min.insync.replicas=1: with its leader, messages may be lost", name)
         longest = max(limits[topic] for topic in self._topics)
         self._at_once = max(POLL_BYTES // longest, 1)
         needed = longest + _HEADER_BYTES
@@ -606,6 +609,15 @@ def _common(settings: Settings) -> dict[str, Any]:
     options = {**_COMMON, **settings.kafka_clients()}
     options.pop("auto.offset.reset", None)  # of the group's beginning, which KafkaStream decides
     return options
+
+
+def _message_bytes(common: Mapping[str, Any]) -> int:
+    """The longest message that may be published. Raises Misconfigured."""
+    told = common.get("message.max.bytes", _DEFAULT_MESSAGE_BYTES)
+    try:
+        return int(told)
+    except ValueError as error:
+        raise Misconfigured(f"KAFKA_CONFIG_MESSAGE_MAX_BYTES is {told}: a number of bytes") from error
 
 
 def _ask(common: Mapping[str, Any]) -> tuple[AdminClient, dict[str, TopicMetadata]]:

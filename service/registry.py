@@ -18,9 +18,10 @@ from service.errors import Misconfigured, RegistryUnavailable
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT_SECONDS = 5.0
-_PAUSE_SECONDS = 3.0
-"""So long a registry that was not reached is not asked again: each partition would wait for its own time-out."""
+_TIMEOUT_SECONDS = 2.0
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 3.0, 30.0
+"""So long a registry that was not reached is not asked again, twice as long each time: each partition would wait for
+its own time-out, and all the others with it."""
 _ABSENT_SECONDS = 60.0
 """So long "no such id" is believed: a registry may lag behind the one that was written to."""
 _MOST_ABSENT = 10_000
@@ -42,6 +43,7 @@ class Registry:
         """Ids that there were not, and until when that is believed."""
         self._unreached = ""
         self._ask_again = 0.0
+        self._pause = _PAUSE_SECONDS
 
     def schema(self, schema_id: int) -> Schema | None:
         """The schema with this id, parsed; None if there is none, or none of Avro that can be read.
@@ -51,10 +53,10 @@ class Registry:
         if schema_id in self._known:
             return self._known[schema_id]
         bundled = self._bundled(schema_id)
-        if bundled is None and self._url is not None:
-            return self._asked(schema_id)
-        self._known[schema_id] = bundled
-        return bundled
+        if bundled is not None:
+            self._known[schema_id] = bundled
+            return bundled
+        return None if self._url is None else self._asked(schema_id)
 
     def _asked(self, schema_id: int) -> Schema | None:
         if time.monotonic() < self._absent.get(schema_id, 0.0):
@@ -76,6 +78,7 @@ class Registry:
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310 - checked below
                 data: bytes = response.read()
+                self._pause = _PAUSE_SECONDS
                 return data
         except urllib.error.HTTPError as error:
             with error:
@@ -86,7 +89,8 @@ class Registry:
             raise RegistryUnavailable(f"the schema registry breaks off for id {schema_id}: {error!r}") from error
         except (OSError, ValueError) as error:  # ValueError: a host that is no name
             self._unreached = f"the schema registry cannot be reached: {error}"
-            self._ask_again = time.monotonic() + _PAUSE_SECONDS
+            self._ask_again = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
             raise RegistryUnavailable(self._unreached) from error
 
 

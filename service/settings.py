@@ -16,6 +16,7 @@ from models.scoring import Precision
 from service.errors import Misconfigured
 
 _KAFKA_CONFIG = "KAFKA_CONFIG_"
+_OF_SERVERS = ("KAFKA_", "REDIS_", "SCHEMA_REGISTRY_", "HTTP_")
 _FILE = "_FILE"
 
 
@@ -91,10 +92,9 @@ class Settings(BaseModel):
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Settings from these variables, or from ``.env`` and the process's own. Raises Misconfigured."""
-        if environment is None:
-            written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-            environment = {**written, **os.environ}
-        values: dict[str, Any] = {name: value for name, value in _with_files(environment).items() if value != ""}
+        sources = [_written(), os.environ] if environment is None else [environment]
+        given = {name: value for source in sources for name, value in _with_files(source).items()}
+        values: dict[str, Any] = {name: value for name, value in given.items() if value != ""}
         if values.get("HTTP_PORT") == "none":
             values["HTTP_PORT"] = None
         values["kafka_config"] = {
@@ -103,10 +103,23 @@ class Settings(BaseModel):
             if name.startswith(_KAFKA_CONFIG)
         }
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as error:  # its own text would quote the values, secrets among them
             wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             raise Misconfigured(wrong) from None
+        settings._must_have_topics_apart()
+        return settings
+
+    def _must_have_topics_apart(self) -> None:
+        """A dead letter that is read again would become another one, for ever."""
+        if not self.input_topics:
+            raise Misconfigured("KAFKA_INPUT_TOPICS names no topic")
+        topics = [*self.input_topics, self.kafka_output_topic, self.kafka_dead_letter_topic]
+        twice = sorted({topic for topic in topics if topics.count(topic) > 1})
+        if twice:
+            raise Misconfigured(
+                f"{', '.join(twice)}: named twice by KAFKA_INPUT_TOPICS, KAFKA_OUTPUT_TOPIC, KAFKA_DEAD_LETTER_TOPIC"
+            )
 
     @classmethod
     def variables(cls) -> dict[str, str]:
@@ -116,17 +129,25 @@ class Settings(BaseModel):
 
 
 def process_environment(**values: str) -> dict[str, str]:
-    """The environment as it is, with these variables set, for a process to be started."""
-    return {**os.environ, **values}
+    """The environment for a process that is to use these servers and no others, whatever is set here or in ``.env``."""
+    others = [name for name in (*_written(), *os.environ) if name.startswith(_OF_SERVERS)]
+    return {**os.environ, **dict.fromkeys(others, ""), **values}
+
+
+def _written() -> dict[str, str]:
+    """What is in ``.env``."""
+    return {name: value for name, value in dotenv_values(".env").items() if value is not None}
 
 
 def _with_files(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables, each NAME_FILE replaced by NAME with what is in the file."""
+    """The variables, each NAME_FILE replaced by NAME with what is in the file. Raises Misconfigured if both are set."""
     known = set(Settings.variables())
     values = dict(environment)
     for variable, path in environment.items():
         name = variable.removesuffix(_FILE)
-        if variable.endswith(_FILE) and (name in known or name.startswith(_KAFKA_CONFIG)):
+        if path and variable.endswith(_FILE) and (name in known or name.startswith(_KAFKA_CONFIG)):
+            if environment.get(name):
+                raise Misconfigured(f"{name} and {variable} are both set")
             try:
                 values[name] = Path(path).read_text().strip()
             except (OSError, ValueError) as error:

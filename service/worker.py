@@ -49,6 +49,10 @@ _CHECK_SECONDS = 60.0
 """So often a Redis that answers is asked whether it still may not forget."""
 _TRIM_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 30.0
+_SETTLED_SECONDS = 60.0
+"""What ends after so long had begun well: the next pause is short again."""
+_LONGEST_ABORT_PAUSE_SECONDS = 5.0
+"""Between attempts of a batch; the group waits for this worker meanwhile if it has something to say."""
 _PATIENCE_SECONDS = 2.0
 """A batch that is longer in the model than this pauses the partitions, and the consumer polls on without reading."""
 _MODEL_SECONDS = 600.0
@@ -116,6 +120,9 @@ class Worker:
         self._trim_again = 0.0
         self._away: str | None = None
         """What the last probe of Kafka said."""
+        self._aborted: str | None = None
+        """Why the last transaction was aborted, while none has been committed since."""
+        self._abort_pause = _IDLE_SECONDS
         stream.waiting = self._waiting
         for name in inference.classifier.taxonomy.names:  # a share is of all classes, of those not seen yet too
             metrics.predicted.labels(name)
@@ -130,13 +137,15 @@ class Worker:
         pause = _IDLE_SECONDS
         try:
             while not self._stopping.is_set():
+                began = time.monotonic()
                 try:
                     self._stream.open()
                     self._metrics.transaction_since.set(0)  # whatever was left open is aborted now
-                    pause = _IDLE_SECONDS
                     self._turns()
                 except KafkaUnavailable as error:
                     log.warning("Kafka cannot be used, beginning anew: %s", error)
+                    if time.monotonic() - began > _SETTLED_SECONDS:
+                        pause = _IDLE_SECONDS
                     self._begin_anew(error, pause)
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         finally:
@@ -156,6 +165,7 @@ class Worker:
         try:
             self._classify_and_publish(gathered, joined(gathered.parts))
             self._health.kafka = None
+            self._forget_abort()
         except PartitionsRevoked as revoked:
             log.info("%s", revoked)
         except Fenced:
@@ -166,10 +176,26 @@ class Worker:
             raise
         except TransactionAborted as aborted:
             self._metrics.transactions.labels("aborted").inc()
-            self._health.kafka = str(aborted)
-            self._probe_again = time.monotonic() + _IDLE_SECONDS
+            self._back_off(str(aborted))
+
+    def _back_off(self, aborted: str) -> None:
+        """Wait before the batch is done again, longer each time; until it is committed this worker is not ready."""
+        if aborted != self._aborted:
             log.warning("transaction aborted, the batch is done again: %s", aborted)
-            self._stopping.wait(_IDLE_SECONDS)
+        self._aborted = self._health.kafka = aborted
+        self._probe_again = time.monotonic() + self._abort_pause
+        self._wait(self._abort_pause)
+        self._abort_pause = min(2 * self._abort_pause, _LONGEST_ABORT_PAUSE_SECONDS)
+
+    def _forget_abort(self) -> None:
+        self._aborted = None
+        self._abort_pause = _IDLE_SECONDS
+
+    def _wait(self, seconds: float) -> None:
+        """Alive all the while, and no longer than until it is stopped."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stopping.wait(min(left, _IDLE_SECONDS)):
+            self._health.turned = time.monotonic()
 
     def _begin_anew(self, error: KafkaUnavailable, pause: float) -> None:
         """Leave everything that was had of Kafka, and wait; what was polled and not answered comes again."""
@@ -178,10 +204,9 @@ class Worker:
         self._away = None
         self._held.clear()
         self._tried.clear()
+        self._forget_abort()
         self._stream.abandon()
-        until = time.monotonic() + pause
-        while time.monotonic() < until and not self._stopping.wait(_IDLE_SECONDS):
-            self._health.turned = time.monotonic()
+        self._wait(pause)
 
     def _waiting(self, reason: str) -> None:
         """The loop is alive, and Kafka is what it waits for."""
@@ -205,6 +230,7 @@ class Worker:
             messages, revoked = self._stream.poll(wanted, 0.0 if at_once else left)
             if revoked:  # what another worker will do must not be done here: begin the batch anew
                 self._held -= revoked  # those that stay are paused still, and wait to be resumed
+                self._forget_abort()
                 return _Gathered()
             if not messages:
                 self._tell_history()
@@ -269,7 +295,7 @@ class Worker:
         if now >= self._probe_again:
             self._probe_again = now + _PROBE_SECONDS
             was_away, self._away = self._away, self._stream.probe()
-            self._health.kafka = self._away
+            self._health.kafka = self._away or self._aborted
             if was_away and not self._away:  # librdkafka's transactions do not survive it: see ``bounded``
                 raise KafkaUnavailable("it was away")
         if now >= self._report_again:
@@ -478,6 +504,8 @@ class Worker:
             for left_out, count in part.left_out.items():
                 self._metrics.points_left_out.labels(left_out).inc(count)
         for message in gathered.messages:
+            if message.timestamp_ms <= 0:  # none
+                continue
             age = now - message.timestamp_ms / 1000
             self._current_at[message.topic, message.partition] = message.timestamp_ms / 1000
             if age < 0:

@@ -130,28 +130,35 @@ def elasticc() -> Mapping[str, dict[str, Any]]:
     return {version: cast(dict[str, Any], parse_schema(schema)) for version, schema in raw.items()}
 
 
-@functools.cache
 def rubin(schema_id: int) -> Schema | None:
-    """Rubin's alert schema with this id (1101 is v11.1), parsed; None if there is no such version, or no package.
+    """Rubin's alert schema with this id (1101 is v11.1), parsed; None if there is no such version, or no package."""
+    version = divmod(schema_id, 100)  # of any number that a broken message may begin with: what is absent is not kept
+    return _rubin(*version) if "alert" in _rubin_files().get(version, {}) else None
 
-    Reads the package's files without importing it: its imports pull in half of the Rubin software stack.
+
+@functools.cache
+def _rubin(major: int, minor: int) -> Schema:
+    prefix = f"lsst.v{major}_{minor}"
+    raw = {name: json.loads(path.read_text()) for name, path in _rubin_files()[major, minor].items()}
+    return parse_schema(_inlined(raw.pop("alert"), {f"{prefix}.{name}": schema for name, schema in raw.items()}))
+
+
+@functools.cache
+def _rubin_files() -> Mapping[tuple[int, int], Mapping[str, Path]]:
+    """The schemas' files by version and name; none without the package.
+
+    Found without importing it: its imports pull in half of the Rubin software stack.
     """
-    major, minor = divmod(schema_id, 100)
     try:
         files = metadata.files("lsst-alert-packet") or []
     except metadata.PackageNotFoundError:
-        return None
-    folder = f"schema/{major}/{minor}/"
-    paths = {
-        file.name.split(".")[-2]: Path(str(file.locate()))
-        for file in files
-        if folder in str(file) and file.suffix == ".avsc"
-    }
-    if "alert" not in paths:
-        return None
-    prefix = f"lsst.v{major}_{minor}"
-    raw = {name: json.loads(path.read_text()) for name, path in paths.items()}
-    return parse_schema(_inlined(raw.pop("alert"), {f"{prefix}.{name}": schema for name, schema in raw.items()}))
+        return {}
+    found: dict[tuple[int, int], dict[str, Path]] = {}
+    for file in files:
+        *_, schema, major, minor, name = ("", "", "", *file.parts)
+        if schema == "schema" and file.suffix == ".avsc" and major.isdecimal() and minor.isdecimal():
+            found.setdefault((int(major), int(minor)), {})[name.split(".")[-2]] = Path(str(file.locate()))
+    return found
 
 
 def _inlined(schema: Any, named: dict[str, Any]) -> Any:

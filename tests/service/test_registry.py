@@ -94,6 +94,25 @@ def test_after_a_time_out_other_ids_are_not_asked_for_until_a_while_later(
     assert registry.schema(5001) is not None
 
 
+def test_a_registry_that_does_not_answer_is_asked_less_and_less_often(
+    confluent: Confluent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.registry._TIMEOUT_SECONDS", 0.05)
+    registry = Registry(confluent.url)
+    confluent.silent.clear()
+    now = time.monotonic()
+    asked_at = []
+    for second in range(120):
+        monkeypatch.setattr("service.registry.time.monotonic", lambda now=now + second: now)
+        before = len(confluent.asked)
+        with pytest.raises(RegistryUnavailable):
+            registry.schema(5000)
+        if len(confluent.asked) > before:
+            asked_at.append(second)
+    confluent.silent.set()
+    assert asked_at == [0, 3, 9, 21, 45, 75, 105]
+
+
 def test_a_registry_that_is_away_is_unavailable() -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as gone:
         port = gone.getsockname()[1]

@@ -6,7 +6,7 @@ import pytest
 
 from service.__main__ import main
 from service.errors import Misconfigured
-from service.settings import Settings
+from service.settings import Settings, process_environment
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -43,8 +43,40 @@ def test_secrets_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
     settings = Settings.from_env({"KAFKA_CONFIG_SASL_PASSWORD_FILE": str(tmp_path / "password")})
     assert settings.kafka_clients()["sasl.password"] == "hunter2"
     assert "hunter2" not in repr(settings)
+    both = {"REDIS_URL": "redis://one", "REDIS_URL_FILE": str(tmp_path / "password")}
+    with pytest.raises(Misconfigured, match="REDIS_URL and REDIS_URL_FILE are both set"):
+        Settings.from_env(both)
+    assert Settings.from_env({**both, "REDIS_URL_FILE": ""}).redis_url == "redis://one"
     with pytest.raises(Misconfigured, match="REDIS_URL_FILE"):
         Settings.from_env({"REDIS_URL_FILE": str(tmp_path / "nothing")})
+
+
+def test_the_processs_own_environment_beats_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "address").write_text("redis://production")
+    (tmp_path / ".env").write_text(f"REDIS_URL_FILE={tmp_path / 'address'}\nKAFKA_CONFIG_SECURITY_PROTOCOL=SSL\n")
+    monkeypatch.chdir(tmp_path)
+    assert Settings.from_env().redis_url == "redis://production"
+    monkeypatch.setenv("REDIS_URL", "redis://trial")
+    assert Settings.from_env().redis_url == "redis://trial"
+    for name, value in process_environment(REDIS_URL="redis://demo").items():
+        monkeypatch.setenv(name, value)
+    demo = Settings.from_env()
+    assert (demo.redis_url, demo.kafka_clients()) == ("redis://demo", {"bootstrap.servers": None})
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"KAFKA_INPUT_TOPICS": "alerts,dead-letters"}, "dead-letters: "),
+        ({"KAFKA_INPUT_TOPICS": "a,b,a"}, "a: "),
+        ({"KAFKA_OUTPUT_TOPIC": "alerts"}, "alerts: "),
+        ({"KAFKA_DEAD_LETTER_TOPIC": "classifications"}, "classifications: "),
+        ({"KAFKA_INPUT_TOPICS": " , "}, "KAFKA_INPUT_TOPICS names no topic"),
+    ],
+)
+def test_what_is_published_is_not_read_again(values: dict[str, str], told: str) -> None:
+    with pytest.raises(Misconfigured, match=told):
+        Settings.from_env(values)
 
 
 def test_a_wrong_value_is_named_and_not_quoted() -> None:

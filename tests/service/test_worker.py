@@ -117,6 +117,42 @@ def test_without_the_rewind_an_aborted_batch_would_be_lost(kafka: str, classifie
     assert len(answers) < 200
 
 
+class _Refused(KafkaStream):
+    """A stream whose transactions are aborted until Kafka has it otherwise, as where writing is forbidden."""
+
+    refused = True
+
+    @contextlib.contextmanager
+    def transaction(self, messages: Sequence[Message]) -> Iterator[Callable[[Output], None]]:
+        with super().transaction(messages) as send:
+            yield send
+            if _Refused.refused:
+                raise TransactionAborted("as if writing were forbidden")
+
+
+def test_while_every_transaction_is_aborted_the_worker_is_not_ready_and_tries_less_and_less_often(
+    kafka: str, classifier: Classifier
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send(toy_alerts(20)[0])
+    with running(topics, classifier, stream=_Refused) as up:
+
+        def aborted() -> float:
+            return up.metric("classifier_transactions_total", outcome="aborted")
+
+        _until(lambda: aborted() >= 2, what="two attempts")
+        until = time.monotonic() + 7  # a probe of Kafka every five seconds finds nothing wrong
+        told = []
+        while time.monotonic() < until:
+            told.append(up.health.unready())
+            time.sleep(0.05)
+        assert all("Kafka: as if writing were forbidden" in reasons for reasons in told)
+        assert aborted() <= 7
+        _Refused.refused = False
+        assert len(topics.wait_for(20)) == 20
+        _until(lambda: not up.health.unready(), what="ready")
+
+
 class _Overtaken(Consumer):
     """A consumer whose first seek comes to nothing, as when a rebalance overtakes it."""
 
