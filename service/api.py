@@ -118,6 +118,7 @@ class Api:
         self.health = health
         self._registry = Registry(settings.schema_registry_url)  # its own: the worker's is for the worker's thread
         self._asking = threading.Lock()
+        self._decoding = threading.Lock()
         self._held = 0
         """Bytes of bodies that are being read or answered."""
         self._reconciling = threading.Lock()
@@ -200,7 +201,11 @@ class Api:
             self._reconciling.release()
 
     def decoded(self, data: bytes, content_type: str) -> Decoded:
-        """A request's alerts, in Avro or JSON."""
+        """A request's alerts, in Avro or JSON. One request's at a time: until then they take many times their bytes."""
+        with self._decoding:
+            return self._decoded(data, content_type)
+
+    def _decoded(self, data: bytes, content_type: str) -> Decoded:
         kind = content_type.split(";", maxsplit=1)[0].strip().lower()
         if kind == "application/avro":
             return self._alerts(data)

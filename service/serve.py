@@ -153,15 +153,37 @@ def _serve_http(settings: Settings, api: Api) -> uvicorn.Server | None:
 
 
 class _Impatient(H11Protocol):
-    """HTTP that does not wait for ever for the first request of a connection, as uvicorn's own does."""
+    """HTTP that does not wait for ever for the head of a request, as uvicorn's own does once some of it has come."""
+
+    _head: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(_HEAD_SECONDS, self._close_if_nothing_came)
+        self._await_head()
 
-    def _close_if_nothing_came(self) -> None:
-        if self.cycle is None:
-            self.transport.close()
+    def data_received(self, data: bytes) -> None:
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:  # a whole head has come
+            self._stop_waiting()
+        elif self._head is None and self._is_idle():
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def _is_idle(self) -> bool:
+        """Whether no request is being answered, so that what comes begins the next one."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._head = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
 
 
 def _listening(host: str, port: int) -> list[socket.socket]:

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import json
 import math
+import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -169,6 +171,34 @@ def test_slow_clients_are_given_up(classifier: Classifier, monkeypatch: pytest.M
     with _serving(classifier) as serving:
         answers = asyncio.run(crawl(serving))
     assert Counter(status for status, _ in answers) == {408: 20, 0: 40}
+
+
+def test_a_client_that_is_slow_with_its_second_request_is_given_up_too(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.serve._HEAD_SECONDS", 1.0)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    async def crawl(port: int) -> tuple[list[bytes], float]:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        answers = []
+        for pause in (0.0, 2.0):  # a connection that is idle may stay
+            await asyncio.sleep(pause)
+            writer.write(whole)
+            head = await reader.readuntil(b"\r\n\r\n")
+            (length,) = re.findall(rb"content-length: (\d+)", head)
+            await reader.readexactly(int(length))
+            answers.append(head.split()[1])
+        began = time.monotonic()
+        writer.write(whole[:20])
+        rest = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        return [*answers, rest], time.monotonic() - began
+
+    with _serving(classifier) as serving:
+        answers, seconds = asyncio.run(crawl(serving.port))
+    assert answers == [b"200", b"200", b""]
+    assert seconds >= 0.9
 
 
 def test_a_body_that_is_too_long_is_refused_before_it_is_there_and_too_many_long_ones_wait(
