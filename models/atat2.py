@@ -4,9 +4,9 @@ It departs from the thesis where that helps: fluxes enter as asinh, signal-to-no
 beside statistics of each band up to then; forced photometry and detections are one sequence in order of arrival, in
 which a token sees nothing later; the metadata are its first token; and every prefix is trained on.
 
-One thing a token does owe to what is later: where a light curve has more points than ``max_tokens``, which of them
-become tokens depends on how many there are. The service cuts light curves at the alert before it thins them, as
-evaluation does; in training a prefix of a long one has its points further apart than an alert of that age would.
+One thing a token would owe to what is later: where a light curve has too many points, which of them become tokens
+depends on how many there are. So light curves are cut before they are thinned, and of one that was thinned nothing but
+the last token is asked: in service, in evaluation, and in training, which therefore cuts some of the long ones short.
 """
 
 from dataclasses import dataclass, replace
@@ -52,6 +52,11 @@ class ATAT2Config(NetworkConfig):
         super().__post_init__()
         if self.feature_columns:
             raise ValueError("features are of a whole light curve: a model that answers every alert has none")
+
+    @property
+    def most_points(self) -> int | None:
+        limits = [limit for limit in (self.max_points, self.max_tokens) if limit is not None]
+        return min(limits, default=None)
 
 
 class ATAT2(nn.Module):

@@ -46,6 +46,11 @@ class NetworkConfig:
             raise ValueError(f"no such feature: {', '.join(sorted(unknown))}")
 
     @property
+    def most_points(self) -> int | None:
+        """A light curve of more is thinned, somewhere on the way."""
+        return self.max_points
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The table that it sees: features, then metadata."""
         return (*self.feature_columns, *self.metadata_columns)

@@ -15,6 +15,7 @@ from training.experiment import Experiment
 from training.features import FeatureTable
 from training.objectives import Examples
 
+BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -57,12 +58,16 @@ class Draws:
         label = rng.choice(len(self.shares), size=training.batch_size, p=self.shares)
         rows = self._by_class[self._first[label] + rng.integers(self._sizes[label])]
         curves, day = self._cropped(self._objects.light_curves.take(rows), rng)
-        known = self._experiment.augmentation(curves, rng).thinned(self._config.max_points)
+        known = self._experiment.augmentation(curves, rng)
+        entire = ~self._is_thinned(known)
+        known = known.thinned(self._config.max_points)
         table = self._table(rows, day)
         table = np.where(rng.random(table.shape) < training.missing_metadata, np.float32(np.nan), table)
         has_metadata = rng.random(len(rows)) >= training.no_metadata
         own = np.arange(part, len(rows), parts)
-        return Examples(known.take(own), table[own], has_metadata[own], torch.from_numpy(label[own]))
+        return Examples(
+            known.take(own), table[own], has_metadata[own], torch.from_numpy(label[own]), torch.from_numpy(entire[own])
+        )
 
     def _cropped(self, curves: LightCurves, rng: np.random.Generator) -> tuple[LightCurves, IntArray]:
         """Light curves as known at some moment, and which of MTA_DAYS that was, where there is a choice."""
@@ -72,13 +77,30 @@ class Draws:
         if training.crops == "none":
             return curves.until(whole, window_days=window), day
         if training.crops == "windows":
-            return curves.until(views.random_window(curves, rng, window), window_days=window), day
+            return self._windows(curves, rng), day
         is_full = rng.random(len(curves)) < training.full
         if training.crops == "alerts":
             epoch = np.where(is_full, whole, views.random_alert(curves, rng))
             return curves.as_sent(epoch, window_days=window), day
         epoch, cut = views.random_mta(curves, rng)
         return curves.until(np.where(is_full, whole, epoch), window_days=window), np.where(is_full, day, cut)
+
+    def _windows(self, curves: LightCurves, rng: np.random.Generator) -> LightCurves:
+        """Windows, of which those that would be thinned are mostly cut short: what they looked like early on is told by
+        no prefix of what remains of them.
+        """
+        days = self._config.window_days
+        ends = views.random_window(curves, rng, days)
+        whole = curves.until(ends, window_days=days)
+        long = self._is_thinned(whole) & (whole.detections > 0)
+        cut = np.flatnonzero(long & (rng.random(len(whole)) >= self._experiment.training.full))
+        ends[cut] = views.random_alert(whole.take(cut), rng)
+        return whole.until(ends, window_days=days)
+
+    def _is_thinned(self, curves: LightCurves) -> BoolArray:
+        """Whether the network will not see all points (N,)."""
+        limit = self._config.most_points
+        return curves.lengths > (np.inf if limit is None else limit)
 
     def _table(self, rows: IntArray, day: IntArray) -> FloatTable:
         metadata = self._objects.metadata[rows]

@@ -42,11 +42,12 @@ class TrainingConfig:
     patience: int = 3
     """Evaluations without a better score before training stops."""
     crops: Literal["alerts", "mta", "windows", "none"] = "alerts"
-    """Draws that are not whole light curves: alerts as sent, mask temporal augmentation (4.3.5), any window as long as
-    the model sees, or there are none."""
+    """Draws that are not whole light curves: alerts as sent, mask temporal augmentation (4.3.5), windows as long as the
+    model sees, which end with the last detection or, of a longer life, at any time after, or there are none."""
     full: float = 0.0
     """Share of the draws with the whole light curve, from the first alert - 30 days to the last detection (4.2). ATAT2,
-    which learns from every prefix of what is drawn, gives this share of the weight to the whole."""
+    which learns from every prefix of what is drawn, gives this share of the weight to the whole; and of windows with
+    more points than it sees, this share is not cut short."""
     missing_metadata: float = 0.0
     """Share of the table's values to hide."""
     no_metadata: float = 0.0

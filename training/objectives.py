@@ -24,6 +24,8 @@ class Examples:
     has_metadata: NDArray[np.bool_]
     labels: Tensor
     """(B,), places among the outputs."""
+    entire: Tensor
+    """(B,) bool, whether the network sees every point that was known."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,11 @@ class Objective:
     last: float
     """For ATAT2, the weight of a sequence's last point beside that of all its points."""
 
-    def __call__(self, output: Logits | Tensor, batch: Batch | Sequences, labels: Tensor) -> Tensor:
-        """The loss of what a network made of a batch of labels (B,)."""
+    def __call__(self, output: Logits | Tensor, batch: Batch | Sequences, labels: Tensor, entire: Tensor) -> Tensor:
+        """The loss of what a network made of a batch of labels (B,), ``entire`` (B,) as in Examples."""
         if isinstance(output, Logits):
             return self._of_every_head(output, batch.has_metadata, labels)
-        return self._of_every_prefix(output, cast(Sequences, batch), labels)
+        return self._of_every_prefix(output, cast(Sequences, batch), labels, entire)
 
     def _of_every_head(self, output: Logits, has_table: Tensor, labels: Tensor) -> Tensor:
         """Sum of the heads' cross-entropies (figure 4.1), those of the table over the rows that have one."""
@@ -51,10 +53,14 @@ class Objective:
             total = total + (losses * weights).sum() / weights.sum().clamp_min(1)
         return total
 
-    def _of_every_prefix(self, output: Tensor, batch: Sequences, labels: Tensor) -> Tensor:
-        """Cross-entropy at every point from the first detection on; each sequence weighs the same."""
+    def _of_every_prefix(self, output: Tensor, batch: Sequences, labels: Tensor, entire: Tensor) -> Tensor:
+        """Cross-entropy at every point from the first detection on; each sequence weighs the same.
+
+        Of one that was thinned at the last point alone: the points before any other are not all that an alert of that
+        age had, and how far apart they are tells how long the object was going to be seen.
+        """
         row = torch.repeat_interleave(torch.arange(len(batch), device=labels.device), batch.lengths)
-        weights = _weights(batch, row, last=self.last)
+        weights = _weights(batch, row, last=torch.where(entire, self.last, 1.0))
         told = weights > 0
         losses = self._cross_entropy(output[len(batch) :][told], labels[row[told]])
         return (losses * weights[told]).sum() / len(batch)
@@ -65,16 +71,18 @@ class Objective:
         )
 
 
-def _weights(batch: Sequences, row: Tensor, *, last: float) -> Tensor:
-    """Weights (P,) of the points from the first detection on, 1 a row in all: the k-th goes as 1/k, the last gets more.
+def _weights(batch: Sequences, row: Tensor, *, last: Tensor) -> Tensor:
+    """Weights (P,) of the points from the first detection on, 1 a row in all: the k-th goes as 1/k, and the last gets
+    a share (B,) beside.
 
     An alert ends with a detection, but what is known some days after one ends with the forced photometry since.
     """
     begun = _within_rows(batch.detected.float(), batch, row) > 0
     shares = begun / _within_rows(begun.float(), batch, row).clamp_min(1)
     shares = shares / shares.new_zeros(len(batch)).index_add(0, row, shares).clamp_min(1e-9)[row]
-    weights = (1 - last) * shares
-    weights[(batch.lengths.cumsum(0) - 1)[batch.lengths > 0]] += last
+    weights = (1 - last)[row] * shares
+    has_points = batch.lengths > 0
+    weights[(batch.lengths.cumsum(0) - 1)[has_points]] += last[has_points]
     return weights
 
 

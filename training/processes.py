@@ -34,7 +34,8 @@ class World:
         """The module, its gradients being averaged over the processes."""
         if self.size == 1:
             return module
-        return DistributedDataParallel(module)
+        # A batch may reach not every weight: columns' tokens for missing values, where none is missing or wanted.
+        return DistributedDataParallel(module, find_unused_parameters=True)
 
     def agreed(self, value: Value) -> Value:
         """The leading process's value."""
@@ -43,11 +44,6 @@ class World:
         box = [value]
         distributed.broadcast_object_list(box)
         return box[0]
-
-    def wait(self) -> None:
-        """For every process to come here."""
-        if self.size > 1:
-            distributed.barrier()
 
 
 @contextmanager

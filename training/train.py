@@ -65,10 +65,12 @@ class Packed:
     batch: Batch | Sequences
     labels: Tensor
     """(B,), places among the outputs."""
+    entire: Tensor
+    """(B,) bool, as in Examples."""
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
-        return type(self)(self.batch.to(device), self.labels.to(device))
+        return type(self)(self.batch.to(device), self.labels.to(device), self.entire.to(device))
 
 
 class Trainer(Loop[AnyATAT, Packed]):
@@ -138,11 +140,12 @@ class Trainer(Loop[AnyATAT, Packed]):
     def drawn(self, step: int) -> Packed:
         """The step's light curves, or this process's share of them."""
         examples = self.draws.step(step, part=self.world.rank, parts=self.world.size)
-        return Packed(self.model.pack(examples.light_curves, examples.table, examples.has_metadata), examples.labels)
+        batch = self.model.pack(examples.light_curves, examples.table, examples.has_metadata)
+        return Packed(batch, examples.labels, examples.entire)
 
     def loss(self, drawn: Packed) -> Tensor:
         """Cross-entropies."""
-        return self.objective(self._forward(drawn.batch), drawn.batch, drawn.labels)
+        return self.objective(self._forward(drawn.batch), drawn.batch, drawn.labels, drawn.entire)
 
     def judge(self, model: AnyATAT) -> Judgement:
         """Macro F1 of every view, and their mean."""
@@ -214,7 +217,8 @@ class Trainer(Loop[AnyATAT, Packed]):
             "tier": self.experiment.tier,
             "training_objects": len(self.train),
             "validation_objects": len(self.validation),
-            "steps": self.best_step,
+            "steps": self.step,
+            "best_step": self.best_step,
             "minutes": round(self.seconds / 60, 1),
             "training": asdict(self.config),
             "augmentation": asdict(self.experiment.augmentation),

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from models.classifier import Classifier
 from tests.training import objects
 from training.__main__ import main
+from training.data import layout
 from training.data.layout import Dataset
 from training.data.unpacked import unpacked
 from training.experiment import CONFIGS, Experiment, is_forest
@@ -131,17 +133,32 @@ def test_a_run_is_not_overwritten_and_a_wrong_option_is_named(
     assert "'harmonic'" in capsys.readouterr().err
 
 
-def test_draws_are_balanced_as_asked(data_set: Path, config: Path, tmp_path: Path) -> None:
-    config.write_text(objects.CONFIG.replace("class_power = 0.5", "class_power = 0.0"))
-    trainer = _trainer(config, data_set, tmp_path / "run")
-    labels = torch.cat([trainer.draws.step(number).labels for number in range(40)])
-    assert labels.float().mean() == pytest.approx(0.5, abs=0.05)
+@pytest.mark.parametrize(("power", "share"), [(0.0, 0.5), (0.5, 0.25), (1.0, 0.1)])
+def test_draws_are_balanced_as_asked_and_the_loss_knows(
+    power: float, share: float, config: Path, tmp_path: Path
+) -> None:
+    """One object in ten is a variable, and draws are of either class alike, by roots of sizes, or as they come."""
+    made = objects.make(400)
+    variables = np.flatnonzero(made.class_id == objects.VARIABLE)
+    chosen = np.sort(np.concatenate([np.flatnonzero(made.class_id == objects.TRANSIENT)[:180], variables[:20]]))
+    split = np.where(np.arange(len(chosen)) % 50 < 2, "validation", "train")
+    layout.write(tmp_path / "uneven", [replace(made.take(chosen), split=split)])
+    config.write_text(objects.CONFIG.replace("class_power = 0.5", f"class_power = {power}"))
+    trainer = _trainer(config, tmp_path / "uneven", tmp_path / "run")
+    labels = torch.cat([trainer.draws.step(number).labels for number in range(60)])
+    assert labels.float().mean() == pytest.approx(share, abs=0.04)
+    assert trainer.objective.adjustment.exp().tolist() == pytest.approx([1 - share, share], abs=0.02)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_can_be_read(path: Path) -> None:
     experiment = (ForestExperiment if is_forest(path) else Experiment).read(path)
     assert experiment.name == path.stem
+
+
+def _of_atat2(config: str) -> str:
+    narrow = config.replace("d_lc = 16\nd_tab = 8", "d_model = 16\nd_metadata = 8")
+    return f'architecture = "atat2"\n{narrow}'
 
 
 def _weights(run: Path) -> dict[str, torch.Tensor]:
@@ -174,8 +191,12 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(
         assert torch.equal(tensor, _weights(killed)[name]), name
 
 
-def test_two_processes_take_the_steps_of_one(data_set: Path, config: Path, tmp_path: Path) -> None:
-    config.write_text(objects.CONFIG.replace("dropout = 0.1", "dropout = 0.0").replace("steps = 60", "steps = 4"))
+@pytest.mark.parametrize("architecture", ["atat", "atat2"])
+def test_two_processes_take_the_steps_of_one(architecture: str, data_set: Path, config: Path, tmp_path: Path) -> None:
+    """Though there are weights that no step reaches: of what is missing, where a number stands for it."""
+    numbers = objects.CONFIG.replace("[training]", 'missing = "-9999"\n[training]')
+    whole = {"atat": numbers, "atat2": _of_atat2(objects.CONFIG)}[architecture]
+    config.write_text(whole.replace("dropout = 0.1", "dropout = 0.0").replace("steps = 60", "steps = 4"))
     one, two = tmp_path / "one", tmp_path / "two"
     together = _start(
         *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2),
@@ -184,7 +205,7 @@ def test_two_processes_take_the_steps_of_one(data_set: Path, config: Path, tmp_p
     assert main(["train", str(config), "--data", str(data_set), "--output", str(one), "--threads", "1"]) == 0
     assert together.wait() == 0
     for name, tensor in _weights(one).items():
-        torch.testing.assert_close(tensor, _weights(two)[name], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(tensor, _weights(two)[name], atol=5e-4, rtol=1e-3)
 
 
 def test_a_step_draws_the_same_whatever_came_before_and_processes_share_it_out(
@@ -201,6 +222,25 @@ def test_a_step_draws_the_same_whatever_came_before_and_processes_share_it_out(
         np.testing.assert_array_equal(own.light_curves.lengths, whole.light_curves.lengths[part::3])
 
 
+def test_what_too_long_an_object_looked_like_early_on_is_learned_from_short_draws(
+    data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    """Light curves have 8 to 29 points, of which the network takes ten. A share of the longer ones is not cut short."""
+    text = _of_atat2(objects.CONFIG).replace("full = 0.5", 'full = 0.25\ncrops = "windows"').replace("noise = 0.2", "")
+    config.write_text(text.replace("[training]", "max_tokens = 10\n[training]"))
+    draws = _trainer(config, data_set, tmp_path / "run").draws
+    steps = [draws.step(number) for number in range(60)]
+    lengths = np.concatenate([step.light_curves.lengths for step in steps])
+    entire = torch.cat([step.entire for step in steps]).numpy()
+    np.testing.assert_array_equal(entire, lengths <= 10)
+    config.write_text(config.read_text().replace("full = 0.25", "full = 1.0"))
+    whole = _trainer(config, data_set, tmp_path / "whole").draws
+    long = np.concatenate([whole.step(number).light_curves.lengths for number in range(60)]) > 10
+    assert long.mean() > 0.7
+    assert (lengths < 5).mean() > 0.2  # no light curve has fewer than 8
+    assert 0.25 < (~entire).mean() < 0.6
+
+
 def test_mapped_objects_are_those_of_the_shards(data_set: Path, tmp_path: Path) -> None:
     dataset = Dataset.open(data_set)
     chosen = np.random.default_rng(0).random(len(dataset)) < 0.5
@@ -215,8 +255,7 @@ def test_mapped_objects_are_those_of_the_shards(data_set: Path, tmp_path: Path) 
 @pytest.mark.parametrize("architecture", ["atat", "atat2"])
 def test_bf16_learns_nearly_as_float32_does(architecture: str, data_set: Path, config: Path, tmp_path: Path) -> None:
     if architecture == "atat2":
-        narrow = objects.CONFIG.replace("d_lc = 16\nd_tab = 8", "d_model = 16\nd_metadata = 8")
-        config.write_text(f'architecture = "atat2"\n{narrow}')
+        config.write_text(_of_atat2(objects.CONFIG))
     config.write_text(config.read_text().replace("steps = 60", "steps = 20"))
     losses = {}
     for precision in ("float32", "bf16"):

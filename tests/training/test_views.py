@@ -27,6 +27,20 @@ def test_random_alerts_are_detections_and_half_of_them_early() -> None:
         assert epochs[row] in CURVES[row].mjd[CURVES[row].detected]
 
 
+def test_random_windows_end_anywhere_once_one_is_full_and_with_the_last_detection_of_a_shorter_life() -> None:
+    rng = np.random.default_rng(0)
+    first, last = CURVES.first_detection_mjd(), CURVES.last_detection_mjd()
+    days = float((last - first).max()) / 2
+    ends = np.stack([views.random_window(CURVES, rng, days) for _ in range(200)])
+    short = last - first <= days
+    assert 0 < short.sum() < len(short)
+    np.testing.assert_array_equal(ends[:, short], np.tile(last[short], (200, 1)))
+    share = (ends - first - days)[:, ~short] / (last - first - days)[~short]
+    assert share.min() >= 0
+    assert share.max() <= 1
+    np.testing.assert_allclose(share.mean(axis=0), 0.5, atol=0.1)
+
+
 def test_mask_temporal_augmentation_cuts_at_8_128_and_2048_days_after_the_first_alert() -> None:
     epochs = np.stack([views.random_mta(CURVES, np.random.default_rng(seed))[0] for seed in range(40)])
     days = epochs - CURVES.first_alert_mjd
