@@ -54,27 +54,29 @@ _COLOURS = ("#6a3d9a", "#33a02c", "#e31a1c", "#ff7f00", "#b15928", "#000000")
 def photometry(curves: LightCurves) -> dict[str, FloatArray]:
     """By name, one number a light curve (N,); NaN where there is none. Times in days, fluxes as log10 FLUXCAL."""
     row = ragged.row_of_each(curves.offsets)
-    n = len(curves)
     snr = np.abs(curves.flux / curves.flux_err).astype(np.float64)
     size = np.abs(curves.flux).astype(np.float64)
     detected = curves.detected
-    counts = np.bincount(row[detected], minlength=n).astype(np.float64)
+    whole, of_detections = curves.offsets, ragged.keep(curves.offsets, detected)
+    counts = np.diff(of_detections).astype(np.float64)
     found = {
         "points": np.log10(np.maximum(curves.lengths, 1)),
         "detections": np.log10(np.maximum(counts, 1)),
         "share detected": counts / np.maximum(curves.lengths, 1),
         "days of detections": np.log10(1 + curves.last_detection_mjd() - curves.first_detection_mjd()),
-        "peak S/N": np.log10(np.maximum(_largest(row, snr, n), _NOISE)),
-        "median S/N of detections": np.log10(np.maximum(_median(row[detected], snr[detected], n), _NOISE)),
-        "peak flux": np.log10(np.maximum(_largest(row, size, n), _NOISE)),
+        "peak S/N": np.log10(np.maximum(ragged.reduced(np.maximum, whole, snr), _NOISE)),
+        "median S/N of detections": np.log10(np.maximum(_median(of_detections, snr[detected]), _NOISE)),
+        "peak flux": np.log10(np.maximum(ragged.reduced(np.maximum, whole, size), _NOISE)),
         "days to peak": _time_of_peak(curves, row, size) - curves.first_detection_mjd(),
-        "share below template": _mean(row[detected], (curves.flux[detected] < 0).astype(np.float64), n),
+        "share below template": ragged.means(of_detections, (curves.flux[detected] < 0).astype(np.float64)),
     }
     peaks = []
     for code, band in enumerate(BANDS):
         own = curves.band == code
-        peaks.append(_largest(row[own & detected], curves.flux[own & detected].astype(np.float64), n))
-        found[f"error in {band}"] = np.log10(_median(row[own], curves.flux_err[own].astype(np.float64), n))
+        bright = own & detected
+        flux, error = curves.flux[bright].astype(np.float64), curves.flux_err[own].astype(np.float64)
+        peaks.append(ragged.reduced(np.maximum, ragged.keep(whole, bright), flux))
+        found[f"error in {band}"] = np.log10(_median(ragged.keep(whole, own), error))
     for code in range(len(BANDS) - 1):
         ratio = np.maximum(peaks[code], _NOISE) / np.maximum(peaks[code + 1], _NOISE)
         known = np.isfinite(peaks[code]) & np.isfinite(peaks[code + 1])
@@ -82,26 +84,8 @@ def photometry(curves: LightCurves) -> dict[str, FloatArray]:
     return found
 
 
-def _largest(row: NDArray[np.int64], values: FloatArray, n: int) -> FloatArray:
-    largest = np.full(n, -np.inf)
-    np.maximum.at(largest, row, values)
-    return np.where(np.isinf(largest), np.nan, largest)
-
-
-def _mean(row: NDArray[np.int64], values: FloatArray, n: int) -> FloatArray:
-    counts = np.bincount(row, minlength=n)
-    return np.where(counts > 0, np.bincount(row, weights=values, minlength=n) / np.maximum(counts, 1), np.nan)
-
-
-def _median(row: NDArray[np.int64], values: FloatArray, n: int) -> FloatArray:
-    order = np.lexsort((values, row))
-    counts = np.bincount(row, minlength=n)
-    starts = np.cumsum(counts) - counts
-    middle = np.full(n, np.nan)
-    some = counts > 0
-    low, high = starts[some] + (counts[some] - 1) // 2, starts[some] + counts[some] // 2
-    middle[some] = (values[order][low] + values[order][high]) / 2
-    return middle
+def _median(offsets: NDArray[np.int64], values: FloatArray) -> FloatArray:
+    return ragged.quantile(offsets, ragged.sorted_rows(offsets, values), 0.5)
 
 
 def _time_of_peak(curves: LightCurves, row: NDArray[np.int64], size: FloatArray) -> FloatArray:

@@ -361,8 +361,9 @@ def _comparison(bench: Bench, trials: Trials, compared: dict[tuple[str, float], 
     if bench.folds:
         yield (
             "Intervals of F1 are over objects alone. A difference is the mean of those of the folds, each of which "
-            "has its own labels, weights and objects, and its interval is Student's t over them. Methods and learning "
-            "rates were chosen at the first seed, by objects that runs of other seeds are tried on."
+            "has its own labels, weights and objects, and its interval is Student's t over them: too short, as the "
+            "folds learn from much the same objects. Methods and learning rates were chosen at the first seed, by "
+            "objects that runs of other seeds are tried on."
         )
     head = ["method", "labels", "learning rate", "seeds", "F1", "more than from scratch", "of scratch with all labels"]
     yield markdown(head, rows)

@@ -134,6 +134,9 @@ class Panel:
             raise InvalidData(f"the seeds of {runs[0].variant} were not evaluated at the same lengths")
         if any(run.prior != runs[0].prior for run in runs):
             raise InvalidData(f"the seeds of {runs[0].variant} answered under different priors")
+        models = sorted({run.model for run in runs})
+        if len(models) > 1:
+            raise InvalidData(f"the seeds of {runs[0].variant} are not of one model: {', '.join(models)}")
         calibrations = [self._calibration(run) for run in runs]
         fastest = min(runs, key=lambda run: sum(run.seconds.values()))  # the least disturbed
         stirred = 0 if paired_by_seed else zlib.crc32(runs[0].variant.encode())

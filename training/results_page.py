@@ -5,24 +5,35 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.inputs import features
+from models.random_forest import ForestConfig
 from models.taxonomy import CLASS_NAMES
 from training import figures
 from training.checks import CONFUSED, FIRST, FULL, PANELS, Book, Row, change_rows, percent
 from training.data.alert_sample import BINS
-from training.experiment import TIERS
+from training.experiment import CONFIGS, TIERS
 from training.experiments import VARIANTS
+from training.forests import ForestExperiment
 from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, few
 from training.metrics import Estimate
 
+
+def _rows(forest: ForestConfig) -> str:
+    return f"{min(forest.per_class.values()):,} to {max(forest.per_class.values()):,}"
+
+
 _SMALL = TIERS["small"]
+_BHRF = ForestExperiment.read(CONFIGS / f"{_SMALL.forests['bhrf']}.toml").forest
+_THESIS = ForestExperiment.read(CONFIGS / f"{TIERS['full'].forests['bhrf']}.toml").forest
 _STEPS = _SMALL.training["steps"]
 _WORDS = f"""\
 **Words.** *LC*: the light curve as sent. *MD*: the 64 columns of metadata (host galaxy, redshifts, dust). *Features*:
 engineered ones of the light curve, a period search's among them (thesis 4.4.2). *MTA*: mask temporal augmentation,
 training on shortened light curves (4.3.5). *QFT*: quantile feature tokenizer (4.3.3). *BHRF*: balanced hierarchical
-random forest, the thesis's baseline; `flat` one forest of all classes. `atat2`: what goes past the thesis, a causal
-ATAT; *ATCAT* is a published successor of ATAT. *Full*: 2048 days after the first alert,
-of which, as always, the last 395 are looked at, as in a broker. *As one*: an ensemble.
+random forest, the thesis's baseline, but of {_BHRF.trees} and {_BHRF.transient_trees} trees (there {_THESIS.trees}
+and {_THESIS.transient_trees}), each grown on {_rows(_BHRF)} rows a class (there {_rows(_THESIS)}), with
+{_BHRF.max_features:.0%} of the columns at a split; `flat` one forest of all classes, which the thesis does not have.
+`atat2`: what goes past the thesis, a causal ATAT; *ATCAT* is a published successor of ATAT. *Full*: 2048 days after
+the first alert, of which, as always, the last 395 are looked at, as in a broker. *As one*: an ensemble.
 *Tier* `{_SMALL.name}`: {_SMALL.objects:,} training objects, at most {_SMALL.max_points} points of a light
 curve, networks of widths {_SMALL.d_lc} and {_SMALL.d_tab}, which learn for {_STEPS:,} steps on one schedule, the best
 of {_STEPS // _SMALL.training["evaluate_every"]} looks at validation objects being kept (the thesis's patience of 3
@@ -36,10 +47,13 @@ _ABOUT_CALIBRATION = """\
 Expected calibration error of alerts as sent, by the number of detections, in per cent, under the named prior. Drawing
 objects anew adds noise to each bin, so that intervals reach too high. Not all are calibrated alike: networks that see
 no features on one alert as sent of each validation object, those that do and forests on light curves of 8, 128 and 2048
-days, which is why they are far off at few detections; the shipped model as its card says."""
+days, which is why they are far off at few detections; ensembles not at all beyond what their members are, which makes
+them too cautious; the shipped model as its card says."""
 _ABOUT_FOLDS = """\
 Kaggle's training set, every object scored by models that have not seen its fold. `atat2` is started from the shipped
-model, which has learned from the simulated survey; LightGBM has seen PLAsTiCC alone. Which models are joined, and at
+model, which has learned from the simulated survey; LightGBM has seen PLAsTiCC alone. The survey's laws of 91bg are
+fitted to light curves of this set, and some of Iax chosen by them: by way of these `atat2` has learned a little of the
+objects that it is tried on: a row has the difference without the two classes. Which models are joined, and at
 what weights, was chosen by these very objects, so that the best is somewhat flattered."""
 
 

@@ -82,7 +82,6 @@ def compute(
     metadata: NDArray[np.float32],
     *,
     period: bool = True,
-    spm_penalty: supernova_model.Penalty = "root_variance",
 ) -> NDArray[np.float32]:
     """The features (N, F) of N light curves and their metadata (N, 64), in the order of NAMES.
 
@@ -92,13 +91,11 @@ def compute(
     if metadata.shape != (len(light_curves), len(COLUMNS)):
         raise ValueError(f"metadata of shape {metadata.shape} for {len(light_curves)} light curves")
     chunks = [np.arange(start, min(start + _CHUNK, len(metadata))) for start in range(0, len(metadata), _CHUNK)]
-    parts = [_chunk(light_curves.take(rows), metadata[rows], period, spm_penalty) for rows in chunks]
+    parts = [_chunk(light_curves.take(rows), metadata[rows], period) for rows in chunks]
     return np.concatenate([np.empty((0, len(NAMES)), dtype=np.float32), *parts])
 
 
-def _chunk(
-    curves: LightCurves, metadata: NDArray[np.float32], with_period: bool, penalty: supernova_model.Penalty
-) -> NDArray[np.float32]:
+def _chunk(curves: LightCurves, metadata: NDArray[np.float32], with_period: bool) -> NDArray[np.float32]:
     curves = curves.where(np.isfinite(curves.flux) & np.isfinite(curves.flux_err) & (curves.flux_err > 0))
     points = _observed(curves, metadata)
     # 0 / 0 of a band with too few points is the NaN that is meant.
@@ -107,7 +104,7 @@ def _chunk(
         named = {
             **{name: values.reshape(-1, len(BANDS)) for name, values in statistics.items()},
             **light_curve_features.compute(points),
-            **_supernova_model(points, penalty),
+            **_supernova_model(points),
             **(_periods(curves) if with_period else {}),
         }
     columns = {}
@@ -152,8 +149,8 @@ def _redshift(metadata: NDArray[np.float32]) -> FloatArray:
     return redshift
 
 
-def _supernova_model(points: Observed, penalty: supernova_model.Penalty) -> dict[str, FloatArray]:
-    fit = supernova_model.fit(points.offsets, points.t, points.intrinsic, points.intrinsic_err, penalty=penalty)
+def _supernova_model(points: Observed) -> dict[str, FloatArray]:
+    fit = supernova_model.fit(points.offsets, points.t, points.intrinsic, points.intrinsic_err)
     columns = {f"spm_{name}": fit.parameters[..., place] for place, name in enumerate(supernova_model.PARAMETERS)}
     return {**columns, "spm_A": columns["spm_A"] * points.luminosity[:, None], "spm_chi2": fit.chi2}
 

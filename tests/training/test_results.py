@@ -203,7 +203,18 @@ def test_folds_are_pooled_each_calibrated_as_its_own() -> None:
     assert book.variants["atat2"].macro("2048 days")[0] == pytest.approx(0.7)
     assert pooled.by_alert.confidence.mean() == pytest.approx(0.7, abs=1e-3)
     verdicts = [row.verdict for row in plasticc_checks(book)]
-    assert verdicts == ["not run", "not run", "FAIL", "not run", "not run"]
+    assert verdicts == ["not run", "not run", "not run", "FAIL", "not run", "not run"]
+
+
+def test_what_the_simulation_knows_of_plasticc_is_told_apart() -> None:
+    """A gain in the two classes whose simulation was fitted to it is no gain without them."""
+    forest, network = _run("lightgbm", 0, {"else": 0.5}), _run("atat2", 0, {"else": 0.5})
+    answers = network.by_age
+    iax = answers.class_id == 2225  # the others of it were taken for 91bg
+    network = replace(network, by_age=replace(answers, predicted=np.where(iax, answers.class_id, answers.predicted)))
+    all_classes, without, *_ = plasticc_checks(book_of([forest, network], "", draws=50))
+    assert (all_classes.verdict, without.verdict) == ("pass", "FAIL")
+    assert "91bg, Iax" in without.check
 
 
 def test_answers_are_kept_to_the_last_figure(tmp_path: Path) -> None:
