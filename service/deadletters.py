@@ -26,7 +26,7 @@ from models.inputs import avro
 from models.inputs.alert import alert_batch
 from models.inputs.errors import InvalidAlert
 from service.arguments import add_window, positive
-from service.errors import Misconfigured, RegistryUnavailable, ServiceError
+from service.errors import Misconfigured, RegistryUnavailable, ServiceError, TooLong
 from service.kafka import Headers, Message, Output, Partition, Reader, TransactionalPublisher
 from service.registry import Registry
 from service.settings import Settings
@@ -337,12 +337,23 @@ def requeue(
                 good.append(letter)
         if good:
             time.sleep(max(started + sent / rate - time.monotonic(), 0))
-            publisher.publish(itertools.chain.from_iterable(map(_again, good)))
+            for letter, problem in _published(good, publisher):
+                failed += problem is not None
+                _print({"id": letter.name, **({"requeued": letter.origin} if problem is None else {"error": problem})})
             sent += len(good)
-            for letter in good:
-                _print({"id": letter.name, "requeued": letter.origin})
     log.info("%d requeued, %d failed", sent, failed)
     return 1 if failed else 0
+
+
+def _published(letters: Sequence[DeadLetter], publisher: TransactionalPublisher) -> list[tuple[DeadLetter, str | None]]:
+    """Each, and why it could not be sent. Together if that is possible: one that is too long takes no other with it."""
+    try:
+        publisher.publish(itertools.chain.from_iterable(map(_again, letters)))
+    except TooLong as error:
+        if len(letters) == 1:
+            return [(letters[0], str(error))]
+        return [outcome for letter in letters for outcome in _published([letter], publisher)]
+    return [(letter, None) for letter in letters]
 
 
 def _why_not(letter: DeadLetter, reader: Reader) -> str | None:

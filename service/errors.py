@@ -17,6 +17,10 @@ class KafkaUnavailable(ServiceError):
     """Kafka cannot be used now: begin anew with it, from the committed offsets, until it can."""
 
 
+class TooLong(ServiceError):
+    """A topic does not take a message of that length. Nothing that was to be published with it is."""
+
+
 class PartitionsRevoked(ServiceError):
     """What the batch was polled from went to another worker, which does it: forget it."""
 

@@ -29,7 +29,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from service.bounded import Hanging, bounded
-from service.errors import Fatal, Fenced, KafkaUnavailable, Misconfigured, Refused, TransactionAborted
+from service.errors import Fatal, Fenced, KafkaUnavailable, Misconfigured, Refused, TooLong, TransactionAborted
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -790,21 +790,34 @@ class TransactionalPublisher:
         """Returns when whatever an earlier one left open is done with. Raises Refused, KafkaUnavailable or Fenced."""
         common = _common(settings)
         _ask(common)
-        options = {**_ANY_LENGTH, **common, "transactional.id": f"{settings.kafka_group_id}-{name}"}
-        self._producer = _client(Producer, options)
+        self._options = {**_ANY_LENGTH, **common, "transactional.id": f"{settings.kafka_group_id}-{name}"}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._too_long = ""
+        self._producer = _client(Producer, self._options)
         self._do(lambda: self._producer.init_transactions(_COMMAND_SECONDS))
 
     def publish(self, outputs: Iterable[Output]) -> None:
-        """All of them, or none. Raises KafkaUnavailable, Fenced or Fatal."""
+        """All of them, or none. Raises TooLong, KafkaUnavailable, Fenced or Fatal."""
         self._do(self._producer.begin_transaction)
         try:
             for output in outputs:
-                self._do(lambda output=output: _produce(self._producer, output))  # type: ignore[misc]
+                self._do(lambda output=output: _produce(self._producer, output, on_delivery=self._delivered))  # type: ignore[misc]
             self._do(lambda: self._producer.commit_transaction(_COMMAND_SECONDS))
-        except KafkaUnavailable:
+        except (KafkaUnavailable, Fatal) as error:
             with suppress(KafkaException):
                 self._producer.abort_transaction(_COMMAND_SECONDS)
-            raise
+            self._producer.poll(0)
+            if not self._too_long:
+                raise
+            too_long = TooLong(self._too_long)
+            self._begin()  # behind a message that was not taken, a producer's numbers have a gap: it is done for
+            raise too_long from error
+
+    def _delivered(self, error: KafkaError | None, message: RawMessage) -> None:
+        if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._too_long = f"{message.topic()} does not take a message of that length"
 
     def _do(self, call: Callable[[], None]) -> None:
         try:

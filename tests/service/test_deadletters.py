@@ -1,6 +1,7 @@
 """The dead-letter topic at work: looked through, shown, and sent through the input topics again, once."""
 
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,6 +132,20 @@ def test_what_cannot_be_requeued_says_why_and_the_rest_goes_on(kafka: str, comma
     ]
     assert [line["stub"] for line in command(topics, "list")[1]] == [True, False, False, False]
     assert len(topics.read_topic(topics.alerts)) == 1
+
+
+def test_one_that_its_topic_no_longer_takes_holds_up_no_other(kafka: str, command: Command) -> None:
+    topics = Topics(kafka, partitions=1, config={"in": {"max.message.bytes": "3000"}})
+    _put(topics, _letter(topics, 0), _letter(topics, 1, random.Random(0).randbytes(2900)), _letter(topics, 2))
+    code, lines = command(topics, "requeue", "--all")
+    assert code == 1
+    assert [line.get("error") for line in lines] == [
+        None,
+        f"{topics.alerts} does not take a message of that length",
+        None,
+    ]
+    assert len(topics.read_topic(topics.alerts)) == 2
+    assert [line["requeued"] for line in command(topics, "list")[1]] == [True, False, True]
 
 
 def test_a_requeue_keeps_its_rate(kafka: str, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
