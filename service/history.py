@@ -1,4 +1,4 @@
-"""Recent history by diaObjectId, in Redis or anything that speaks its protocol.
+"""Recent history by diaObjectId, in Redis or anything that speaks its protocol: one server, or a cluster.
 
 An object's history is a set of points. In Redis it is a string of fixed-size records, one a point: writers append what
 the set does not hold yet, and a reader that finds a point twice keeps what was known first. Appending commutes, so two
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from models.inputs import ragged
 from models.inputs.alert import NO_OBJECT, AlertBatch
-from service.errors import HistoryUnavailable, Misconfigured
+from service.errors import HistoryUnavailable
+from service.redis_client import FAULTS, Cluster, eviction_policies
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,6 @@ POINT = np.dtype(
 
 _DETECTED = 8
 _NOT_ASKED = "not asked yet"
-_SECONDS = 2.0
 CHECK_SECONDS = 0.3
 """The check is made every second while Redis is away: it must not take the stream's time."""
 
@@ -60,14 +60,6 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[3])
 """
 
 
-def connect(url: str, *, seconds: float = _SECONDS) -> redis.Redis:
-    """A client that gives up quickly: a slow history must not hold the stream. Raises Misconfigured."""
-    try:
-        return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
-    except ValueError as error:
-        raise Misconfigured("REDIS_URL is no address of the form redis://host:port/0") from error
-
-
 @dataclass(frozen=True)
 class Completed:
     """Alerts with the points that earlier alerts of their objects had carried, and whose history could be read."""
@@ -86,12 +78,12 @@ class History:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: redis.Redis | Cluster,
         *,
         ttl: timedelta,
         max_points: int,
         window_days: float,
-        prober: redis.Redis | None = None,
+        prober: redis.Redis | Cluster | None = None,
     ) -> None:
         """``prober`` is a client of the same server that ``check`` asks through: one with less patience, if given."""
         self._client = client
@@ -106,14 +98,14 @@ class History:
         """Ask Redis whether it can be used, and written to; returns and remembers the reason if not."""
         client = self._client if self.fault is None else self._prober  # one that works may be slow for once
         try:
-            policy = client.info("memory").get("maxmemory_policy", "noeviction")
+            policies = eviction_policies(client)
             client.set(_PROBE_KEY, b"", px=_PROBE_MS)
             client.getex(_PROBE_KEY, px=_PROBE_MS)  # which a Redis before 6.2 does not know
-        except (redis.RedisError, OSError) as error:
+        except FAULTS as error:
             self._failed(error)
             return self.fault
-        evicts = policy != "noeviction"
-        self.fault = f"maxmemory-policy is {policy}: it must be noeviction, or histories vanish" if evicts else None
+        evicting = ", ".join(sorted(policies - {"noeviction"}))
+        self.fault = f"maxmemory-policy is {evicting}: it must be noeviction, or histories vanish" if evicting else None
         return self.fault
 
     def complete(self, alerts: AlertBatch) -> Completed:
@@ -125,7 +117,7 @@ class History:
         if self.fault is None:
             try:
                 return self._completed(alerts, remember=True)
-            except (redis.RedisError, OSError) as error:
+            except FAULTS as error:
                 self._failed(error)
         return Completed(alerts, np.zeros(len(alerts), dtype=np.bool_))
 
@@ -138,7 +130,7 @@ class History:
             raise HistoryUnavailable(self.fault)
         try:
             return self._completed(alerts, remember=False)
-        except (redis.RedisError, OSError) as error:
+        except FAULTS as error:
             raise HistoryUnavailable(_in_words(error)) from error
 
     def _completed(self, alerts: AlertBatch, *, remember: bool) -> Completed:
@@ -162,9 +154,11 @@ class History:
         try:
             with self._client.pipeline(transaction=False) as pipeline:
                 for dia_object_id, epoch, datum in published:
-                    pipeline.eval(_SET_IF_LATER, 1, _latest_key(dia_object_id), repr(epoch), datum, self._ttl_ms)
+                    pipeline.execute_command(
+                        "EVAL", _SET_IF_LATER, 1, _latest_key(dia_object_id), repr(epoch), datum, self._ttl_ms
+                    )
                 pipeline.execute()
-        except (redis.RedisError, OSError) as error:
+        except FAULTS as error:
             self._failed(error)
 
     def latest(self, dia_object_id: int) -> bytes | None:
@@ -174,7 +168,7 @@ class History:
         """
         try:
             datum = self._client.hget(_latest_key(dia_object_id), "datum")
-        except (redis.RedisError, OSError) as error:
+        except FAULTS as error:
             raise HistoryUnavailable(_in_words(error)) from error
         return None if datum is None else cast(bytes, datum)
 
@@ -203,7 +197,7 @@ class History:
                     all_known = known.points[known_at[place] : known_at[place + 1]]
                     kept = all_known[np.argsort(all_known["mjd"])[-self._max_points * 3 // 4 :]]
                     records = (kept.tobytes(), new.tobytes(), self._ttl_ms)
-                    pipeline.eval(_REPLACE_IF_UNCHANGED, 1, key, blobs[place], *records)
+                    pipeline.execute_command("EVAL", _REPLACE_IF_UNCHANGED, 1, key, blobs[place], *records)
                     continue
                 pipeline.append(key, new.tobytes())
                 if not blobs[place]:  # the others' life was prolonged when they were read

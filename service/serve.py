@@ -18,10 +18,11 @@ from service import auth, model
 from service.api import Api, create_app
 from service.errors import Fatal, Misconfigured
 from service.health import Health
-from service.history import CHECK_SECONDS, History, connect
+from service.history import CHECK_SECONDS, History
 from service.inference import Inference
 from service.kafka import KafkaStream
 from service.metrics import Metrics
+from service.redis_client import connect
 from service.registry import Registry
 from service.settings import Settings
 from service.worker import Worker

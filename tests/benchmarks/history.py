@@ -11,7 +11,8 @@ import numpy as np
 from models.inputs import ragged
 from models.inputs.alert import AlertBatch
 from models.inputs.metadata import COLUMNS
-from service.history import POINT, History, connect
+from service.history import POINT, History
+from service.redis_client import connect
 from tests.servers.valkey import ValkeyServer
 
 OBJECTS, POINTS, BATCH = 20_480, 20, 1024

@@ -28,9 +28,10 @@ from service.api import Api, create_app
 from service.auth import Tokens
 from service.errors import Misconfigured
 from service.health import Health
-from service.history import History, connect
+from service.history import History
 from service.inference import Inference, Priority
 from service.metrics import Metrics
+from service.redis_client import connect
 from service.settings import Settings
 from tests import alerts
 from tests.servers.valkey import ValkeyServer

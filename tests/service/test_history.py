@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,10 +19,12 @@ import redis
 from models.inputs import avro
 from models.inputs.alert import AlertBatch, alert_batch
 from models.inputs.light_curve import merged
-from service.errors import HistoryUnavailable
-from service.history import POINT, History, _order, _Points, _told, connect
+from service.errors import HistoryUnavailable, Misconfigured
+from service.history import POINT, History, _order, _Points, _told
+from service.redis_client import connect
 from tests import alerts
 from tests.alerts import FIRST_MJD, batch, elasticc, forced, source
+from tests.servers import LOOPBACK, free_ports
 from tests.servers.valkey import ValkeyServer
 
 DAY = timedelta(days=1)
@@ -234,6 +237,8 @@ def test_a_redis_that_accepts_and_never_answers_is_not_asked_again_by_the_stream
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         patient, impatient = (connect(url, seconds=seconds) for seconds in (30, 0.1))
+        assert isinstance(patient, redis.Redis)
+        assert isinstance(impatient, redis.Redis)
         with patient, impatient:
             history = History(patient, prober=impatient, ttl=DAY, max_points=10, window_days=395)
             assert "Timeout" in str(history.check())
@@ -304,3 +309,74 @@ def test_points_are_sorted_by_all_that_may_decide_even_where_less_is_looked_at(
 def _told_of(batch: AlertBatch) -> _Points:
     _, object_of_row = np.unique(batch.dia_object_id, return_inverse=True)
     return _told(batch, object_of_row)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[list[ValkeyServer]]:
+    """Two servers that share the keys."""
+    with contextlib.ExitStack() as stack:
+        buses = free_ports(2)
+        servers = [stack.enter_context(_of_cluster(tmp_path / str(bus), bus)) for bus in buses]
+        clients = [stack.enter_context(redis.Redis.from_url(server.url)) for server in servers]
+        clients[0].execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+        clients[1].execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+        clients[0].execute_command("CLUSTER", "MEET", LOOPBACK, servers[1].port, buses[1])
+        until = time.monotonic() + 30
+        while not all(b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO") for client in clients):
+            assert time.monotonic() < until, "the cluster does not form"
+            time.sleep(0.1)
+        yield servers
+
+
+def _of_cluster(directory: Path, bus: int) -> ValkeyServer:
+    options = {"cluster-enabled": "yes", "cluster-port": str(bus), "cluster-node-timeout": "2000"}
+    return ValkeyServer(directory, options=options)
+
+
+def test_a_cluster_serves_as_one_server_does(cluster: list[ValkeyServer]) -> None:
+    client = connect(cluster[0].url.replace("redis://", "redis+cluster://").removesuffix("/0"))
+    with contextlib.closing(client):
+        history = History(client, ttl=DAY, max_points=4, window_days=395)
+        assert history.check() is None
+        objects = range(1, 41)
+        for day in range(6):  # more than a history may have: it is rewritten
+            tonight = batch(
+                *(
+                    elasticc(source(100 * number + day, FIRST_MJD + day), object_=alerts.dia_object(number))
+                    for number in objects
+                )
+            )
+            completed = history.complete(tonight)
+            assert completed.full.all()
+        lengths = merged(completed.alerts).until(tonight.epoch).lengths
+        assert set(lengths.tolist()) <= {4, 5}
+        history.remember([(number, 1.0, b"%d" % number) for number in objects])
+        assert [history.latest(number) for number in objects] == [b"%d" % number for number in objects]
+        assert history.fault is None
+    for server in cluster:
+        with redis.Redis.from_url(server.url) as one:
+            assert 20 <= one.dbsize() <= 60
+
+
+def test_without_one_of_its_servers_a_cluster_is_not_used(cluster: list[ValkeyServer]) -> None:
+    client = connect(cluster[0].url.replace("redis://", "redis+cluster://").removesuffix("/0"), seconds=0.5)
+    with contextlib.closing(client):
+        history = History(client, ttl=DAY, max_points=1000, window_days=395)
+        assert history.check() is None
+        cluster[1].kill()
+        night = batch(
+            *(elasticc(source(number, FIRST_MJD), object_=alerts.dia_object(number)) for number in range(1, 20))
+        )
+        assert not history.complete(night).full.any()
+        assert history.fault
+        assert history.check()
+
+
+def test_a_cluster_that_is_not_there_is_a_fault() -> None:
+    (free,) = free_ports(1)
+    client = connect(f"redis+cluster://{LOOPBACK}:{free}", seconds=0.5)
+    history = History(client, ttl=DAY, max_points=1000, window_days=395)
+    assert history.check()
+    assert not history.complete(_object(day=0, id_=1)).full.any()
+    with pytest.raises(Misconfigured):
+        connect("nowhere+cluster://a")

@@ -29,9 +29,10 @@ from service.api import Api, create_app
 from service.auth import Tokens
 from service.errors import KafkaUnavailable, Misconfigured
 from service.health import Health
-from service.history import History, connect
+from service.history import History
 from service.inference import Inference
 from service.metrics import Metrics
+from service.redis_client import connect
 from service.serve import _serve_http
 from service.settings import Settings
 from tests.servers import LOOPBACK, free_ports

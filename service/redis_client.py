@@ -1,0 +1,91 @@
+"""Clients of Redis that give up quickly: of one server, or of a cluster."""
+
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterPipeline, RedisCluster
+from redis.exceptions import RedisClusterException
+from redis.retry import Retry
+
+from service.errors import Misconfigured
+
+FAULTS = (redis.RedisError, RedisClusterException, OSError)
+"""What a call raises where Redis cannot be used."""
+
+_SECONDS = 2.0
+_CLUSTER = "+cluster"
+
+
+def connect(url: str, *, seconds: float = _SECONDS) -> "redis.Redis | Cluster":
+    """A client that gives up quickly: a slow history must not hold the stream.
+
+    Addresses are ``redis://host:port/0``, or ``redis+cluster://host:port`` of any server of a cluster; ``rediss`` with
+    TLS. Raises Misconfigured.
+    """
+    scheme, found, rest = url.partition("://")
+    try:
+        if scheme.endswith(_CLUSTER):
+            return Cluster(scheme.removesuffix(_CLUSTER) + found + rest, seconds)
+        return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
+    except ValueError as error:
+        forms = "redis://host:port/0 or redis+cluster://host:port"
+        raise Misconfigured(f"REDIS_URL is no address of the form {forms}") from error
+
+
+class Cluster:
+    """A Redis Cluster, looked for when it is first asked: redis-py's own client wants one that answers when it is made.
+
+    It has of a client's methods those that the history needs, each command of one key.
+    """
+
+    def __init__(self, url: str, seconds: float) -> None:
+        redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
+        self._url = url
+        self._seconds = seconds
+        self._found: RedisCluster | None = None
+
+    def _cluster(self) -> RedisCluster:
+        if self._found is None:
+            self._found = RedisCluster.from_url(
+                self._url,
+                socket_timeout=self._seconds,
+                socket_connect_timeout=self._seconds,
+                retry=Retry(NoBackoff(), 1),
+            )
+        return self._found
+
+    def pipeline(self, *, transaction: bool = False) -> ClusterPipeline:
+        """Commands to be sent together, to each server its own."""
+        if transaction:
+            raise NotImplementedError("a transaction would be of one server")
+        found: ClusterPipeline = self._cluster().pipeline()  # type: ignore[no-untyped-call]
+        return found
+
+    def set(self, name: str, value: bytes, *, px: int) -> Any:
+        """As Redis's."""
+        return self._cluster().set(name, value, px=px)
+
+    def getex(self, name: str, *, px: int) -> Any:
+        """As Redis's."""
+        return self._cluster().getex(name, px=px)
+
+    def hget(self, name: str, key: str) -> Any:
+        """As Redis's."""
+        return self._cluster().hget(name, key)
+
+    def memory_of_servers(self) -> list[dict[str, Any]]:
+        """``INFO memory`` of each that holds keys."""
+        told: dict[str, dict[str, Any]] = self._cluster().info("memory", target_nodes=RedisCluster.PRIMARIES)
+        return list(told.values())
+
+    def close(self) -> None:
+        """Leave the servers."""
+        if self._found is not None:
+            self._found.close()
+
+
+def eviction_policies(client: "redis.Redis | Cluster") -> set[str]:
+    """``maxmemory-policy`` of every server that holds keys."""
+    servers = client.memory_of_servers() if isinstance(client, Cluster) else [client.info("memory")]
+    return {server.get("maxmemory_policy", "noeviction") for server in servers}
