@@ -12,13 +12,12 @@ from datetime import timedelta
 from typing import Any, cast
 
 import numpy as np
-import redis
 from numpy.typing import NDArray
 
 from models.inputs import ragged
 from models.inputs.alert import NO_OBJECT, AlertBatch
 from service.errors import HistoryUnavailable
-from service.redis_client import FAULTS, Cluster, eviction_policies
+from service.redis_client import FAULTS, Client, eviction_policies
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +77,12 @@ class History:
 
     def __init__(
         self,
-        client: redis.Redis | Cluster,
+        client: Client,
         *,
         ttl: timedelta,
         max_points: int,
         window_days: float,
-        prober: redis.Redis | Cluster | None = None,
+        prober: Client | None = None,
     ) -> None:
         """``prober`` is a client of the same server that ``check`` asks through: one with less patience, if given."""
         self._client = client

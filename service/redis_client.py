@@ -17,7 +17,7 @@ _SECONDS = 2.0
 _CLUSTER = "+cluster"
 
 
-def connect(url: str, *, seconds: float = _SECONDS) -> "redis.Redis | Cluster":
+def connect(url: str, *, seconds: float = _SECONDS) -> "Client":
     """A client that gives up quickly: a slow history must not hold the stream.
 
     Addresses are ``redis://host:port/0``, or ``redis+cluster://host:port`` of any server of a cluster; ``rediss`` with
@@ -85,7 +85,10 @@ class Cluster:
             self._found.close()
 
 
-def eviction_policies(client: "redis.Redis | Cluster") -> set[str]:
+Client = redis.Redis | Cluster
+
+
+def eviction_policies(client: Client) -> set[str]:
     """``maxmemory-policy`` of every server that holds keys."""
     servers = client.memory_of_servers() if isinstance(client, Cluster) else [client.info("memory")]
     return {server.get("maxmemory_policy", "noeviction") for server in servers}

@@ -20,7 +20,7 @@ FORBIDDEN = {
 
 WIRE_NAMES = {"psFlux", "psfFlux", "midPointTai", "midpointMjdTai", "filterName"}
 
-ONLY_IN = {"confluent_kafka": "service/kafka.py", "redis": "service/history.py"}
+ONLY_IN = {"confluent_kafka": "service/kafka.py", "redis": "service/redis_client.py"}
 
 
 def _imports(path: Path) -> Iterator[str]:
