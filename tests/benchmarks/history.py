@@ -7,12 +7,12 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import redis
 
 from models.inputs import ragged
 from models.inputs.alert import AlertBatch
 from models.inputs.metadata import COLUMNS
 from service.history import POINT, History
-from service.redis_client import connect
 from tests.servers.valkey import ValkeyServer
 
 OBJECTS, POINTS, BATCH = 20_480, 20, 1024
@@ -29,7 +29,7 @@ def measure() -> dict[str, float]:
 def measured(*, points: int, objects: int) -> dict[str, float]:
     """The same with other numbers; ``objects`` is a multiple of BATCH."""
     with tempfile.TemporaryDirectory() as directory, ValkeyServer(Path(directory)) as server:
-        client = connect(server.url)
+        client = redis.Redis.from_url(server.url)
         history = History(client, ttl=timedelta(days=395), max_points=10**6, window_days=395)
         if history.check() is not None:
             raise SystemExit(f"Valkey cannot be used: {history.fault}")
