@@ -3,8 +3,7 @@
 #
 # PARTITIONS bounds how many workers can share the work. A dead letter is an input message and its headers, so its topic
 # takes messages 2048 bytes longer; the service checks that when it starts. Where there are replicas, two must have a message
-# before it counts as written. COMMAND_CONFIG, where Kafka wants a log-in, is
-# a file of client properties.
+# before it counts as written. COMMAND_CONFIG, where Kafka wants a log-in, is a file of client properties.
 set -euo pipefail
 
 create() { # topic, max.message.bytes, retention in days

@@ -333,8 +333,12 @@ def _of_cluster(directory: Path, bus: int) -> ValkeyServer:
     return ValkeyServer(directory, options=options)
 
 
+def _address(cluster: list[ValkeyServer]) -> str:
+    return f"redis+cluster://{LOOPBACK}:{cluster[0].port}"
+
+
 def test_a_cluster_serves_as_one_server_does(cluster: list[ValkeyServer]) -> None:
-    client = connect(cluster[0].url.replace("redis://", "redis+cluster://").removesuffix("/0"))
+    client = connect(_address(cluster))
     with contextlib.closing(client):
         history = History(client, ttl=DAY, max_points=4, window_days=395)
         assert history.check() is None
@@ -359,7 +363,7 @@ def test_a_cluster_serves_as_one_server_does(cluster: list[ValkeyServer]) -> Non
 
 
 def test_without_one_of_its_servers_a_cluster_is_not_used(cluster: list[ValkeyServer]) -> None:
-    client = connect(cluster[0].url.replace("redis://", "redis+cluster://").removesuffix("/0"), seconds=0.5)
+    client = connect(_address(cluster), seconds=0.5)
     with contextlib.closing(client):
         history = History(client, ttl=DAY, max_points=1000, window_days=395)
         assert history.check() is None

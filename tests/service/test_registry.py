@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -78,38 +79,40 @@ def test_any_other_answer_is_none_and_the_id_is_asked_for_again(
     assert registry.schema(4711) is not None
 
 
-def test_after_a_time_out_other_ids_are_not_asked_for_until_a_while_later(
-    confluent: Confluent, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def silent(confluent: Confluent, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """A registry that takes questions and does not answer."""
     monkeypatch.setattr("service.registry._TIMEOUT_SECONDS", 0.2)
-    registry = Registry(confluent.url)
     confluent.silent.clear()
+    yield Registry(confluent.url)
+    confluent.silent.set()
+
+
+def test_after_a_time_out_other_ids_are_not_asked_for_until_a_while_later(
+    confluent: Confluent, silent: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for schema_id in range(5000, 5020):
         with pytest.raises(RegistryUnavailable, match="cannot be reached: timed out"):
-            registry.schema(schema_id)
+            silent.schema(schema_id)
     assert [path for path, _ in confluent.asked] == ["/schemas/ids/5000"]
-    assert registry.schema(1100) == schemas.rubin(1100)  # bundled: nobody need be asked
+    assert silent.schema(1100) == schemas.rubin(1100)  # bundled: nobody need be asked
     confluent.silent.set()
     monkeypatch.setattr("service.registry.time.monotonic", lambda: float("inf"))
-    assert registry.schema(5001) is not None
+    assert silent.schema(5001) is not None
 
 
 def test_a_registry_that_does_not_answer_is_asked_less_and_less_often(
-    confluent: Confluent, monkeypatch: pytest.MonkeyPatch
+    confluent: Confluent, silent: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.registry._TIMEOUT_SECONDS", 0.05)
-    registry = Registry(confluent.url)
-    confluent.silent.clear()
     now = time.monotonic()
     asked_at = []
     for second in range(120):
         monkeypatch.setattr("service.registry.time.monotonic", lambda now=now + second: now)
         before = len(confluent.asked)
         with pytest.raises(RegistryUnavailable):
-            registry.schema(5000)
+            silent.schema(5000)
         if len(confluent.asked) > before:
             asked_at.append(second)
-    confluent.silent.set()
     assert asked_at == [0, 3, 9, 21, 45, 75, 105]
 
 
