@@ -92,8 +92,7 @@ class Settings(BaseModel):
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Settings from these variables, or from ``.env`` and the process's own. Raises Misconfigured."""
-        sources = [_written(), os.environ] if environment is None else [environment]
-        given = {name: value for source in sources for name, value in _with_files(source).items()}
+        given = _with_files(_given() if environment is None else environment)
         values: dict[str, Any] = {name: value for name, value in given.items() if value != ""}
         if values.get("HTTP_PORT") == "none":
             values["HTTP_PORT"] = None
@@ -130,13 +129,15 @@ class Settings(BaseModel):
 
 def process_environment(**values: str) -> dict[str, str]:
     """The environment for a process that is to use these servers and no others, whatever is set here or in ``.env``."""
-    others = [name for name in (*_written(), *os.environ) if name.startswith(_OF_SERVERS)]
+    others = [name for name in _given() if name.startswith(_OF_SERVERS)]
     return {**os.environ, **dict.fromkeys(others, ""), **values}
 
 
-def _written() -> dict[str, str]:
-    """What is in ``.env``."""
-    return {name: value for name, value in dotenv_values(".env").items() if value is not None}
+def _given() -> dict[str, str]:
+    """The process's own variables, and those of ``.env`` that it does not have itself, as NAME or as NAME_FILE."""
+    own = {name.removesuffix(_FILE) for name in os.environ}
+    written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {**{name: value for name, value in written.items() if name.removesuffix(_FILE) not in own}, **os.environ}
 
 
 def _with_files(environment: Mapping[str, str]) -> dict[str, str]:

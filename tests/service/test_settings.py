@@ -58,6 +58,8 @@ def test_the_processs_own_environment_beats_the_file(tmp_path: Path, monkeypatch
     assert Settings.from_env().redis_url == "redis://production"
     monkeypatch.setenv("REDIS_URL", "redis://trial")
     assert Settings.from_env().redis_url == "redis://trial"
+    (tmp_path / "address").unlink()
+    assert Settings.from_env().redis_url == "redis://trial"
     for name, value in process_environment(REDIS_URL="redis://demo").items():
         monkeypatch.setenv(name, value)
     demo = Settings.from_env()
