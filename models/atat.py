@@ -21,11 +21,11 @@ from models.network_config import NetworkConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ATATConfig(NetworkConfig):
-    """The shape of an ATAT. Defaults are the thesis's (4.3.6); where its text and the released code differ, an option.
+    """The shape of an ATAT. Defaults are the thesis's (4.3.6), but for ``missing``: there it is ``-9999``.
 
-    Options that choose the released code instead: ``use_flux_err=False``, ``first_harmonic=0``, ``dropout=0``,
-    ``d_tab=128``. ``flux_encoding="asinh"``, ``relative_flux`` and ``missing="token"`` are ours; the thesis has
-    ``raw``, nothing, and ``-9999``.
+    Where its text and the released code differ, options choose the code instead: ``use_flux_err=False``,
+    ``first_harmonic=0``, ``dropout=0``, ``d_tab=128``. ``flux_encoding="asinh"``, ``relative_flux`` and
+    ``missing="token"`` are ours.
     """
 
     light_curve: bool = True

@@ -4,9 +4,10 @@ It departs from the thesis where that helps: fluxes enter as asinh, signal-to-no
 beside statistics of each band up to then; forced photometry and detections are one sequence in order of arrival, in
 which a token sees nothing later; the metadata are its first token; and every prefix is trained on.
 
-One thing a token would owe to what is later: where a light curve has too many points, which of them become tokens
-depends on how many there are. So light curves are cut before they are thinned, and of one that was thinned nothing but
-the last token is asked: in service, in evaluation, and in training, which therefore cuts some of the long ones short.
+One thing a token would owe to what is later: where a light curve has too many points, which of them are read, and
+which become tokens, depends on how many there are. So light curves are cut before they are thinned, and of one that was
+thinned nothing but the last token is asked: in service, in evaluation, and in training, which therefore cuts some of
+the long ones short.
 """
 
 from dataclasses import dataclass, replace
@@ -54,9 +55,9 @@ class ATAT2Config(NetworkConfig):
             raise ValueError("features are of a whole light curve: a model that answers every alert has none")
 
     @property
-    def most_points(self) -> int | None:
-        limits = [limit for limit in (self.max_points, self.max_tokens) if limit is not None]
-        return min(limits, default=None)
+    def most_points(self) -> int:
+        limits = (self.max_points, self.max_tokens, sequence.MAX_POINTS)
+        return min(limit for limit in limits if limit is not None)
 
 
 class ATAT2(nn.Module):
@@ -161,12 +162,14 @@ class MetadataToken(nn.Module):
         super().__init__()
         n_columns = len(config.metadata_columns)
         self.nothing = nn.Parameter(torch.randn(config.d_model))
-        self.tokenizer = QuantileTokenizer(n_columns=n_columns, d_model=1) if n_columns else None
-        self.perceptron = perceptron(2 * n_columns, config.d_metadata, config.d_model, dropout=config.dropout)
+        self.tokenizer, self.perceptron = None, None
+        if n_columns:
+            self.tokenizer = QuantileTokenizer(n_columns=n_columns, d_model=1)
+            self.perceptron = perceptron(2 * n_columns, config.d_metadata, config.d_model, dropout=config.dropout)
 
     def forward(self, batch: Sequences) -> Tensor:
         nothing = self.nothing.expand(len(batch), -1)
-        if self.tokenizer is None:
+        if self.tokenizer is None or self.perceptron is None:
             return nothing
         scores = torch.where(batch.missing, 0.0, self.tokenizer.transform(batch.metadata))
         known: Tensor = self.perceptron(torch.cat([scores, batch.missing.to(scores.dtype)], dim=1))

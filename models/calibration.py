@@ -43,6 +43,14 @@ class Scaling:
     bias: tuple[tuple[float, ...], ...]
     """(K, C), or (K, 1) for none."""
 
+    def must_be_of(self, n_classes: int) -> None:
+        """Raises ValueError for a scaling of other classes, or one without a row from 0 detections on."""
+        rows = {len(self.detections), len(self.scale), len(self.bias)}
+        if len(rows) > 1 or self.detections[:1] != (0,) or list(self.detections) != sorted(set(self.detections)):
+            raise ValueError(f"a scaling's rows are by ascending detections from 0, not by {self.detections}")
+        if {len(row) for row in (*self.scale, *self.bias)} - {1, n_classes}:
+            raise ValueError(f"a scaling is of {n_classes} classes, or the same for all")
+
     def __call__(self, logits: Tensor, detections: IntArray) -> Tensor:
         """Logits (N, C) of light curves with so many detections (N,), scaled."""
         row = torch.from_numpy(np.searchsorted(self.detections, detections, side="right") - 1)
@@ -77,6 +85,13 @@ class Calibration:
     """(C,), the classes' shares of the objects that were trained on; none where that is not known."""
     shift: tuple[float, ...] = ()
     """(C,), added to scaled logits: log of this prior over the one that the scalings were fitted under."""
+
+    def must_be_of(self, n_classes: int) -> None:
+        """Raises ValueError for scalings or shares of other classes."""
+        for scaling in self.scalings.values():
+            scaling.must_be_of(n_classes)
+        if {len(each) for each in (self.prior_shares, self.training_shares, self.shift)} - {0, n_classes}:
+            raise ValueError(f"priors and shares are of {n_classes} classes")
 
     def probabilities(self, logits: Tensor, head: str, detections: IntArray) -> Tensor:
         """Logits (N, C) of one head, for light curves with so many detections (N,) -> probabilities (N, C) in float64.
@@ -139,7 +154,7 @@ class Calibration:
 def _shares(path: Path, taxonomy: Taxonomy) -> FloatArray:
     try:
         given = {str(key): float(value) for key, value in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, OverflowError, TypeError, AttributeError) as error:
         raise InvalidPrior(f"{path} is no JSON object of numbers by class: {error}") from error
     names = {str(class_id): name for class_id, name in zip(taxonomy.class_ids, taxonomy.names, strict=True)}
     found = {names.get(key, key): value for key, value in given.items()}
@@ -151,7 +166,10 @@ def _shares(path: Path, taxonomy: Taxonomy) -> FloatArray:
     shares = np.array([found[name] for name in taxonomy.names])
     if not (np.isfinite(shares).all() and (shares > 0).all()):
         raise InvalidPrior(f"{path}: a prior is numbers above 0")
+    shares = shares / shares.max()  # before they are summed: the sum of large numbers is inf
     normalised: FloatArray = shares / shares.sum()
+    if not normalised.all():
+        raise InvalidPrior(f"{path}: a number is 0 beside the largest")
     return normalised
 
 

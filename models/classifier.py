@@ -49,7 +49,7 @@ class Predictions:
     n_observations: NDArray[np.int64]
     """(N,), points that the model was fed. A row with none has nothing to be classified by."""
     branches: NDArray[np.str_]
-    """(N,), ``lc+md``, ``lc`` (no metadata came with the alert), ``md`` or ``features+md``."""
+    """(N,), what took part, as ``Scores`` has it: ``lc+md``, say, or ``lc`` where no metadata came with the alert."""
     embeddings: NDArray[np.float32] | None = None
     """(N, D), where they were asked for."""
 
@@ -116,6 +116,8 @@ class Description:
                 calibration=Calibration.from_dict(values["calibration"]),
                 **{name: values[name] for name in _AS_THEY_ARE},
             )
+        except InvalidArtifact:
+            raise
         except OSError as error:
             raise InvalidArtifact(f"{directory} is not a model: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
@@ -123,7 +125,10 @@ class Description:
 
 
 class Classifier:
-    """A model with all that it needs to turn alerts into probabilities; the service sees no tensor behind it."""
+    """A model with all that it needs to turn alerts into probabilities; the service sees no tensor behind it.
+
+    Raises ValueError for a model or a calibration of another number of classes than the taxonomy has.
+    """
 
     def __init__(
         self,
@@ -136,6 +141,9 @@ class Classifier:
         provenance: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
     ) -> None:
+        if model.n_classes != len(taxonomy):
+            raise ValueError(f"the model has {model.n_classes} classes, the taxonomy {len(taxonomy)}")
+        calibration.must_be_of(len(taxonomy))
         self.model = model
         self.taxonomy = taxonomy
         self.calibration = calibration
@@ -247,6 +255,8 @@ class Classifier:
                 provenance=description.provenance,
                 metrics=description.metrics,
             )
+        except InvalidArtifact:  # of a member
+            raise
         except ModuleNotFoundError as error:
             raise InvalidArtifact(f"{directory} needs the package {error.name}: install the extra forest") from error
         except (OSError, SafetensorError) as error:

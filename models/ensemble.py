@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.classifier import Classifier
 from models.inputs.light_curve import LightCurves
 from models.inputs.table import FloatTable, has_features, table_of
-from models.scoring import Precision, Scores
+from models.scoring import BRANCHES, Precision, Scores
 
 _LEAST_PROBABILITY = 1e-6
 """One member that rules a class out does not outvote all others."""
@@ -46,6 +46,11 @@ class Ensemble:
                 raise ValueError(f"members have different {what}: {', '.join(sorted(map(str, told)))}")
         self.kind = "ensemble"
         self.members = tuple(members)
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return len(self.members[0].taxonomy)
 
     @property
     def window_days(self) -> float:
@@ -116,6 +121,6 @@ def _max_points(member: Classifier) -> int | None:
 
 
 def _joined(branches: Sequence[NDArray[np.str_]]) -> NDArray[np.str_]:
-    """(N,): what took part in any member, in the order of the words that name it."""
-    rows = [dict.fromkeys(word for told in row for word in told.split("+")) for row in zip(*branches, strict=True)]
-    return np.array(["+".join(row) for row in rows], dtype=np.str_)
+    """(N,): what took part in any member."""
+    rows = [{word for told in row for word in told.split("+")} for row in zip(*branches, strict=True)]
+    return np.array(["+".join(word for word in BRANCHES if word in row) for row in rows], dtype=np.str_)

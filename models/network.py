@@ -55,6 +55,11 @@ class Network:
         self._running = narrowed(self.module) if precision == "bfloat16" and on_cpu else self.module
 
     @property
+    def n_classes(self) -> int:
+        """C."""
+        return self.module.config.n_classes
+
+    @property
     def window_days(self) -> float:
         """How far back the model looks from an alert [days]."""
         return self.module.config.window_days
@@ -100,8 +105,9 @@ class Network:
         self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]
     ) -> Iterator[tuple[NDArray[np.int64], Batch | Sequences]]:
         """Rows that go together, and what the module takes of them, on the CPU."""
-        limit = max_tokens(self.device)
-        for rows in token_batches(light_curves.lengths, max_tokens=limit, row_tokens=self.module.row_tokens):
+        limit, most_points = max_tokens(self.device), self.module.config.most_points
+        lengths = light_curves.lengths if most_points is None else np.minimum(light_curves.lengths, most_points)
+        for rows in token_batches(lengths, max_tokens=limit, row_tokens=self.module.row_tokens):
             yield rows, self.module.pack(light_curves.take(rows), columns[rows], has_metadata[rows])
 
     def _precision(self) -> torch.autocast:

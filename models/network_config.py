@@ -47,7 +47,7 @@ class NetworkConfig:
 
     @property
     def most_points(self) -> int | None:
-        """A light curve of more is thinned, somewhere on the way."""
+        """Of a longer light curve not all points become tokens."""
         return self.max_points
 
     @property

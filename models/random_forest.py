@@ -116,6 +116,11 @@ class Forest:
         self._estimator: Estimator = _ESTIMATORS[config.algorithm](config, taxonomy, seed=seed, processes=processes)
 
     @property
+    def n_classes(self) -> int:
+        """C."""
+        return len(self.taxonomy)
+
+    @property
     def window_days(self) -> float:
         """How far back the features look from an alert [days]."""
         return self.config.window_days

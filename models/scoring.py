@@ -14,6 +14,9 @@ from models.inputs.light_curve import LightCurves
 Precision = Literal["float32", "bfloat16"]
 """What a network multiplies its matrices in."""
 
+BRANCHES = ("lc", "features", "md")
+"""What a model may read of an alert: the light curve, its engineered features, metadata."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -24,7 +27,7 @@ class Scores:
     head: NDArray[np.str_]
     """(N,), the head that answers each row."""
     branches: NDArray[np.str_]
-    """(N,), what took part: ``lc+md``, ``lc``, ``md``, ``features+md``."""
+    """(N,), what took part: of BRANCHES, in that order, with + between, such as ``lc+md``."""
     n_observations: NDArray[np.int64]
     """(N,), points that the model was fed."""
     embeddings: NDArray[np.float32] | None = None
@@ -48,6 +51,11 @@ class Model(Protocol):
 
     kind: str
     """Names the implementation in an artifact."""
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        ...
 
     @property
     def window_days(self) -> float:

@@ -40,7 +40,7 @@ ERR_FLOOR = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class SelfSupervision:
-    """The four hyperparameters of 5.2, and the size of SSL-M's decoder."""
+    """The four hyperparameters of 5.2, and what the thesis leaves open."""
 
     kind: Literal["B", "M"] = "M"
     """SSL-B: the encoder is given predictive tokens. SSL-M: a decoder is, beside the encoder's view of the rest."""
@@ -152,14 +152,17 @@ class SelfSupervised(nn.Module):
     """A network with what it needs to predict its own inputs: predictive tokens, decoders and linear heads."""
 
     def __init__(self, network: ATAT | ATAT2, config: SelfSupervision) -> None:
-        """Raises ValueError for a network whose points tell what others were: nothing would be hidden; and for a causal
-        one, whose first token sees no point, where the decoder sees that alone.
+        """Raises ValueError for a network whose points tell what others were: nothing would be hidden; for one whose
+        peaks and gaps are also of points that are no tokens, and so cannot be found anew; and for a causal one, whose
+        first token sees no point, where the decoder sees that alone.
         """
         super().__init__()
         if isinstance(network, ATAT2) and network.config.causal and config.decoder_sees != "tokens":
             raise ValueError("the first token of a causal network has seen no point: decoder_sees = tokens")
         if isinstance(network, ATAT2) and network.statistics is not None:
             raise ValueError("running statistics would give away the points that are hidden: d_statistics = 0")
+        if isinstance(network, ATAT2) and network.config.max_tokens is not None:
+            raise ValueError("tokens would tell of points that are none: max_points, in place of max_tokens")
         self.network = network
         self.config = config
         widths = self._widths()

@@ -33,7 +33,7 @@ def mean_squared_error(reconstruction: Reconstruction, points: Points, variance:
 
 
 def likelihood(reconstruction: Reconstruction, points: Points, variance: Tensor) -> Tensor:
-    """Eq. 3.3, negative: of a Gaussian whose variance is estimated, too. Eq. 3.2 lacks the covariance's inverse."""
+    """Eq. 3.3 over the length, of a Gaussian whose variance is estimated, too (3.2 lacks its covariance's inverse)."""
     return cross_entropy(reconstruction, points, torch.zeros_like(variance))
 
 

@@ -62,7 +62,10 @@ BY_BAND = (
         "peak_absolute_magnitude", "mag",
         "27.5 - 2.5 log10 of the greatest de-attenuated m >= 3 e, less the distance modulus, + 2.5 log10(1 + z)", OURS,
     ),
-    Feature("before_peak", "", f"mean m {_BEFORE[0]:g} to {_BEFORE[1]:g} d from the peak over that within 5 d", OURS),
+    Feature(
+        "before_peak", "", f"weighted mean de-attenuated flux {_BEFORE[0]:g} to {_BEFORE[1]:g} d from the peak, over "
+        "that within 5 d of it; in the rest frame where z is known; none where the latter is not above 0", OURS,
+    ),
     Feature("soon_after_peak", "", f"the same, {_SOON[0]:g} to {_SOON[1]:g} d after it", OURS),
     Feature("late_after_peak", "", f"the same, {_LATE[0]:g} to {_LATE[1]:g} d after it", OURS),
 )  # fmt: skip

@@ -104,8 +104,8 @@ def pack(
 ) -> Sequences:
     """Light curves (B) and their metadata (B, K), NaN where missing, as tensors on the CPU.
 
-    At most ``max_tokens`` points of each, evenly spread over what had arrived, become tokens; the statistics of a token
-    are of every point before it.
+    Of each, the latest MAX_POINTS are read. At most ``max_tokens`` of these, evenly spread over what had arrived,
+    become tokens; the statistics of a token are of every point read before it.
     """
     curves = light_curves.where(_latest(light_curves))
     row = ragged.row_of_each(curves.offsets)

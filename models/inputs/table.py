@@ -23,11 +23,17 @@ def has_features(columns: Sequence[str]) -> bool:
 
 
 def select(table: FloatTable, columns: Sequence[str]) -> FloatTable:
-    """The named columns (N, K) of a whole table (N, len(ALL_COLUMNS)), or of one of metadata alone (N, 64)."""
+    """The named columns (N, K) of a whole table (N, len(ALL_COLUMNS)), or of one of metadata alone (N, 64).
+
+    Raises ValueError for a feature of the latter.
+    """
     if tuple(columns) == ALL_COLUMNS:
         return table
     first = len(ALL_COLUMNS) - table.shape[1]
-    return table[:, [_PLACES[name] - first for name in columns]]
+    places = [_PLACES[name] - first for name in columns]
+    if min(places, default=0) < 0:
+        raise ValueError(f"a feature is asked of {table.shape[1]} columns of metadata")
+    return table[:, places]
 
 
 def table_of(light_curves: LightCurves, metadata: FloatTable, columns: Sequence[str]) -> FloatTable:

@@ -3,6 +3,7 @@
 It shares weights with a packed ATAT and nothing of its arrangement: no offsets, no segments, no class-token layout.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -61,7 +62,10 @@ def _light_curve_branch(model: ATAT, grids: Padded) -> Tensor:
     peak = flux.abs().amax(dim=(1, 2), keepdim=True).expand_as(flux)
     values = encode_flux(flux.flatten(), flux_err.flatten(), peak.flatten(), model.config).view(*flux.shape, -1)
     values = torch.where(observed[..., None], values, 0.0)
-    tokens = _modulated(cast(TimeModulation, model.lc.time_modulation), values, time).flatten(1, 2)
+    modulation = cast(TimeModulation, model.lc.time_modulation)
+    harmonics = range(model.config.first_harmonic, model.config.first_harmonic + model.config.harmonics)
+    frequencies = [2 * math.pi * number / model.config.t_max for number in harmonics]
+    tokens = _modulated(modulation, values, time, frequencies).flatten(1, 2)
     tokens = torch.cat([model.lc.class_token.expand(len(flux), 1, -1), tokens], dim=1)
     mask = torch.cat([torch.ones(len(flux), 1, dtype=torch.bool), observed.flatten(1)], dim=1)
     return _transformer(model.lc.transformer, tokens, mask)[:, 0]
@@ -81,15 +85,14 @@ def _grid(curve: LightCurve, longest: int) -> tuple[Tensor, Tensor, Tensor, Tens
     return flux, flux_err, time, observed
 
 
-def _modulated(modulation: TimeModulation, values: Tensor, time: Tensor) -> Tensor:
+def _modulated(modulation: TimeModulation, values: Tensor, time: Tensor, frequencies: Sequence[float]) -> Tensor:
     """Eq. 4.1-4.2, term by term. Values (N, B, L, F), time (N, B, L)."""
     linear = modulation.linear(values)
-    harmonics = modulation.coefficients.shape[1] // 2
     gammas: Tensor = linear.new_zeros(*time.shape, modulation.coefficients.shape[2])
-    for h in range(harmonics):
-        phase = time[..., None] * modulation.frequency[h]
+    for h, frequency in enumerate(frequencies):
+        phase = time[..., None] * frequency
         alpha = modulation.coefficients[:, h][None, :, None, :]
-        beta = modulation.coefficients[:, harmonics + h][None, :, None, :]
+        beta = modulation.coefficients[:, len(frequencies) + h][None, :, None, :]
         gammas = gammas + alpha * torch.sin(phase) + beta * torch.cos(phase)
     scale, shift = gammas.chunk(2, dim=-1)
     modulated: Tensor = linear * scale + shift

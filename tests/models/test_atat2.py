@@ -1,5 +1,7 @@
 """ATAT2: an alert's answer depends on what had arrived by then, and on nothing else."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -134,6 +136,21 @@ def test_a_long_light_curve_is_read_from_its_latest_points() -> None:
     whole = pack(curves, np.zeros((1, 64), dtype=np.float32), np.array([True]))
     assert whole.lengths.tolist() == [MAX_POINTS]
     assert whole.flux[-1] == curves.flux[-1]
+
+
+@pytest.mark.parametrize("options", [{}, {"max_tokens": 20}, {"max_points": 30}, {"max_tokens": 20, "max_points": 30}])
+def test_the_configuration_says_how_many_points_become_tokens(options: dict[str, Any]) -> None:
+    model = _model(**options)
+    most = model.config.most_points
+    curves = _curves(most - 1, most, most + 1, MAX_POINTS + 50).thinned(model.config.max_points)
+    packed = model.pack(curves, np.zeros((4, 64), dtype=np.float32), np.full(4, True))
+    assert packed.lengths.tolist() == [most - 1, most, most, most]
+
+
+def test_light_curves_alone_are_a_choice() -> None:
+    model, curves = _model(metadata_columns=()), _curves(9, 4)
+    assert not [name for name, _ in model.named_parameters() if "perceptron" in name or "tokenizer" in name]
+    assert torch.isfinite(_logits(model, curves)).all()
 
 
 def test_a_long_light_curve_may_be_told_in_few_tokens_that_know_of_every_point() -> None:

@@ -89,6 +89,10 @@ def test_another_prior_is_bayes_rule(head: str, tmp_path: Path) -> None:
         ('{"Ia": 1, "II": 1, "AGN": 1, "Blazar": 1}', "Blazar"),
         ('{"Ia": 1, "2222": 1, "II": 1, "AGN": 1}', "twice"),
         ('{"Ia": 0, "II": 1, "AGN": 1}', "above 0"),
+        ('{"Ia": -1, "II": -1, "AGN": -1}', "above 0"),
+        ('{"Ia": NaN, "II": 1, "AGN": 1}', "above 0"),
+        ('{"Ia": 1e-300, "II": 1e300, "AGN": 1}', "0 beside the largest"),
+        ('{"Ia": 1' + 400 * "0" + ', "II": 1, "AGN": 1}', "too large"),
     ],
 )
 def test_what_is_no_prior_is_told(text: str, reason: str, tmp_path: Path) -> None:
@@ -98,3 +102,9 @@ def test_what_is_no_prior_is_told(text: str, reason: str, tmp_path: Path) -> Non
         _calibration().under(str(path), TAXONOMY)
     with pytest.raises(InvalidPrior, match="how common its classes were"):
         _calibration().under("training", TAXONOMY)
+
+
+def test_large_numbers_are_a_prior(tmp_path: Path) -> None:
+    (tmp_path / "rates.json").write_text('{"Ia": 1e308, "II": 1e308, "AGN": 2e307}')
+    shares = _calibration().under(str(tmp_path / "rates.json"), TAXONOMY).prior_shares
+    assert sorted(shares) == pytest.approx([1 / 11, 5 / 11, 5 / 11])

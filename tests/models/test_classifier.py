@@ -144,15 +144,29 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
     _classifier().save(tmp_path / "toy")
     description = json.loads((tmp_path / "toy" / "model.json").read_text())
     (tmp_path / "empty").mkdir()
-    broken = {"format": 99}, {"architecture": {"n_classes": 3, "depth": 8}}, {"classes": [{"id": 1}]}
-    for number, change in enumerate(broken):
+    late = {"detections": [2], "scale": [[1.0]], "bias": [[0.0]]}
+    narrow = {"detections": [0], "scale": [[1.0, 1.0]], "bias": [[0.0]]}
+    broken: dict[str, dict[str, Any]] = {
+        "format 99 is not 2": {"format": 99},
+        "'depth'": {"architecture": {"n_classes": 3, "depth": 8}},
+        "not in the taxonomy": {"classes": [{"id": 1}]},
+        "has 3 classes, the taxonomy 2": {"classes": description["classes"][:2]},
+        "ascending detections from 0": {"calibration": description["calibration"] | {"scalings": {"mix": late}}},
+        "of 3 classes, or the same for all": {
+            "calibration": description["calibration"] | {"scalings": {"mix": narrow}}
+        },
+        "shares are of 3 classes": {"calibration": description["calibration"] | {"shift": [1.0, 2.0]}},
+    }
+    reasons = {"toy": "not a model", "empty": "not a model"}
+    for number, (reason, change) in enumerate(broken.items()):
         directory = tmp_path / f"broken-{number}"
         directory.mkdir()
+        reasons[directory.name] = reason
         (directory / "model.json").write_text(json.dumps(description | change))
         (directory / "weights.safetensors").write_bytes((tmp_path / "toy" / "weights.safetensors").read_bytes())
     (tmp_path / "toy" / "weights.safetensors").write_bytes(b"no tensors")
     for directory in tmp_path.iterdir():
-        with pytest.raises(InvalidArtifact, match=directory.name):
+        with pytest.raises(InvalidArtifact, match=f"{directory.name}.*{reasons[directory.name]}"):
             Classifier.load(directory)
 
 

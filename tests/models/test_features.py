@@ -258,6 +258,7 @@ def test_a_missing_final_redshift_is_taken_from_the_host() -> None:
 def test_dust_reddens_by_fitzpatricks_law() -> None:
     wavelengths = np.array([4110.0, 5470.0, 12_200.0])
     assert extinction.per_reddening(wavelengths).tolist() == pytest.approx([4.315, 3.055, 0.829])
+    assert extinction.per_reddening(np.array([8691.0])).tolist() == pytest.approx([1.5554], abs=1e-4)  # between anchors
     assert (np.diff(extinction.MILKY_WAY) < 0).all()
 
 

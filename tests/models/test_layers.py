@@ -1,5 +1,6 @@
 """What the layers promise: scales, periods, and attention that is the same packed or alone, forwards and backwards."""
 
+import math
 from typing import cast
 
 import numpy as np
@@ -95,6 +96,8 @@ def test_time_modulation_repeats_after_t_max() -> None:
     early = modulation(values, torch.tensor([1.0, 2.0, 30.0]), band)
     late = modulation(values, torch.tensor([101.0, 102.0, 130.0]), band)
     torch.testing.assert_close(early, late, atol=1e-4, rtol=1e-4)
+    half = modulation(values, torch.tensor([51.0, 52.0, 80.0]), band)
+    assert not torch.isclose(early, half, rtol=0.01).all(dim=1).any()
     other_band = modulation(values, torch.tensor([1.0, 2.0, 30.0]), 1 - band)
     assert not torch.allclose(early, other_band)
 
@@ -163,6 +166,9 @@ def test_a_fixed_sinusoid_tells_times_and_bands_apart() -> None:
     tokens = encoding(torch.ones(3, 2), torch.tensor([0.0, 400.0, 0.0]), torch.tensor([1, 1, 2]))
     assert not torch.allclose(tokens[0], tokens[1])
     assert not torch.allclose(tokens[0], tokens[2])
+    waves = [wave for i in range(4) for wave in (math.sin(400 / 10_000 ** (i / 4)), math.cos(400 / 10_000 ** (i / 4)))]
+    at_zero = [0.0, 1.0] * 4
+    torch.testing.assert_close(tokens[1] - tokens[0], torch.tensor(waves) - torch.tensor(at_zero), atol=1e-4, rtol=0)
 
 
 def test_plain_scales_have_mean_0_and_variance_1_whatever_is_missing() -> None:

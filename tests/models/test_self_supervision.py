@@ -200,6 +200,13 @@ def test_the_first_token_of_a_causal_network_cannot_be_all_that_a_decoder_sees()
         SelfSupervised(_network("atat2"), SelfSupervision(decoder_sees="class token"))
 
 
+def test_what_would_tell_of_hidden_points_is_refused() -> None:
+    for options, reason in (({"d_statistics": 8}, "running statistics"), ({"max_tokens": 20}, "max_points, in place")):
+        network = build("atat2", {"n_classes": 3, "d_model": 16, "d_metadata": 8, "harmonics": 4, **options})
+        with pytest.raises(ValueError, match=reason):
+            SelfSupervised(network, SelfSupervision())
+
+
 def test_a_predictive_token_leaves_visible_which_column_is_asked() -> None:
     model = SelfSupervised(_network(), MAE)
     assert model.table is not None
