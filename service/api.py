@@ -2,14 +2,13 @@
 
 import asyncio
 import functools
-import itertools
 import math
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -17,11 +16,21 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastavro.types import Schema
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from models.inputs import avro
-from models.inputs.alert import AlertBatch, Decoded, alert_batch, object_batch
+from models.inputs.alert import AlertBatch, Decoded, alert_batch, joined, object_batch
 from models.inputs.errors import InvalidAlert, NotAnAlert, TooLarge
 from models.inputs.metadata import COLUMNS
 from models.scoring import NoEmbedding
@@ -64,29 +73,42 @@ _EXAMPLE: dict[str, Any] = {
     ]
 }
 
+# What is wrong is told once: of a million wrong numbers a list of problems would take more memory than a pod has.
+Item = TypeVar("Item")
+Many = Annotated[list[Item], FailFast()]
 Band = Annotated[str, Field(pattern="^[ugrizyY]$")]
 DiaObjectId = Annotated[str, Field(pattern=r"^-?\d{1,19}$", description="64-bit id as a decimal string")]
 
 
-class ObjectBody(BaseModel):
-    """One object: its light curve in nJy, and what is known of its host by ELAsTiCC's column names."""
+class _Body(BaseModel):
+    """What has these fields and no other."""
 
     model_config = ConfigDict(extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            _must_be_among(cls.model_fields, values, what="field")
+        return values
+
+
+class ObjectBody(_Body):
+    """One object: its light curve in nJy, and what is known of its host by ELAsTiCC's column names."""
+
     diaObjectId: DiaObjectId | None = None  # noqa: N815 - the wire\'s spelling
-    mjd: list[FiniteFloat] = Field(min_length=1, description="TAI days")
-    band: list[Band]
-    psfFlux: list[float | None] = Field(description="difference flux [nJy]; null: not measured")  # noqa: N815
-    psfFluxErr: list[float | None] = Field(description="[nJy]")  # noqa: N815
-    detected: list[bool]
+    mjd: Many[FiniteFloat] = Field(min_length=1, description="TAI days")
+    band: Many[Band]
+    psfFlux: Many[float | None] = Field(description="difference flux [nJy]; null: not measured")  # noqa: N815
+    psfFluxErr: Many[float | None] = Field(description="[nJy]")  # noqa: N815
+    detected: Many[bool]
     metadata: dict[str, float | None] = Field(default_factory=dict, description="empty: light curve only")
 
-    @field_validator("metadata")
+    @field_validator("metadata", mode="before")
     @classmethod
-    def _known_columns(cls, values: dict[str, float | None]) -> dict[str, float | None]:
-        unknown = values.keys() - set(COLUMNS)
-        if unknown:
-            raise ValueError(f"no such metadata column: {', '.join(sorted(unknown))}")
+    def _known_columns(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            _must_be_among(COLUMNS, values, what="metadata column")
         return values
 
     @model_validator(mode="after")
@@ -97,12 +119,23 @@ class ObjectBody(BaseModel):
         return self
 
 
-class ClassifyBody(BaseModel):
+class ClassifyBody(_Body):
     """What ``POST /v1/classify`` takes as JSON."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _EXAMPLE})
 
-    objects: list[ObjectBody]
+    objects: Many[ObjectBody]
+
+
+_TOLD = 5
+"""Unknown names, of many."""
+
+
+def _must_be_among(known: Collection[str], values: Mapping[str, Any], *, what: str) -> None:
+    unknown = sorted(values.keys() - set(known))
+    if unknown:
+        told = ", ".join(f"{name:.50}" for name in unknown[:_TOLD]) + (", ..." if len(unknown) > _TOLD else "")
+        raise ValueError(f"no such {what}: {told}")
 
 
 class Api:
@@ -212,22 +245,28 @@ class Api:
         if kind not in {"application/json", ""}:
             raise HTTPException(415, "application/json or application/avro")
         try:
-            objects = ClassifyBody.model_validate_json(data).objects
+            plain = from_json(data)
+        except ValueError as error:
+            raise HTTPException(422, f"no JSON: {error}") from error
+        if isinstance(plain, dict) and isinstance(plain.get("objects"), list):
+            self._check_number(len(plain["objects"]))
+        try:
+            objects = ClassifyBody.model_validate(plain).objects
         except ValidationError as error:
             raise HTTPException(422, _problems(error)) from error
-        self._check_number(len(objects))
         return object_batch([body.model_dump() for body in objects])
 
     def _alerts(self, data: bytes) -> Decoded:
-        """Alerts in Avro, read no further than one too many."""
+        """Alerts in Avro, a few at a time, and no further than there are too many."""
         most = _UNPACKED_PER_BYTE * self.settings.http_max_bytes
-        readings = avro.readings(data, schema_by_id=self._schema, max_bytes=most)
-        read = list(itertools.islice(readings, self.settings.http_max_objects + 1))
-        self._check_number(len(read))
-        for reading in read:
-            if isinstance(reading, TooLarge):
-                raise HTTPException(413, str(reading))
-        decoded = alert_batch(read)
+        parts = [alert_batch([])]
+        for readings in avro.parts(data, schema_by_id=self._schema, max_bytes=most):
+            self._check_number(sum(part.count for part in parts) + len(readings))
+            for reading in readings:
+                if isinstance(reading, TooLarge):
+                    raise HTTPException(413, str(reading))
+            parts.append(alert_batch(readings))
+        decoded = joined(parts)
         reasons = list(decoded.invalid.values())
         if len(reasons) == decoded.count and all(isinstance(reason, NotAnAlert) for reason in reasons):
             raise HTTPException(422, f"no alert in it: {reasons[0]}" if reasons else "no alert in it")

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from fastavro.schema import SchemaParseException, parse_schema
 from fastavro.types import Schema
@@ -126,13 +126,23 @@ def _code(error: urllib.error.HTTPError) -> int | None:
 
 
 def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
-    """A registry's address without user and password, and the headers that carry them."""
-    parts = urlsplit(url)
+    """A registry's address without user and password, and the headers that carry them.
+
+    Raises Misconfigured for what is no address, quoting nothing of it.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise Misconfigured(
+            "SCHEMA_REGISTRY_URL is no address: a password in it is percent-encoded, as %23 for #, %2F for /"
+        ) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise Misconfigured("SCHEMA_REGISTRY_URL is no http(s) address")
     headers = {"Accept": "application/vnd.schemaregistry.v1+json"}
     if parts.username:
-        token = base64.b64encode(f"{parts.username}:{parts.password or ''}".encode()).decode()
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        token = base64.b64encode(credentials.encode()).decode()
         headers["Authorization"] = f"Basic {token}"
-    host = parts.hostname + (f":{parts.port}" if parts.port else "")
+    host = parts.hostname + (f":{port}" if port else "")
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", "")), headers

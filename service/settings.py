@@ -46,7 +46,9 @@ class Settings(BaseModel):
     redis_url: str | None = _named("REDIS_URL", None, "Redis or Valkey for the history; none: every alert is alone")
     history_days: float = _named("HISTORY_DAYS", 395.0, "how long an object's history outlives its last alert", gt=0)
     history_points: int = _named("HISTORY_POINTS", 2000, "at most this many points of history an object", ge=10)
-    schema_registry_url: str | None = _named("SCHEMA_REGISTRY_URL", None, "registry for ids that are not bundled")
+    schema_registry_url: str | None = _named(
+        "SCHEMA_REGISTRY_URL", None, "registry for ids that are not bundled; a password in it percent-encoded"
+    )
     model_dir: Path = _named("MODEL_DIR", DEFAULT_ARTIFACT, "directory of the model")
     model_prior: str | None = _named("MODEL_PRIOR", None, f"how common classes are: {PRIORS}; none: the model's own")
     model_precision: Precision = _named(

@@ -262,7 +262,7 @@ def _rows(items: Mapping[int, T], row_of: Callable[[T], _Row]) -> tuple[dict[int
         try:
             rows[position] = row_of(item)
         except InvalidAlert as reason:
-            invalid[position] = reason
+            invalid[position] = reason.with_traceback(None)  # which would keep all that was read of the alert
         except KeyError as missing:
             invalid[position] = NotAnAlert(f"not an alert: no field {missing}")
         except (AttributeError, TypeError, ValueError, OverflowError) as wrong:  # a container may hold anything

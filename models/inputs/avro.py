@@ -51,6 +51,9 @@ class Unread:
 MAX_UNCOMPRESSED_BYTES = 2**30
 """A gzip file, or a container's blocks together, that unpack to more are refused before they fill the memory."""
 
+PART_BYTES = 2**17
+"""Of alerts that are read at once, where memory matters: some ten of ELAsTiCC's."""
+
 Framed = Unread | Reading | InvalidAlert
 """What is made of one message's bytes. Most are not read yet: many are read faster together."""
 
@@ -75,13 +78,44 @@ def readings(
     A container that breaks off yields what came before the break, then one InvalidAlert; so does one whose blocks
     unpack to more than ``max_bytes``, with TooLarge.
     """
+    for _, reading in _sized(data, schema=schema, schema_by_id=schema_by_id, max_bytes=max_bytes):
+        yield reading
+
+
+def parts(
+    data: bytes,
+    *,
+    schema_by_id: Callable[[int], Schema | None] = schemas.rubin,
+    max_bytes: int = MAX_UNCOMPRESSED_BYTES,
+) -> Iterator[list[Reading | InvalidAlert]]:
+    """``readings`` a few at a time, for who makes something smaller of each part and drops it.
+
+    What is read takes up to 200 times its bytes: a part is of PART_BYTES, or of one alert.
+    """
+    part: list[Reading | InvalidAlert] = []
+    size = 0
+    for length, reading in _sized(data, schema=None, schema_by_id=schema_by_id, max_bytes=max_bytes):
+        if part and size + length > PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(reading)
+        size += length
+    if part:
+        yield part
+
+
+def _sized(
+    data: bytes, *, schema: Schema | None, schema_by_id: Callable[[int], Schema | None], max_bytes: int
+) -> Iterator[tuple[int, Reading | InvalidAlert]]:
+    """``readings``, each with the number of its bytes."""
     plain = _unzipped(data, max_bytes)
     if isinstance(plain, InvalidAlert):
-        yield plain
+        yield 0, plain
     elif plain.startswith(_CONTAINER):
-        yield from _container(plain, max_bytes)
+        for one in _records(plain, max_bytes):
+            yield (0, one) if isinstance(one, InvalidAlert) else (len(one[0]), {"container": one[1]})
     else:
-        yield message(plain, schema=schema, schema_by_id=schema_by_id)
+        yield len(plain), message(plain, schema=schema, schema_by_id=schema_by_id)
 
 
 def messages(data: bytes) -> Iterator[bytes | InvalidAlert]:
@@ -261,11 +295,6 @@ _HEADER = parse_schema(
     }
 )
 """The head of an object container file (Avro 1.12 specification, "Object Container Files")."""
-
-
-def _container(data: bytes, max_bytes: int) -> Iterator[Reading | InvalidAlert]:
-    for one in _records(data, max_bytes):
-        yield one if isinstance(one, InvalidAlert) else {"container": one[1]}
 
 
 def _records(data: bytes, max_bytes: int) -> Iterator[tuple[bytes, Record, str] | InvalidAlert]:

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from datetime import timedelta
 from hashlib import sha256
@@ -172,9 +173,10 @@ def test_an_object_that_cannot_be_classified_says_why_in_its_place(client: TestC
         ({"objects": [_object(band=["w"] * 3)]}, "pattern"),
         ({"objects": [_object(metadata={"hostgal_ra": 1.0})]}, "no such metadata column: hostgal_ra"),
         ({"objects": [_object(diaObjectId="12x")]}, "pattern"),
-        ({"objects": [_object(flux=[1])]}, "Extra inputs"),
-        ({"things": []}, "objects"),
-        ([], "object"),
+        ({"objects": [_object(flux=[1])]}, "no such field: flux"),
+        ({"things": []}, "no such field: things"),
+        ({}, "objects"),
+        ([], "dictionary"),
     ],
 )
 def test_json_of_another_form_is_told_422_and_where(client: TestClient, body: object, where: str) -> None:
@@ -183,9 +185,28 @@ def test_json_of_another_form_is_told_422_and_where(client: TestClient, body: ob
     assert where in answer.text
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"objects": [{}] * 900},
+        {"objects": [_object(mjd=["x"] * 30_000)]},
+        {"objects": [_object(psfFlux=["x"] * 30_000)]},
+        {"objects": [_object(metadata={f"column {number}": "x" for number in range(30_000)})]},
+        {"objects": [_object() | {f"field {number}": "x" for number in range(30_000)}]},
+        {"objects": [_object() | {30_000 * "x": 0}]},
+        {f"field {number}": "x" for number in range(30_000)},
+    ],
+)
+def test_what_is_wrong_many_times_is_told_in_few_words(client: TestClient, body: object) -> None:
+    answer = client.post("/v1/classify", json=body)
+    assert answer.status_code == 422
+    assert 20 < len(answer.text) < 2000
+
+
 def test_broken_json_and_other_content_are_refused(client: TestClient) -> None:
     json = {"content-type": "application/json"}
-    assert client.post("/v1/classify", content=b"{", headers=json).status_code == 422
+    broken = client.post("/v1/classify", content=b"{", headers=json)
+    assert (broken.status_code, broken.json()["detail"][:8]) == (422, "no JSON:")
     assert client.post("/v1/classify", content=b"x", headers={"content-type": "text/csv"}).status_code == 415
 
 
@@ -223,16 +244,35 @@ def test_no_more_alerts_are_read_than_may_be_answered(monkeypatch: pytest.Monkey
 
     def counted(data: bytes, **options: Any) -> Iterator[Any]:
         nonlocal read
-        for reading in readings(data, **options):
-            read += 1
-            yield reading
+        for part in parts(data, **options):
+            read += len(part)
+            yield part
 
-    readings = avro.readings
-    monkeypatch.setattr("service.api.avro.readings", counted)
-    body = gzip.compress(alerts.container([alerts.elasticc()] * 5000))
+    parts = avro.parts
+    monkeypatch.setattr("service.api.avro.parts", counted)
+    body = alerts.container([alerts.elasticc()] * 5000)
+    in_a_part = avro.PART_BYTES // len(alerts.datum(alerts.elasticc()))
     with _client(Health(warm=True, joined=True), _classifier(), HTTP_MAX_OBJECTS="20") as client:
-        assert _answer(client, body) == (413, {"detail": "more than 20 objects in one request"})
-    assert read == 21
+        assert _answer(client, gzip.compress(body)) == (413, {"detail": "more than 20 objects in one request"})
+    assert 20 < read <= in_a_part < 2500
+
+
+def test_alerts_of_one_request_are_never_all_in_memory_as_they_were_read() -> None:
+    """A byte of an array of records may become two hundred in memory."""
+    item = {"type": "record", "name": "item", "fields": [{"name": "flag", "type": "boolean"}]}
+    fields = [{"name": "flags", "type": {"type": "array", "items": item}}]
+    body = alerts.container(
+        [{"flags": [{"flag": True}] * 50_000}] * 20, {"type": "record", "name": "r", "fields": fields}
+    )
+    with _client(Health(warm=True, joined=True), _classifier()) as client:
+        tracemalloc.start()
+        try:
+            status, _ = _answer(client, body)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert status == 422
+    assert peak < 80 * 2**20  # 200 MB for all twenty
 
 
 def test_a_body_may_not_unpack_to_many_times_what_a_plain_one_may_have() -> None:

@@ -1,5 +1,6 @@
 """The schema registry over real HTTP: what it definitely says is kept, and what it fails to say is asked for again."""
 
+import base64
 import contextlib
 import json
 import socket
@@ -130,6 +131,22 @@ def test_a_password_in_the_address_is_sent_and_not_shown(confluent: Confluent) -
         registry.schema(4711)
     assert confluent.asked == [("/schemas/ids/4711", "Basic bWU6aHVudGVyMg==")]
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(("encoded", "password"), [("p%40ss%2Fword%23", "p@ss/word#"), ("p+ss", "p+ss")])
+def test_a_password_may_have_any_characters_percent_encoded(confluent: Confluent, encoded: str, password: str) -> None:
+    Registry(confluent.url.replace("http://", f"http://m%3Ae:{encoded}@")).schema(4711)
+    token = base64.b64encode(f"m:e:{password}".encode()).decode()
+    assert confluent.asked == [("/schemas/ids/4711", f"Basic {token}")]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:secret#ss@host:8081", "http://me:secret/ss@host:80", "http://me:secret?@h:1"]
+)
+def test_a_password_that_is_not_encoded_is_told_without_a_word_of_it(url: str) -> None:
+    with pytest.raises(Misconfigured, match="percent-encoded") as error:
+        Registry(url)
+    assert "secret" not in str(error.value)
 
 
 def test_without_an_address_only_bundled_schemas_are_known() -> None:

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from models.classifier import Classifier
+from tests import alerts
 from tests.servers import LOOPBACK, free_ports
 from tests.servers.kafka import KafkaServer, skip_without_kafka
 from tests.servers.valkey import ValkeyServer, skip_without_valkey
@@ -354,6 +355,12 @@ def test_no_secret_is_in_logs_metrics_answers_or_errors(
         window = "from=2026-01-01T00:00:00&to=2126-01-02T00:00:00"
         account = json.loads(_get(port, f"/v1/reconciliation?{window}"))
         assert (account["messages"], account["complete"]) == (6, True)
+        topics.send([alerts.confluent(b"of a schema that the registry is asked for", 4711)])
+        until = time.monotonic() + 60
+        while "registry" not in _get(port, "/readyz"):
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        said += _get(port, "/readyz")
         guarded.stop()  # so that its errors are seen, too
         secured.kill()
         time.sleep(8)
