@@ -24,6 +24,8 @@ class Health:
     """Why the history cannot be used now: this degrades."""
     stopped: dict[str, str] = field(default_factory=dict)
     """Partitions that wait for an operator, and why."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Partitions that Kafka does not answer for, and why."""
     turned: float = field(default_factory=monotonic)
     """When the worker's loop last turned."""
 
@@ -40,5 +42,6 @@ class Health:
     def waiting(self) -> list[str]:
         """Why some partitions do not go on while the others do: this degrades."""
         reasons = [f"schema registry: {self.registry}"] if self.registry else []
-        reasons += [f"partition {name}: {why}" for name, why in self.stopped.items()]
+        for partitions in (self.stopped, self.unread):
+            reasons += [f"partition {name}: {why}" for name, why in partitions.items()]
         return reasons

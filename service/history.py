@@ -6,6 +6,7 @@ workers need no lock, and doing a batch again changes nothing.
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -39,6 +40,9 @@ _DETECTED = 8
 _NOT_ASKED = "not asked yet"
 CHECK_SECONDS = 0.3
 """The check is made every second while Redis is away: it must not take the stream's time."""
+
+_TROUBLED_SECONDS = 60.0
+"""So long a batch's failure tells of the history, where no batch has come since."""
 
 _FAULT_CHARACTERS = 200
 
@@ -92,6 +96,19 @@ class History:
         self._window_days = window_days
         self.fault: str | None = _NOT_ASKED
         """Why the history cannot be used now; None if it can. Written by the stream's thread alone."""
+        self._failure: tuple[float, str] | None = None
+        """When a batch last failed, and on what, while none has succeeded since."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the history is not to be relied on: its fault, or what batches fail on though ``check`` finds none.
+
+        Of a cluster one server may be full, and the others answer.
+        """
+        if self.fault is not None or self._failure is None:
+            return self.fault
+        when, reason = self._failure
+        return reason if time.monotonic() - when < _TROUBLED_SECONDS else None
 
     def check(self) -> str | None:
         """Ask Redis whether it can be used, and written to; returns and remembers the reason if not."""
@@ -115,15 +132,18 @@ class History:
         """
         if self.fault is None:
             try:
-                return self._completed(alerts, remember=True)
+                completed = self._completed(alerts, remember=True)
             except FAULTS as error:
                 self._failed(error)
+            else:
+                self._failure = None
+                return completed
         return Completed(alerts, np.zeros(len(alerts), dtype=np.bool_))
 
     def look_up(self, alerts: AlertBatch) -> Completed:
         """As ``complete``, for others than the stream: remembers nothing, not even a fault.
 
-        Raises HistoryUnavailable.
+        No row tells another anything, though they be of one object. Raises HistoryUnavailable.
         """
         if self.fault is not None:
             raise HistoryUnavailable(self.fault)
@@ -133,7 +153,9 @@ class History:
             raise HistoryUnavailable(_in_words(error)) from error
 
     def _completed(self, alerts: AlertBatch, *, remember: bool) -> Completed:
-        ids, object_of_row = np.unique(alerts.dia_object_id, return_inverse=True)
+        ids, object_of_row = alerts.dia_object_id, np.arange(len(alerts))
+        if remember:
+            ids, object_of_row = np.unique(alerts.dia_object_id, return_inverse=True)
         blobs = self._read(ids, for_longer=remember)
         stored = _parsed(blobs)
         known, fresh = _union(stored, _told(alerts, object_of_row))
@@ -205,8 +227,10 @@ class History:
 
     def _failed(self, error: Exception) -> None:
         reason = _in_words(error)
-        if self.fault is None or self.fault == _NOT_ASKED:
+        if self.trouble is None or self.fault == _NOT_ASKED:
             log.warning("history is not used until Redis answers again: %s", reason)
+        if self.fault is None:  # what only ``check`` goes on failing on is told by the fault
+            self._failure = (time.monotonic(), reason)
         self.fault = reason
 
 

@@ -3,19 +3,26 @@
 import itertools
 import queue
 import threading
-from collections.abc import Callable
+from collections import deque
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from enum import IntEnum
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
-from models.classifier import Classifications, Classifier
+from models.classifier import Classifications, Classifier, Predictions
 from models.inputs.alert import AlertBatch, object_batch
 from service.errors import Overloaded
 from service.metrics import Metrics
 
+IntArray = NDArray[np.int64]
+
 _WARM_UP_SIZES = (1, 30, 200)
+
+_PART_POINTS = 16_384
+"""A stream's batch waits for no more of HTTP's than these: half a second of a network of the thesis's size."""
 
 
 class Priority(IntEnum):
@@ -26,15 +33,31 @@ class Priority(IntEnum):
     END = 2
 
 
+@dataclass
+class _Job:
+    """A batch that waits, or is in the model in part."""
+
+    alerts: AlertBatch
+    embed: bool
+    answer: "Future[Classifications]"
+    parts: deque[IntArray]
+    """Rows that are still to be classified, together with others of their part."""
+    queued: float
+    predicted: list[Predictions] = field(default_factory=list)
+
+
 class Inference:
-    """Runs a Classifier in a thread of its own, one batch at a time, in order of priority and then of arrival."""
+    """Runs a Classifier in a thread of its own, in order of priority and then of arrival.
+
+    The stream's batches go through whole; those of HTTP in parts, between which the stream gets its turn.
+    """
 
     def __init__(self, classifier: Classifier, metrics: Metrics, *, max_waiting: int) -> None:
         self.classifier = classifier
         self._metrics = metrics
         self._room = threading.BoundedSemaphore(max_waiting)
         self._arrival = itertools.count()
-        self._waiting: queue.PriorityQueue[tuple[Priority, int, Callable[[], None]]] = queue.PriorityQueue()
+        self._waiting: queue.PriorityQueue[tuple[Priority, int, _Job | None]] = queue.PriorityQueue()
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
 
@@ -44,25 +67,10 @@ class Inference:
         """Queue a batch. Raises Overloaded if too many HTTP requests wait already; the stream always gets in."""
         if priority is Priority.HTTP and not self._room.acquire(blocking=False):
             raise Overloaded("too many requests are waiting for the model")
-        answer: Future[Classifications] = Future()
-        queued = perf_counter()
-
-        def job() -> None:
-            if priority is Priority.HTTP:
-                self._room.release()
-            if not answer.set_running_or_notify_cancel():  # the stream's partitions went meanwhile
-                return
-            self._metrics.stage.labels("queue").observe(perf_counter() - queued)
-            try:
-                with self._metrics.time("inference"):
-                    result = self.classifier.embed(alerts) if embed else self.classifier.classify(alerts)
-            except Exception as error:  # the caller decides what a model's failure means
-                answer.set_exception(error)
-            else:
-                answer.set_result(result)
-
+        parts = _parts(alerts) if priority is Priority.HTTP else [np.arange(len(alerts))]
+        job = _Job(alerts, embed, Future(), deque(parts), perf_counter())
         self._waiting.put((priority, next(self._arrival), job))
-        return answer
+        return job.answer
 
     def warm_up(self) -> None:
         """Classify made-up objects of several sizes: the first alert must not pay for what is done once.
@@ -83,12 +91,47 @@ class Inference:
 
     def close(self) -> None:
         """Finish what waits, and end."""
-        self._waiting.put((Priority.END, next(self._arrival), lambda: None))
+        self._waiting.put((Priority.END, next(self._arrival), None))
         self._thread.join()
 
     def _work(self) -> None:
         while True:
-            priority, _, job = self._waiting.get()
-            if priority is Priority.END:
+            priority, arrival, job = self._waiting.get()
+            if job is None:
                 return
-            job()
+            if self._begins(job, priority) and not self._is_done(job):
+                self._waiting.put((priority, arrival, job))
+
+    def _begins(self, job: _Job, priority: Priority) -> bool:
+        """Whether there is something to do for a job; at its first turn, its wait is over."""
+        if job.answer.running():
+            return True
+        if priority is Priority.HTTP:
+            self._room.release()
+        if not job.answer.set_running_or_notify_cancel():  # the stream's partitions went meanwhile
+            return False
+        self._metrics.stage.labels("queue").observe(perf_counter() - job.queued)
+        return True
+
+    def _is_done(self, job: _Job) -> bool:
+        """Classify a part of a job; whether that was the last of it."""
+        rows = job.parts.popleft()
+        alerts = job.alerts if len(rows) == len(job.alerts) else job.alerts.take(rows)
+        try:
+            with self._metrics.time("inference"):
+                part = self.classifier.embed(alerts) if job.embed else self.classifier.classify(alerts)
+        except Exception as error:  # the caller decides what a model's failure means
+            job.answer.set_exception(error)
+            return True
+        job.predicted.append(part.predictions)
+        if job.parts:
+            return False
+        predictions = Predictions.joined(job.predicted, n_classes=len(self.classifier.taxonomy))
+        job.answer.set_result(Classifications(job.alerts, predictions))
+        return True
+
+
+def _parts(alerts: AlertBatch) -> list[IntArray]:
+    """Consecutive rows that have _PART_POINTS points together, or one with more."""
+    part = alerts.offsets[:-1] // _PART_POINTS
+    return np.split(np.arange(len(alerts)), np.flatnonzero(np.diff(part)) + 1)

@@ -13,6 +13,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -148,6 +149,52 @@ class _Limits:
         }
 
 
+class _Ends:
+    """The ends of partitions, asked for every few seconds, whether they are fetched or not. Nothing waits for them."""
+
+    def __init__(self, common: Mapping[str, Any]) -> None:
+        options = {name: value for name, value in common.items() if name != "allow.auto.create.topics"}
+        # Another leader is only looked for when topics are asked for anew.
+        self._admin = _client(AdminClient, {**options, "topic.metadata.refresh.interval.ms": 10_000})
+        self._asked: dict[Partition, Future[Any]] = {}
+        self._ask_again = 0.0
+        self.known: dict[Partition, int] = {}
+        """The offset behind the last message of each partition, as it was last told."""
+        self.unread: dict[Partition, str] = {}
+        """Partitions that the last question was not answered of, and why."""
+
+    def ask(self, partitions: Collection[Partition]) -> None:
+        """Take what has been answered, and ask again when it is time. Other partitions are forgotten."""
+        for known in (self.known, self.unread, self._asked):
+            for gone in known.keys() - set(partitions):
+                del known[gone]
+        for name in [name for name, answer in self._asked.items() if answer.done()]:
+            self._take(name, self._asked.pop(name))
+        now = time.monotonic()
+        if self._asked or now < self._ask_again or not partitions:
+            return
+        self._ask_again = now + _CALL_SECONDS
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        answers = self._admin.list_offsets(
+            {TopicPartition(*name): latest for name in partitions},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=_CALL_SECONDS,
+        )
+        self._asked = {(one.topic, one.partition): answer for one, answer in answers.items()}
+
+    def _take(self, name: Partition, answer: "Future[Any]") -> None:
+        try:
+            end = answer.result().offset
+        except KafkaException as error:
+            self.unread[name] = error.args[0].str()
+            return
+        if end < 0:  # what Kafka's client makes of a time-out
+            self.unread[name] = f"Kafka has not answered in {_CALL_SECONDS:.0f} s"
+        else:
+            self.known[name] = end
+            self.unread.pop(name, None)
+
+
 class KafkaStream:
     """The input topics' messages in, transactions out. To be used by one thread.
 
@@ -177,6 +224,7 @@ class KafkaStream:
         """What Kafka's client last told of its connections."""
         # Here, so that an option that Kafka's client does not know ends the start.
         self._consumer = self._new_consumer()
+        self._ends = _Ends(common)
 
     def _begin_again(self) -> None:
         """Forget everything of a membership in the group."""
@@ -315,18 +363,22 @@ class KafkaStream:
         self.assignment.joined = True
 
     def _begin(self, consumer: Consumer, partition: TopicPartition) -> TopicPartition:
-        """Where to go on: at the committed offset; for a first start, where the operator says."""
+        """Where to go on: at the committed offset; for a first start, where the operator says.
+
+        A partition that was added to a topic which the group reads is read from its beginning, if nothing else is said.
+        """
         name = (partition.topic, partition.partition)
         low, high = self._attempt(lambda: consumer.get_watermark_offsets(partition, timeout=_CALL_SECONDS))
         (committed,) = self._attempt(lambda: consumer.committed([partition], timeout=_CALL_SECONDS))
         offset = committed.offset
         if offset < 0:
-            if self._reset is None:
+            reset = self._reset or ("earliest" if self._has_read(consumer, partition.topic) else None)
+            if reset is None:
                 where = f"{name[0]}/{name[1]}"
                 raise Misconfigured(
                     f"the group has read nothing of {where} yet: set KAFKA_CONFIG_AUTO_OFFSET_RESET, earliest or latest"
                 )
-            offset = low if self._reset == "earliest" else high
+            offset = low if reset == "earliest" else high
             # Committed before anything is read: a restart that comes first must not begin elsewhere.
             first = TopicPartition(*name, offset)
             self._attempt(lambda: consumer.commit(offsets=[first], asynchronous=False))
@@ -334,6 +386,13 @@ class KafkaStream:
             self._stop(name, f"offsets {offset} to {low - 1} were removed by retention before they were read")
         self.assignment.next[name] = self._reads_on[name] = offset
         return TopicPartition(*name, offset)
+
+    def _has_read(self, consumer: Consumer, topic: str) -> bool:
+        """Whether the group has committed an offset of any partition of a topic."""
+        told = self._attempt(lambda: consumer.list_topics(topic, timeout=_CALL_SECONDS))
+        every = [TopicPartition(topic, number) for number in told.topics[topic].partitions]
+        committed = self._attempt(lambda: consumer.committed(every, timeout=_CALL_SECONDS))
+        return any(partition.offset >= 0 for partition in committed)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.assignment.joined = False
@@ -424,13 +483,24 @@ class KafkaStream:
             if name in self._reads_on:
                 self._without_messages[name] = (self._reads_on[name], raw.offset() or 0)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self._stop(name, "its next offset was removed by retention before it was read")
+            self._stop(name, self._gap(name))
             self._consumer.pause([TopicPartition(*name)])
         elif error.fatal():
             raise Fatal(error.str())
         else:
             log.warning("Kafka: %s", error.str())
         return None
+
+    def _gap(self, name: Partition) -> str:
+        """Why a partition's next offset is none of its own."""
+        offset = self._reads_on.get(name, self.assignment.next.get(name, 0))
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(*name), timeout=_CALL_SECONDS)
+        except KafkaException:
+            return f"its next offset {offset} is not there"
+        if offset > high:
+            return f"its next offset is {offset} and it ends at {high}: its end was lost, or the topic was made anew"
+        return f"offsets {offset} to {low - 1} were removed by retention before they were read"
 
     def hold(self, message: Message) -> None:
         """Stop reading a partition, and go back to this message of it. Raises KafkaUnavailable."""
@@ -455,14 +525,19 @@ class KafkaStream:
         waiting = {*held, *self.assignment.stopped}
         self._consumer.resume([TopicPartition(*partition) for partition in mine - waiting])
 
-    def lags(self, *, unread: Collection[Partition] = ()) -> dict[Partition, int]:
-        """Messages not answered yet, by partition, as the last fetch told.
+    def lags(self) -> dict[Partition, int]:
+        """Messages not answered yet, by partition, as the last fetch told, or Kafka when it was last asked.
 
-        Of a partition that is paused or stands still nothing is fetched: its end is asked for.
+        What is paused, stands still or cannot be fetched tells of no message: all are asked for.
         """
-        asked = {*unread, *self.assignment.stopped}
-        ends = {name: self._end(TopicPartition(*name), asked=name in asked) for name in self.assignment.next}
+        self._ends.ask(self.assignment.next)
+        ends = {name: max(self._fetched_end(name), self._ends.known.get(name, -1)) for name in self.assignment.next}
         return {name: max(end - self._answered_to(name), 0) for name, end in ends.items() if end >= 0}
+
+    @property
+    def unread(self) -> Mapping[Partition, str]:
+        """Partitions that Kafka was asked about in vain, and why: as far as can be told they cannot be read either."""
+        return self._ends.unread
 
     def _answered_to(self, name: Partition) -> int:
         """Up to which offset all messages of a partition are answered."""
@@ -470,10 +545,10 @@ class KafkaStream:
         since, until = self._without_messages.get(name, (answered, answered))
         return max(answered, until) if answered >= since else answered
 
-    def _end(self, partition: TopicPartition, *, asked: bool) -> int:
-        """The offset behind a partition's last message; negative if it is not known."""
+    def _fetched_end(self, name: Partition) -> int:
+        """The offset behind a partition's last message, as the last fetch told; negative if none did."""
         try:
-            _, high = self._consumer.get_watermark_offsets(partition, cached=not asked, timeout=_CALL_SECONDS)
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*name), cached=True)
         except KafkaException:  # a figure for a graph: nothing depends on it
             return -1
         return high
@@ -790,7 +865,12 @@ class TransactionalPublisher:
         """Returns when whatever an earlier one left open is done with. Raises Refused, KafkaUnavailable or Fenced."""
         common = _common(settings)
         _ask(common)
-        self._options = {**_ANY_LENGTH, **common, "transactional.id": f"{settings.kafka_group_id}-{name}"}
+        self._options = {
+            **_ANY_LENGTH,
+            **common,
+            "transactional.id": f"{settings.kafka_group_id}-{name}",
+            "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,  # the workers wait for it, if it was left open
+        }
         self._begin()
 
     def _begin(self) -> None:
@@ -805,11 +885,11 @@ class TransactionalPublisher:
             for output in outputs:
                 self._do(lambda output=output: _produce(self._producer, output, on_delivery=self._delivered))  # type: ignore[misc]
             self._do(lambda: self._producer.commit_transaction(_COMMAND_SECONDS))
-        except (KafkaUnavailable, Fatal) as error:
+        except BaseException as error:  # an interrupt, too
             with suppress(KafkaException):
                 self._producer.abort_transaction(_COMMAND_SECONDS)
             self._producer.poll(0)
-            if not self._too_long:
+            if not self._too_long or not isinstance(error, (KafkaUnavailable, Fatal)):
                 raise
             too_long = TooLong(self._too_long)
             self._begin()  # behind a message that was not taken, a producer's numbers have a gap: it is done for

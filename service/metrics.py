@@ -40,10 +40,12 @@ class Metrics:
         )
         self.stopped = self._gauge("classifier_partitions_stopped", "partitions that wait for an operator")
         self.held = self._gauge("classifier_partitions_held", "partitions that wait for the schema registry")
+        self.unread = self._gauge("classifier_partitions_unread", "partitions that Kafka does not answer for")
         self.ready = self._gauge("classifier_ready", "1 if ready")
         self.history_up = self._gauge("classifier_history_up", "1 if the history can be used")
         self.last_commit = self._gauge(
-            "classifier_last_commit_timestamp_seconds", "when the last transaction committed"
+            "classifier_last_commit_timestamp_seconds",
+            "when the last transaction committed; the start, while none has",
         )
         self.transaction_since = self._gauge(
             "classifier_transaction_open_since_timestamp_seconds", "when the open transaction began; 0 if none is open"

@@ -29,6 +29,9 @@ from service.worker import Worker
 
 log = logging.getLogger(__name__)
 
+_ANSWERING_SECONDS = 5.0
+"""So long the end waits for requests that are being answered."""
+
 _HEAD_SECONDS = 20.0
 """A connection that has not sent the head of a request by then is closed: it costs a descriptor."""
 
@@ -75,7 +78,8 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
         health=health,
     )
     _stop_on_signals(worker, settings.drain_seconds)
-    server = _serve_http(settings, Api(settings, inference=inference, history=history, metrics=metrics, health=health))
+    api = Api(settings, inference=inference, history=history, metrics=metrics, health=health)
+    http = None if settings.http_port is None else HttpServer(settings, settings.http_port, api)
     try:
         worker.run()
     except Misconfigured as error:
@@ -85,8 +89,8 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
         log.error("fatal, nothing of the last batch is committed: %s", error)
         return 1
     finally:
-        if server is not None:
-            server.should_exit = True
+        if http is not None:
+            http.stop()
     inference.close()
     log.info("drained")
     return 0
@@ -142,15 +146,21 @@ def _stop_on_signals(worker: Worker, drain_seconds: float) -> None:
     threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
-def _serve_http(settings: Settings, api: Api) -> uvicorn.Server | None:
-    """The API in a thread of its own; None where it is not wanted. Raises Misconfigured."""
-    if settings.http_port is None:
-        return None
-    app = create_app(api, tokens=auth.tokens(settings))
-    server = uvicorn.Server(uvicorn.Config(app, http=_Impatient, log_level="warning", timeout_keep_alive=30))
-    sockets = _listening(settings.http_host, settings.http_port)
-    threading.Thread(target=server.run, args=(sockets,), name="http", daemon=True).start()
-    return server
+class HttpServer:
+    """The API in a thread of its own."""
+
+    def __init__(self, settings: Settings, port: int, api: Api) -> None:
+        """Raises Misconfigured."""
+        app = create_app(api, tokens=auth.tokens(settings))
+        self._server = uvicorn.Server(uvicorn.Config(app, http=_Impatient, log_level="warning", timeout_keep_alive=30))
+        sockets = _listening(settings.http_host, port)
+        self._thread = threading.Thread(target=self._server.run, args=(sockets,), name="http", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more requests, and answer those that are here."""
+        self._server.should_exit = True
+        self._thread.join(_ANSWERING_SECONDS)
 
 
 class _Impatient(H11Protocol):

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -124,6 +124,7 @@ class Worker:
         """Why the last transaction was aborted, while none has been committed since."""
         self._abort_pause = _IDLE_SECONDS
         stream.waiting = self._waiting
+        metrics.last_commit.set_to_current_time()  # that is when waiting for one begins
         for name in inference.classifier.taxonomy.names:  # a share is of all classes, of those not seen yet too
             metrics.predicted.labels(name)
 
@@ -303,19 +304,19 @@ class Worker:
             if self._history is not None and (self._history.fault is not None or now >= self._check_again):
                 self._check_again = now + _CHECK_SECONDS
                 self._history.check()
-            self._report(unread=self._held)
+            self._report()
 
-    def _report(self, *, unread: Collection[Partition]) -> None:
-        """``unread`` are partitions of which nothing is fetched now."""
+    def _report(self) -> None:
         assignment = self._stream.assignment
         self._health.joined = assignment.joined
         self._health.stopped = {f"{topic}/{number}": why for (topic, number), why in assignment.stopped.items()}
-        self._health.history = "REDIS_URL is not set" if self._history is None else self._history.fault
+        self._health.history = "REDIS_URL is not set" if self._history is None else self._history.trouble
         self._metrics.stopped.set(len(assignment.stopped))
         self._metrics.held.set(len(self._held))
-        self._metrics.history_up.set(self._history is not None and self._history.fault is None)
-        if self._health.kafka is None:  # else the question would only wait
-            self._report_lag(self._stream.lags(unread=unread))
+        self._metrics.unread.set(len(self._stream.unread))
+        self._health.unread = {f"{topic}/{number}": why for (topic, number), why in self._stream.unread.items()}
+        self._metrics.history_up.set(self._history is not None and self._history.trouble is None)
+        self._report_lag(self._stream.lags())
 
     def _report_lag(self, lags: Mapping[Partition, int]) -> None:
         now = time.time()
@@ -399,7 +400,7 @@ class Worker:
     def _stay(self, answer: "Future[Classifications]") -> None:
         """Stay in the group, and tell how far behind this worker is. Raises PartitionsRevoked."""
         revoked = self._stream.idle()
-        self._report(unread=self._stream.assignment.next)
+        self._report()
         if revoked:
             answer.cancel()
             self._held -= revoked
@@ -526,7 +527,11 @@ class Worker:
             names, np.bincount(answers.classified.predictions.best, minlength=len(names)), strict=True
         ):
             self._metrics.predicted.labels(name).inc(int(count))
-        n_full = int(np.count_nonzero(answers.full_history))
-        for full, count in ((True, n_full), (False, len(answers.full_history) - n_full)):
-            if count:
-                self._metrics.history.labels(history_of(full)).inc(count)
+        without_object = answers.classified.alerts.dia_object_id == NO_OBJECT
+        for kind, rows in (
+            (history_of(True), answers.full_history),
+            (history_of(False), ~answers.full_history & ~without_object),
+            ("no_object", without_object),
+        ):
+            if rows.any():
+                self._metrics.history.labels(kind).inc(int(np.count_nonzero(rows)))

@@ -479,6 +479,34 @@ def test_the_stream_goes_before_http_on_the_shared_model() -> None:
     assert Noting.seen == [0, 3, 4, 1, 2]
 
 
+def test_a_long_request_lets_the_stream_go_between_and_is_answered_as_a_short_one() -> None:
+    class Noting(_Slow):
+        seen: ClassVar[list[int]] = []
+
+        def classify(self, batch: AlertBatch) -> Classifications:
+            self.seen.append(len(batch))
+            return super().classify(batch)
+
+    rng = np.random.default_rng(0)
+    long = alerts.batch(*(alerts.random_elasticc(rng, 300, alert_id=number) for number in range(1, 101)))
+    _Slow.gate.clear()
+    inference = Inference(_classifier(Noting), Metrics(), max_waiting=1)
+    http = inference.classify(long, Priority.HTTP)
+    while not Noting.seen:
+        pass
+    stream = inference.classify(alerts.batch(alerts.elasticc()))
+    _Slow.gate.set()
+    answered = http.result(60)
+    assert stream.done()
+    inference.close()
+    first, *others = Noting.seen
+    assert (others[0], first + sum(others[1:])) == (1, 100)
+    assert first < 100
+    at_once = _classifier().classify(long).predictions
+    np.testing.assert_allclose(answered.predictions.probabilities, at_once.probabilities, atol=1e-6)
+    assert answered.alerts is long
+
+
 def test_a_service_that_is_not_ready_says_so() -> None:
     health = Health()
     with _client(health, _classifier()) as client:

@@ -4,7 +4,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,19 @@ def test_a_second_requeue_ends_the_first_before_it_looks_what_is_done(kafka: str
     with pytest.raises(Fenced):
         first.publish([_letter(topics, 2)])
     assert len(topics.read()) == 2
+
+
+def test_a_requeue_that_is_interrupted_holds_up_no_reader(kafka: str) -> None:
+    def interrupted() -> Iterator[Output]:
+        yield _letter(topics, 0)
+        raise KeyboardInterrupt
+
+    topics = Topics(kafka, partitions=1)
+    publisher = TransactionalPublisher(topics.settings(), "requeue")
+    with pytest.raises(KeyboardInterrupt):
+        publisher.publish(interrupted())
+    _put(topics, _letter(topics, 1))
+    assert len(topics.wait_for(1, seconds=5)) == 1
 
 
 def test_columns_are_for_people(kafka: str) -> None:

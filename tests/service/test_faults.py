@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
 from service.errors import Fatal, Fenced, RegistryUnavailable, TransactionAborted
-from service.kafka import KafkaStream
+from service.kafka import KafkaStream, Partition
 from service.registry import Registry
 from tests import alerts
 from tests.servers import free_ports
@@ -146,6 +146,37 @@ def test_outside_its_group_a_worker_commits_nothing(kafka: str) -> None:
     with pytest.raises(TransactionAborted, match="not a member"), stream.transaction([]):
         pass
     stream.close()
+
+
+def test_partitions_that_kafka_does_not_answer_for_are_told_of_and_keep_their_lag(own_kafka: KafkaServer) -> None:
+    topics = Topics(own_kafka.bootstrap_servers)
+    topics.send(toy_alerts(6)[0], keys=["the same"] * 6)
+    stream = KafkaStream(topics.settings())
+    stream.open()
+    try:
+        _until(lambda: bool(stream.poll(1, 0.1)[0]), seconds=30, what="a message")
+        _until(lambda: sorted(stream.lags().values()) == [0, 6], seconds=30, what="the lag")
+        os.kill(own_kafka.pid, signal.SIGSTOP)
+        try:
+            _until(lambda: bool(stream.lags()) and len(stream.unread) == 2, seconds=30, what="nothing is answered")
+            assert sorted(stream.lags().values()) == [0, 6]
+        finally:
+            os.kill(own_kafka.pid, signal.SIGCONT)
+        _until(lambda: bool(stream.lags()) and not stream.unread, seconds=60, what="all is answered")
+    finally:
+        stream.close()
+
+
+def test_a_worker_shows_the_partitions_that_are_not_answered_for(kafka: str, classifier: Classifier) -> None:
+    class Deaf(KafkaStream):
+        @property
+        def unread(self) -> Mapping[Partition, str]:
+            return {(topics.alerts, 1): "Kafka has not answered"}
+
+    topics = Topics(kafka)
+    with running(topics, classifier, stream=Deaf) as up:
+        _until(lambda: up.metric("classifier_partitions_unread") == 1, seconds=30, what="it is counted")
+        assert f"partition {topics.alerts}/1: Kafka has not answered" in up.health.waiting()
 
 
 @pytest.mark.parametrize("where", ["earliest", "latest"])

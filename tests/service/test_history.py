@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from models.inputs import avro
-from models.inputs.alert import AlertBatch, alert_batch
+from models.inputs.alert import AlertBatch, alert_batch, concatenated
 from models.inputs.light_curve import merged
 from service.errors import HistoryUnavailable, Misconfigured
 from service.history import POINT, History, _order, _Points, _told
@@ -166,6 +166,14 @@ def test_reading_alone_leaves_no_trace(client: redis.Redis) -> None:
     assert set(history.look_up(_object(day=4, id_=2)).alerts.source_id.tolist()) == {2, 1}
 
 
+def test_rows_of_a_reader_outside_of_the_stream_tell_each_other_nothing(client: redis.Redis) -> None:
+    history = _history(client)
+    history.complete(_object(day=0, id_=1))
+    both = concatenated([_object(day=4, id_=2), _object(day=9, id_=3)])
+    looked_up = history.look_up(both).alerts
+    assert [set(looked_up[row].source_id.tolist()) for row in (0, 1)] == [{1, 2}, {1, 3}]
+
+
 def test_redis_away_degrades_and_heals_by_itself(valkey: ValkeyServer, client: redis.Redis) -> None:
     history = _history(client)
     assert history.check() is None
@@ -214,6 +222,22 @@ def test_a_fault_is_told_in_words_without_the_data_that_was_sent(client: redis.R
     assert history.check() is not None
     with pytest.raises(HistoryUnavailable, match="maxmemory"):
         history.look_up(_object(day=0, id_=1))
+
+
+def test_what_batches_fail_on_though_no_check_does_stays_known_until_one_succeeds(
+    client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a cluster in which one server is full: here, one object's key is of another kind."""
+    history = _history(client)
+    client.sadd("points:7", "not a string")
+    for _ in range(3):
+        assert not history.complete(_object(day=0, id_=1)).full.any()
+        assert history.check() is None
+        assert "WRONGTYPE" in str(history.trouble)
+    assert len([record for record in caplog.records if "history is not used" in record.getMessage()]) == 1
+    client.delete("points:7")
+    assert history.complete(_object(day=0, id_=1)).full.all()
+    assert history.trouble is None
 
 
 def test_while_there_is_a_fault_only_the_check_asks_redis(valkey: ValkeyServer) -> None:

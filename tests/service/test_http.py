@@ -33,7 +33,7 @@ from service.history import History
 from service.inference import Inference
 from service.metrics import Metrics
 from service.redis_client import connect
-from service.serve import _serve_http
+from service.serve import HttpServer
 from service.settings import Settings
 from tests.servers import LOOPBACK, free_ports
 from tests.servers.valkey import ValkeyServer
@@ -83,13 +83,12 @@ def _serving(classifier: Classifier, **values: str) -> Iterator[Serving]:
     metrics = Metrics()
     inference = Inference(gated, metrics, max_waiting=chosen.http_queue)
     health = Health(warm=True, joined=True, turned=math.inf)  # as if its loop turned
-    server = _serve_http(chosen, Api(chosen, inference=inference, history=None, metrics=metrics, health=health))
-    assert server is not None
+    server = HttpServer(chosen, port, Api(chosen, inference=inference, history=None, metrics=metrics, health=health))
     try:
         yield Serving(port, gate, metrics)
     finally:
         gate.set()
-        server.should_exit = True
+        server.stop()
         inference.close()
 
 

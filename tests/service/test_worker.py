@@ -9,13 +9,14 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 import redis
 import torch
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
@@ -25,6 +26,7 @@ from service.outputs import read_result
 from service.registry import Registry
 from service.settings import Settings
 from tests import alerts
+from tests.servers import LOOPBACK, free_ports
 from tests.servers.valkey import ValkeyServer
 from tests.service.stream import Topics, decoded, running, served, toy_alerts
 
@@ -203,6 +205,20 @@ def test_a_message_that_the_model_fails_on_is_found_and_the_others_answered(kafk
     assert dead.value == toy_alerts(40)[0][13]
 
 
+def test_alerts_without_an_object_are_counted_apart_from_those_whose_history_is_missing(
+    kafka: str, classifier: Classifier, valkey: ValkeyServer
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    nameless = alerts.elasticc(alerts.source(1, alerts.FIRST_MJD) | {"diaObjectId": 0}, object_=None)
+    topics.send([*toy_alerts(4)[0], alerts.datum(nameless)])
+    with running(topics, classifier, redis_url=valkey.url) as up:
+        began = time.time() - up.metric("classifier_last_commit_timestamp_seconds")
+        topics.wait_for(5)
+        found = [up.metric("classifier_history_total", kind=kind) for kind in ("full", "no_object", "alert_only")]
+    assert found == [4, 1, 0]
+    assert 0 <= began < 60
+
+
 def test_history_completes_later_alerts_and_says_so(kafka: str, classifier: Classifier, valkey: ValkeyServer) -> None:
     topics = Topics(kafka, partitions=1)
     values, keys = toy_alerts(30, objects=3)
@@ -357,6 +373,22 @@ def test_a_first_start_wants_to_know_where_to_begin(kafka: str) -> None:
     assert "KAFKA_CONFIG_AUTO_OFFSET_RESET" in _start_fails(topics, KAFKA_CONFIG_AUTO_OFFSET_RESET="")
 
 
+def test_a_partition_that_is_added_later_is_read_from_its_beginning(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send(toy_alerts(5)[0])
+    with running(topics, classifier):
+        topics.wait_for(5)
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for future in admin.create_partitions([NewPartitions(topics.alerts, 3)]).values():
+        future.result(20)
+    keys = [str(number) for number in range(12)]
+    topics.send(toy_alerts(12)[0], keys=keys)
+    with running(topics, classifier, KAFKA_CONFIG_AUTO_OFFSET_RESET=""):
+        seen = topics.wait_for(17)
+    assert len({one.origin for one in seen}) == 17
+    assert len({one.origin[1] for one in seen}) == 3
+
+
 def test_latest_begins_at_the_end(kafka: str, classifier: Classifier) -> None:
     topics = Topics(kafka, partitions=1)
     topics.send(toy_alerts(10)[0])
@@ -405,11 +437,58 @@ def test_offsets_that_retention_removed_stop_the_partition_and_are_named(kafka: 
     assert len(topics.read()) == 10
 
 
+def test_an_offset_behind_the_end_is_not_taken_for_one_that_retention_removed(
+    kafka: str, classifier: Classifier
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send(toy_alerts(10)[0])
+    group = Consumer({"bootstrap.servers": kafka, "group.id": topics.name})
+    group.commit(offsets=[TopicPartition(topics.alerts, 0, 1000)], asynchronous=False)
+    group.close()
+    with running(topics, classifier) as up:
+        _until(lambda: up.health.stopped != {}, what="it stands still")
+        (reason,) = up.health.waiting()
+    assert "its next offset is 1000 and it ends at 10" in reason
+    assert topics.read() == []
+
+
 def test_a_kafka_that_does_not_tell_its_topics_settings_is_used_all_the_same() -> None:
     cluster = InProcessCluster(["alerts", "classifications", "dead-letters"])
     stream = KafkaStream(Settings.from_env({"KAFKA_BOOTSTRAP_SERVERS": cluster.servers}))
     stream.open()
     stream.close()
+
+
+def test_a_request_that_has_begun_is_answered_before_the_end(
+    kafka: str, classifier: Classifier, tmp_path: Path
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    (port,) = free_ports(1)
+    one = {"mjd": [60_000.0], "band": ["r"], "psfFlux": [900.0], "psfFluxErr": [20.0], "detected": [True]}
+    body = json.dumps({"objects": [one] * 500}).encode()
+    with served(topics, classifier, tmp_path, HTTP_PORT=str(port)) as process:
+        _until(lambda: _answers(port), what="ready")
+        with contextlib.closing(HTTPConnection(LOOPBACK, port, timeout=30)) as client:
+            client.putrequest("POST", "/v1/classify")
+            client.putheader("Content-Type", "application/json")
+            client.putheader("Content-Length", str(len(body)))
+            client.endheaders(body[:-100])
+            time.sleep(1)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+            client.send(body[-100:])
+            answer = client.getresponse()
+            assert answer.status == 200
+            assert len(json.loads(answer.read())["results"]) == 500
+        assert process.wait(30) == 0
+
+
+def _answers(port: int) -> bool:
+    client = HTTPConnection(LOOPBACK, port, timeout=5)
+    with contextlib.suppress(OSError), contextlib.closing(client):
+        client.request("GET", "/readyz")
+        return client.getresponse().status == 200
+    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
