@@ -28,8 +28,10 @@ FIRST = f"{ATAT2}-first"
 TAKEN_BACK = {
     f"{ATAT2}-raw-flux": "asinh flux, signal-to-noise and log error; without: flux and error as they are",
     f"{ATAT2}-no-running-scale": "flux over the largest so far, beside it",
-    f"{ATAT2}-not-causal": "points see those before them, and every prefix is learned from; without: all see all",
-    f"{ATAT2}-last-alert": "every prefix is learned from; without: the last of what is drawn",
+    f"{ATAT2}-not-causal": "points see those before them, and every prefix is learned from; without: all see all, and "
+    "draws are cut at random alerts",
+    f"{ATAT2}-last-alert": "every prefix is learned from; without: the last of what is drawn, cut at random alerts",
+    f"{ATAT2}-cut": "whole windows are drawn; without: they are cut at random alerts, as in the two above",
     f"{ATAT2}-balanced": "draws by roots of class sizes, and logit adjustment; without: class-balanced draws",
     f"{ATAT2}-no-smoothing": "label smoothing",
     f"{ATAT2}-no-ema": "a moving average of the weights",
@@ -202,6 +204,21 @@ def _features_added(book: Book) -> Row:
     every, periodic = difference(first, second, FULL), difference(first, second, FULL, classes=PERIODIC)
     passes = abs(every.value) <= 1.5 and periodic.value > 0
     return book.row(asked, pair, f"{told(every)}; periodic {told(periodic)}", passes=passes)
+
+
+def afresh_checks(book: Book) -> list[Row]:
+    """On test objects that were drawn when everything had been chosen."""
+    return [
+        book.difference(
+            f"`atat2` minus LightGBM on test objects drawn after all choices, {name}",
+            "",
+            "interval above 0",
+            (ATAT2, LIGHTGBM),
+            _surely_above(),
+            view=view,
+        )
+        for name, view in (("full", FULL), ("8 days", EARLY), ("per alert as sent", ALERTS))
+    ]
 
 
 def calibration_checks(shipped: Book) -> list[Row]:

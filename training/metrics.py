@@ -59,10 +59,12 @@ def _ratio(above: FloatArray, below: FloatArray | IntArray) -> FloatArray:
     return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
 
 
-def macro_f1(labels: IntArray, predicted: IntArray) -> float:
-    """Mean F1 over the classes among the labels (places in the taxonomy)."""
+def macro_f1(labels: IntArray, predicted: IntArray, *, least: int = 1) -> float:
+    """Mean F1 over the classes among the labels (places in the taxonomy) with ``least`` objects, or the largest."""
     n_classes = int(max(labels.max(), predicted.max())) + 1
-    return float(Rates.of(confusion(labels, predicted, n_classes)).f1[np.unique(labels)].mean())
+    present, sizes = np.unique(labels, return_counts=True)
+    enough = present[sizes >= min(least, sizes.max())]
+    return float(Rates.of(confusion(labels, predicted, n_classes)).f1[enough].mean())
 
 
 def summary(labels: IntArray, predicted: IntArray, taxonomy: Taxonomy) -> dict[str, Any]:

@@ -375,7 +375,8 @@ def _machine(device: str) -> str:
 
 def _key(artifact: Path, selection: Selection, ages: Sequence[float], *, alerts: bool) -> str:
     """Of weights, architecture, objects and light curves; calibration and notes may change."""
-    what = (_VERSION, tuple(ages), selection.fingerprint, *(() if alerts else ("no alerts",)))
+    objects = (selection.fingerprint, selection.dataset.contents)
+    what = (_VERSION, tuple(ages), *objects, *(() if alerts else ("no alerts",)))
     digest = hashlib.sha256(" ".join(map(str, what)).encode())
     _add(digest, artifact, ("kind", "architecture", "classes"))
     return digest.hexdigest()

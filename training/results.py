@@ -18,7 +18,7 @@ from rich.console import Console
 from models.classifier import DEFAULT_ARTIFACT
 from training import answers, evaluate, options, predictions, results_page
 from training.answers import Run
-from training.checks import book_of, calibration_checks, checks, plasticc_checks, real_check
+from training.checks import afresh_checks, book_of, calibration_checks, checks, plasticc_checks, real_check
 from training.data.layout import InvalidData
 from training.experiment import TIERS
 from training.experiments import OBJECTS, SHORTER
@@ -26,7 +26,7 @@ from training.predictions import Ready, Selection
 
 TRIED = "tried.md"
 """Beside the pictures: what was tried for the rows that fail, by hand; it ends the page."""
-SHIPPED, CHANGES, PLASTICC, ELASTICC = "shipped", "changes", "plasticc", "elasticc"
+SHIPPED, CHANGES, PLASTICC, ELASTICC, AFRESH = "shipped", "changes", "plasticc", "elasticc", "afresh"
 """Directories of kept answers, beside one for each tier."""
 AMONG = "-told"
 """Ends the name of a variant that was told which classes there are among the objects."""
@@ -139,6 +139,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--changes", type=Path, metavar="DIR", help="atat2-first and variants atat2-*, by experiments --steps"
     )
+    parser.add_argument(
+        "--afresh", type=Path, metavar="DIR", help="models of a tier, to be tried on other test objects"
+    )
+    parser.add_argument("--afresh-data", type=Path, help="these objects: simulate --release NAME --seed NUMBER")
+    parser.add_argument("--afresh-features", type=Path, nargs="+", default=[], help="their tables of features")
+    parser.add_argument(
+        "--afresh-alert-features", type=Path, nargs="+", default=[], help="the same, by features --alerts"
+    )
     parser.add_argument("--plasticc", type=Path, help="what was trained on PLAsTiCC's folds, VARIANT-foldK each")
     parser.add_argument("--plasticc-data", type=Path, help="PLAsTiCC in the layout")
     parser.add_argument("--plasticc-features", type=Path, nargs="+", default=[], help="its tables of features")
@@ -168,17 +176,20 @@ def run(arguments: argparse.Namespace) -> int:
     _keep_tiers(arguments, pictures)
     _keep_changes(arguments, pictures / CHANGES)
     _keep_shipped(arguments, pictures / SHIPPED)
+    keep(pictures / AFRESH, _afresh(arguments))
     keep(pictures / PLASTICC, _plasticc(arguments))
     keep(pictures / ELASTICC, _elasticc(arguments))
     tiers = [book_of(kept(pictures / tier), tier, draws=draws) for tier in TIERS]
     shipped = book_of(kept(pictures / SHIPPED), SHIPPED, draws=draws)
     changes = book_of(kept(pictures / CHANGES), _learned(pictures / CHANGES / OBJECTS), draws=draws)
-    plasticc, elasticc = (book_of(kept(pictures / name), "", draws=draws) for name in (PLASTICC, ELASTICC))
-    if not any(book.variants for book in (*tiers, changes, shipped, plasticc, elasticc)):
+    afresh, plasticc, elasticc = (
+        book_of(kept(pictures / name), "", draws=draws) for name in (AFRESH, PLASTICC, ELASTICC)
+    )
+    if not any(book.variants for book in (*tiers, changes, shipped, afresh, plasticc, elasticc)):
         raise InvalidData(f"{pictures} keeps no model's answers: name directories of runs, and --data")
     tiers = [book for book in tiers if book.variants] or tiers[:1]
     rows = [row for book in tiers for row in checks(book) if book is tiers[0] or row.verdict != "not run"]
-    rows += calibration_checks(shipped) + plasticc_checks(plasticc) + [real_check(elasticc)]
+    rows += afresh_checks(afresh) + calibration_checks(shipped) + plasticc_checks(plasticc) + [real_check(elasticc)]
     pictures.mkdir(parents=True, exist_ok=True)
     names = results_page.draw(pictures, tiers[0], shipped)
     text = results_page.page(
@@ -266,6 +277,13 @@ def _both(arguments: argparse.Namespace, name: str) -> bool:
     if (models is None) != (data is None):
         raise InvalidData(f"--{name} and --{name}-data go together")
     return models is not None
+
+
+def _afresh(arguments: argparse.Namespace) -> list[Run]:
+    if not _both(arguments, "afresh"):
+        return []
+    own = Ready(tuple(arguments.afresh_features), tuple(arguments.afresh_alert_features))
+    return runs_of(arguments.afresh, arguments.afresh_data, own, split="test", device=arguments.device)
 
 
 def _plasticc(arguments: argparse.Namespace) -> list[Run]:

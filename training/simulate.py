@@ -22,7 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--objects", type=up_to(MAX_OBJECTS, least=1), help="how many the survey finds")
     what.add_argument("--release", help="a frozen survey (elasticc-like-v1) instead, as OUTPUT/train and OUTPUT/test")
-    parser.add_argument("--seed", type=up_to(MAX_SEED), default=0, help="the same seed gives the same objects")
+    parser.add_argument(
+        "--seed",
+        type=up_to(MAX_SEED),
+        help="the same seed gives the same objects (default 0); of a release, another draw of its test part alone",
+    )
     parser.add_argument("--output", type=Path, required=True, help="new directory for the Parquet shards or the alerts")
     parser.add_argument("--alerts", action="store_true", help="write ELAsTiCC alerts (v0_9_1) and truth.csv instead")
     parser.add_argument("--processes", type=workers, default=cores, help=f"default {cores}, one a core")
@@ -33,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=True)
     if arguments.release is not None:
         return _release(arguments, console)
-    made = survey.simulate(arguments.objects, seed=arguments.seed, processes=arguments.processes)
+    made = survey.simulate(arguments.objects, seed=arguments.seed or 0, processes=arguments.processes)
     shown = _tracked(made, arguments.objects, "objects", console)
     if arguments.alerts:
         n_alerts = alerts.write(arguments.output, alerts.stream(shown))
@@ -48,6 +52,8 @@ def _release(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.alerts:
         raise InvalidData("a release is written in the data layout; --alerts goes with --objects")
     release = Release.read(arguments.release)
+    if arguments.seed is not None:
+        return _drawn_again(release, arguments, console)
     same = True
     for part, total in (("train", release.training_objects), ("test", release.test_objects)):
         made = _tracked(release.part(part, processes=arguments.processes), total, part, console)
@@ -58,6 +64,15 @@ def _release(arguments: argparse.Namespace, console: Console) -> int:
         verdict = "as frozen" if is_frozen else f"not as frozen, which was {release.hashes.get(part)}"
         console.print(f"{total} objects in {arguments.output / part}: {fingerprint.hexdigest()}, {verdict}")
     return 0 if same else 1
+
+
+def _drawn_again(release: Release, arguments: argparse.Namespace, console: Console) -> int:
+    """Test objects that nothing can have been chosen by."""
+    again = release.with_test_seed(arguments.seed)
+    made = _tracked(again.part("test", processes=arguments.processes), again.test_objects, "test", console)
+    layout.write(arguments.output / "test", (shard.objects for shard in made))
+    console.print(f"{again.test_objects} objects in {arguments.output / 'test'}: the test part, drawn anew")
+    return 0
 
 
 def _tracked(made: Iterable[Simulated], total: int, what: str, console: Console) -> Iterable[Simulated]:

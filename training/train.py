@@ -45,6 +45,9 @@ _OF_OBJECTS = ("fold", "left_out", "labels")
 """Options that choose what is learned from."""
 _OF_NETWORKS = ("minutes", "tier", "init", "init_blocks", "freeze_blocks", "precision")
 """Options that a forest has no use for."""
+_LEAST_JUDGED = 10
+"""Of a class with fewer validation objects one right answer more or less would decide: it takes no part in the F1."""
+
 _SCALE_ROWS = 100_000
 """From so many objects, spread evenly over the training ones, the scales of the table's columns are taken."""
 
@@ -168,7 +171,8 @@ class Trainer(Loop[AnyATAT, Packed]):
 
     def _score(self, model: AnyATAT, view: View) -> float:
         scores = self._scores(model, view)
-        return macro_f1(self.taxonomy.places(self.validation.class_id), _answers(scores).numpy().argmax(1))
+        labels = self.taxonomy.places(self.validation.class_id)
+        return macro_f1(labels, _answers(scores).numpy().argmax(1), least=_LEAST_JUDGED)
 
     def _scores(self, model: AnyATAT, view: View) -> Scores:
         has_metadata = np.ones(len(view.light_curves), dtype=np.bool_)
@@ -178,13 +182,15 @@ class Trainer(Loop[AnyATAT, Packed]):
     def best(self) -> Classifier:
         """The best weights, calibrated on the validation objects under a uniform prior.
 
-        On an alert of each as sent; a model of features, which are dear, on what it was judged by.
+        On an alert of each as sent; a model of features, which are dear, on what it was judged by. A class of fewer
+        than _LEAST_JUDGED objects counts for as much less.
         """
         model = self._best_model()
         every = list(self.views.values()) if self._alerts is None else [self._alerts]
         scores = [self._scores(model, view).logits for view in every]
         labels = torch.from_numpy(self.taxonomy.places(self.validation.class_id)).repeat(len(every))
-        weights = 1 / torch.bincount(labels, minlength=len(self.taxonomy))[labels]
+        sizes = torch.bincount(labels, minlength=len(self.taxonomy))
+        weights = 1 / sizes.clamp_min(_LEAST_JUDGED * len(every))[labels]
         temperatures = {
             name: fit_temperature(torch.cat([heads[name] for heads in scores]), labels, weights=weights)
             for name in scores[0]

@@ -33,6 +33,15 @@ def test_the_hash_tells_another_seed_and_does_not_tell_the_number_of_processes()
     assert _hash(_small(), "train") != _hash(_small(training_objects=41), "train")
 
 
+def test_the_test_part_can_be_drawn_anew_and_only_with_a_seed_that_nothing_had() -> None:
+    again = _small().with_test_seed(77)
+    assert _hash(again, "test") != _hash(_small(), "test")
+    assert _hash(again, "train") == _hash(_small(), "train")
+    for seed in (_small().training_seed, _small().test_seed):
+        with pytest.raises(InvalidData, match="already"):
+            _small().with_test_seed(seed)
+
+
 def test_the_hash_covers_splits_and_visits() -> None:
     (shard,) = survey.simulate(5, seed=1)
     assert len({_of(shard), _of(shard, split="validation"), _of(shard, later=1e-3)}) == 3

@@ -258,7 +258,10 @@ def test_the_command_writes_every_row_from_what_is_there(trained: Path, tmp_path
         *("results", str(runs), "--data", data, "--shipped", str(model), "--output", str(tmp_path), "--draws", "20"),
         *("--plasticc", str(tmp_path / "plasticc"), "--plasticc-data", data),
         *("--elasticc", str(runs), "--elasticc-data", data),
+        *("--afresh", str(tmp_path / "afresh"), "--afresh-data", data),
     ]
+    for name in ("atat2-0", "lightgbm-0"):
+        shutil.copytree(model, tmp_path / "afresh" / name / "anything")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / results.TRIED).write_text("## Tried\n\nEverything.\n")
     assert main(command) == 0
@@ -268,6 +271,7 @@ def test_the_command_writes_every_row_from_what_is_there(trained: Path, tmp_path
         "MTA's effect on LC + MD, full" in line and "+0.0" in line and "small | 2, 1 | pass" in line for line in table
     )
     assert any("`atat2` minus ATAT, full" in line and line.endswith("| not run |") for line in table)
+    assert any("drawn after all choices, 8 days" in line and "+0.0 (+0.0 to +0.0)" in line for line in table)
     assert any("macro F1 of `atat2`" in line and line.endswith(("| pass |", "| **FAIL** |")) for line in table)
     assert "ECE of the shipped model (toy)" in text
     assert "## Real ELAsTiCC alerts as sent" in text
@@ -362,7 +366,7 @@ def _copied_fold(model: Path, directory: Path, left_out: int) -> None:
     (directory / "model.json").write_text(json.dumps(description))
 
 
-@pytest.mark.parametrize("name", ["plasticc", "elasticc"])
+@pytest.mark.parametrize("name", ["plasticc", "elasticc", "afresh"])
 def test_models_without_their_data_are_told(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["results", f"--{name}", str(tmp_path), "--output", str(tmp_path)]) == 1
     assert f"--{name} and --{name}-data go together" in capsys.readouterr().err

@@ -278,6 +278,15 @@ class Dataset:
         """All objects, shard by shard in the order of their names."""
         return concatenated([_objects(_read(shard.path)) for shard in self.shards])
 
+    @property
+    def contents(self) -> str:
+        """Tells these light curves from any others, by the bytes of the shards."""
+        digest = hashlib.sha256()
+        for shard in self.shards:
+            with shard.path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
     def rows(self, start: int, stop: int) -> Objects:
         """The objects from row ``start`` to before row ``stop``; reads only the row groups that they lie in."""
         if not 0 <= start <= stop <= len(self):

@@ -40,6 +40,12 @@ class Release:
             raise InvalidData(f"no release {name}; there are: {known}")
         return cls(name=name, **json.loads(path.read_text()))
 
+    def with_test_seed(self, seed: int) -> Self:
+        """The same survey, other test objects. Raises InvalidData for a seed that it has."""
+        if seed in (self.training_seed, self.test_seed):
+            raise InvalidData(f"{self.name} has seed {seed} already")
+        return replace(self, test_seed=seed, hashes={})
+
     @property
     def test_objects(self) -> int:
         """How many the test part holds."""
