@@ -33,11 +33,11 @@ from training.experiments import OBJECTS, paced, record
 from training.loop import CHECKPOINT, LOG
 from training.measure import Measured, Panel, view_of
 from training.metrics import Estimate
+from training.pages import markdown
 from training.predictions import AGES, Selection
 from training.pretrain import pretrain
 from training.pretrained import Pretrained
 from training.processes import World
-from training.results_page import markdown
 from training.train import train
 
 ETA_PRED = (0.15, 0.5, 1.0)

@@ -9,6 +9,8 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from training.data.layout import InvalidData
+
 Value = TypeVar("Value")
 
 
@@ -22,7 +24,9 @@ class World:
 
     @classmethod
     def alone(cls, device: str) -> Self:
-        """One process."""
+        """One process. Raises InvalidData where ``torchrun`` started several: each would do, and write, the same."""
+        if distributed.is_torchelastic_launched():
+            raise InvalidData("torchrun starts several processes, and only train shares its work among them")
         return cls(0, 1, torch.device(device))
 
     @property

@@ -15,11 +15,13 @@ from training import thesis_tables
 from training.autoencode import CONVERGED
 from training.data import synthetic
 from training.metrics import LEVEL, Estimate
+from training.pages import markdown
 from training.representation_tables import DECODER_ROWS, ENCODER_ROWS, LOSSES, MACHO, ZTF
 from training.representations import Bench, Parts, cell_of
-from training.results_page import markdown
 
 FloatArray = NDArray[np.float64]
+
+CUT_SHORT = "cut short"
 
 ALIKE = 2.0
 """Points of accuracy. Where the thesis sees no difference, a smaller one is none."""
@@ -64,7 +66,7 @@ class Evidence:
         seeds = f"{n_seeds} seed{'' if n_seeds == 1 else 's'}"
         runs = [run for parts in rows for run in self.figures(data, parts).values()]
         unfinished = sum(not run.get(CONVERGED) for run in runs)
-        told = f", {unfinished} of {len(runs)} runs cut short" if unfinished else ""
+        told = f", {unfinished} of {len(runs)} runs {CUT_SHORT}" if unfinished else ""
         return f"{self.size_of(data, rows[0])}, {seeds}{told}"
 
 
@@ -80,7 +82,12 @@ def findings(bench: Bench, size: str | None) -> list[Finding]:
     ]
     if size == "quick":
         return [each if each.verdict == "not run" else replace(each, verdict="not judged: quick") for each in found]
-    return found
+    return [_of_runs_cut_short(each) if CUT_SHORT in each.rests_on else each for each in found]
+
+
+def _of_runs_cut_short(finding: Finding) -> Finding:
+    """A verdict on what had not learned all that it could says so."""
+    return replace(finding, verdict=finding.verdict + (f", {CUT_SHORT}" if finding.verdict in _JUDGED else ""))
 
 
 def findings_page(found: Sequence[Finding]) -> str:
@@ -108,8 +115,11 @@ def interval(values: FloatArray) -> tuple[float, float]:
     return estimate.low, estimate.high
 
 
+_JUDGED = ("holds", "contradicted")
+
+
 def _verdict(*, holds: bool, contradicted: bool) -> str:
-    return "holds" if holds else "contradicted" if contradicted else "undecided"
+    return _JUDGED[0] if holds else _JUDGED[1] if contradicted else "undecided"
 
 
 def _told(values: FloatArray) -> str:

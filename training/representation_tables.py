@@ -7,8 +7,8 @@ import numpy as np
 
 from training import thesis_tables
 from training.data import synthetic
+from training.pages import markdown
 from training.representations import Bench, Cell, Parts, cell_of
-from training.results_page import markdown
 
 _PROBES = ("linear", "online-linear", "mlp", "online-mlp")
 _TITLES = {

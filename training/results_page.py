@@ -15,6 +15,7 @@ from training.experiments import VARIANTS
 from training.forests import ForestExperiment
 from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, few
 from training.metrics import Estimate
+from training.pages import markdown
 
 
 def _rows(forest: ForestConfig) -> str:
@@ -32,6 +33,7 @@ training on shortened light curves (4.3.5). *QFT*: quantile feature tokenizer (4
 random forest, the thesis's baseline, but of {_BHRF.trees} and {_BHRF.transient_trees} trees (there {_THESIS.trees}
 and {_THESIS.transient_trees}), each grown on {_rows(_BHRF)} rows a class (there {_rows(_THESIS)}), with
 {_BHRF.max_features:.0%} of the columns at a split; `flat` one forest of all classes, which the thesis does not have.
+*Alerts as sent*: as a broker knows them that has kept what the object's earlier alerts carried.
 `atat2`: what goes past the thesis, a causal ATAT; *ATCAT* is a published successor of ATAT. *Full*: 2048 days after
 the first alert, of which, as always, the last 395 are looked at, as in a broker. *As one*: an ensemble.
 *Tier* `{_SMALL.name}`: {_SMALL.objects:,} training objects, at most {_SMALL.max_points} points of a light
@@ -270,9 +272,3 @@ def _milliseconds(measured: Measured, step: str) -> str:
 
 def _strong(verdict: str) -> str:
     return f"**{verdict}**" if verdict == "FAIL" else verdict
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -113,7 +113,12 @@ class LightCurves:
         return recent.where(~(recent.mjd < first - FORCED_DAYS))
 
     def as_sent(self, epoch: NDArray[np.float64], *, window_days: float = WINDOW_DAYS) -> Self:
-        """As ``until``, less the forced photometry that a survey does not send yet with an alert this young."""
+        """As ``until``, less the forced photometry that a survey does not send yet with an alert this young.
+
+        Of an object that was found within the last year, what the packet carries; of an older one, what a broker knows
+        that has kept what its earlier packets carried. One that was silent for longer than the window is young again
+        here, where a packet would bring forced photometry.
+        """
         known = self.until(epoch, window_days=window_days)
         young = epoch - known.first_detection_mjd() < FORCED_DELAY_DAYS
         return known.where(known.detected | ~np.repeat(young, known.lengths))

@@ -51,6 +51,15 @@ def weights(data_set: Path, config: Path, tmp_path_factory: pytest.TempPathFacto
     return output / "toy"
 
 
+def test_several_processes_are_refused_where_each_would_do_the_same(
+    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "as torchrun sets it")
+    command = ["pretrain", str(config), "--data", str(data_set), "--output", str(tmp_path / "run"), *QUICK]
+    assert main(command) == 1
+    assert "only train shares its work" in capsys.readouterr().err
+
+
 def _pretrainer(config: Path, data_set: Path, directory: Path, *, unlabelled: tuple[Path, ...] = ()) -> Pretrainer:
     directory.mkdir(exist_ok=True)
     others = [Dataset.open(each) for each in unlabelled]

@@ -84,6 +84,17 @@ def test_no_sight_line_is_on_both_sides() -> None:
         assert len(theirs) == pytest.approx(len(both) / 5, abs=1)
 
 
+def test_neighbouring_sight_lines_share_visits_and_so_many_held_out_ones_are_no_strangers() -> None:
+    training, held_out = sight_lines("training"), sight_lines("held out")
+    shares = {}
+    for kind in ("wide", "deep"):
+        known = [line.mjd for line in getattr(training, kind)]
+        most = [max(np.isin(line.mjd, other).mean() for other in known) for line in getattr(held_out, kind)]
+        shares[kind] = float(np.mean(np.array(most) > 0.5))
+    assert shares["wide"] == pytest.approx(0.2, abs=0.05)
+    assert shares["deep"] == pytest.approx(0.75, abs=0.01)
+
+
 def test_scarce_classes_are_scarce_in_training_only() -> None:
     rng = np.random.default_rng(0)
     drawn = [TRAINING.draw(rng, number)[0] for number in range(4000)]

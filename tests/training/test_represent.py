@@ -231,6 +231,9 @@ def test_findings_tell_of_runs_that_were_still_learning() -> None:
     given = {("syn-a", Parts(loss=loss)): runs for loss in ("mse", "cross-entropy")}
     told = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=given), None) if each.found)
     assert told.rests_on == "full, 2 seeds, 2 of 4 runs cut short"
+    assert told.verdict == "undecided"
+    better = [{"linear": 90.0, "converged": 1.0}, {"linear": 91.0, "converged": 0.0}]
+    assert _verdicts(given | {("syn-a", Parts(loss="cross-entropy")): better}) == {told.statement: "holds, cut short"}
 
 
 def test_training_says_whether_it_had_come_to_its_end() -> None:

@@ -328,6 +328,25 @@ def test_by_age_as_many_alerts_hold_one_point_or_no_forced_photometry_as_of_the_
         assert ours[age] == pytest.approx(theirs[age], abs=0.02), age
 
 
+def test_light_curves_as_sent_are_what_packets_carry_of_objects_younger_than_a_year(
+    few: Simulated, decoded: AlertBatch
+) -> None:
+    curves = few.objects.light_curves
+    row = np.searchsorted(few.objects.object_id, decoded.dia_object_id)
+    assert (few.objects.object_id[row] == decoded.dia_object_id).all()
+    young = np.flatnonzero(decoded.epoch - curves.first_detection_mjd()[row] < alerts.SOURCE_DAYS)
+    assert len(young) > 200
+    known = curves.take(row[young]).as_sent(decoded.epoch[young])
+    packets = merged(decoded.take(young)).until(decoded.epoch[young])
+    assert known.lengths.tolist() == packets.lengths.tolist()
+    for place in range(len(young)):
+        one, other = known[place], packets[place]
+        order, same = np.lexsort((one.band, one.mjd)), np.lexsort((other.band, other.mjd))
+        np.testing.assert_allclose(one.mjd[order], other.mjd[same], atol=1e-6)
+        np.testing.assert_array_equal(one.detected[order], other.detected[same])
+        np.testing.assert_allclose(one.flux[order], other.flux[same], rtol=1e-5)
+
+
 # --- the command -----------------------------------------------------------------------------------------------
 
 
