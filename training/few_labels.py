@@ -365,7 +365,7 @@ def _comparison(bench: Bench, trials: Trials, compared: dict[tuple[str, float], 
             "folds learn from much the same objects. Methods and learning rates were chosen at the first seed, by "
             "objects that runs of other seeds are tried on."
         )
-    head = ["method", "labels", "learning rate", "seeds", "F1", "more than from scratch", "of scratch with all labels"]
+    head = ["method", "labels learned from", "learning rate", "seeds", "F1", "more than scratch", "of scratch with all"]
     yield markdown(head, rows)
     if whole is not None:
         yield f"For comparison: {ANCHOR}."
