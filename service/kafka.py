@@ -201,6 +201,10 @@ class KafkaStream:
     ``waiting`` is called with a reason while a call is made again and again, so that whoever watches knows.
     """
 
+    consumer: type[Consumer] = Consumer
+    producer: type[Producer] = Producer
+    """Kafka's clients, which a stream of another kind may have otherwise."""
+
     def __init__(self, settings: Settings, *, waiting: Callable[[str], None] = lambda _: None) -> None:
         common = {"allow.auto.create.topics": False, **_common(settings)}
         self._reset = settings.kafka_clients().get("auto.offset.reset")
@@ -252,7 +256,7 @@ class KafkaStream:
             # Where a group begins is decided in _begin; a position that is gone is an error, never a silent jump.
             "auto.offset.reset": "error",
         }
-        return _client(Consumer, options)
+        return _client(self.consumer, options)
 
     def _new_producer(self, limits: "_Limits | None") -> Producer:
         options = {
@@ -264,7 +268,7 @@ class KafkaStream:
             "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,
             "delivery.timeout.ms": (TRANSACTION_SECONDS - 5) * 1000,
         }
-        return _client(Producer, options)
+        return _client(self.producer, options)
 
     # --- start and end --------------------------------------------------------------------------------------------
 

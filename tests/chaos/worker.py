@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-import service.kafka
 import service.serve
 from service.__main__ import main
 from service.history import History
@@ -163,8 +162,14 @@ class _CommitsFirst(_Untransacted):
         self._producer.flush(10)
 
 
+class _Service(KafkaStream):
+    """The service's own, which can be struck at its points."""
+
+    producer = _Numbered
+
+
 STREAMS: dict[str, type[KafkaStream]] = {
-    "service": KafkaStream,
+    "service": _Service,
     "sends-first": _SendsFirst,
     "commits-first": _CommitsFirst,
 }
@@ -172,7 +177,6 @@ STREAMS: dict[str, type[KafkaStream]] = {
 
 def _run(directory: Path, kind: str) -> int:
     _Orders.directory = directory
-    vars(service.kafka)["Producer"] = _Numbered
     vars(service.serve)["History"] = _Watched
     vars(service.serve)["KafkaStream"] = STREAMS[kind]
     return main(["serve"])

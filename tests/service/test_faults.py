@@ -250,6 +250,12 @@ class _Doubtful(Producer):
         raise KafkaException(KafkaError(KafkaError.INVALID_TXN_STATE, "in doubt", fatal=True))
 
 
+class _Doubting(KafkaStream):
+    """Whose producer is in doubt."""
+
+    producer = _Doubtful
+
+
 @pytest.mark.parametrize("takes_place", [True, False])
 def test_a_transaction_in_doubt_costs_nothing_and_the_worker_goes_on(
     kafka: str, classifier: Classifier, monkeypatch: pytest.MonkeyPatch, *, takes_place: bool
@@ -257,8 +263,7 @@ def test_a_transaction_in_doubt_costs_nothing_and_the_worker_goes_on(
     topics = Topics(kafka)
     monkeypatch.setattr(_Doubtful, "takes_place", takes_place)
     monkeypatch.setattr(_Doubtful, "calls", 0)
-    monkeypatch.setattr("service.kafka.Producer", _Doubtful)
-    with running(topics, classifier) as worker:
+    with running(topics, classifier, stream=_Doubting) as worker:
         for sent in (20, 40, 60):
             topics.send(toy_alerts(20)[0])
             topics.wait_for(sent)

@@ -168,8 +168,9 @@ class _Overtaken(Consumer):
 
 
 class _FailsOnceAndStays(_FailsOnce):
-    """One that must not begin anew for that."""
+    """One that is overtaken, too, and must not begin anew for that."""
 
+    consumer = _Overtaken
     abandoned = 0
 
     def abandon(self) -> None:
@@ -178,9 +179,8 @@ class _FailsOnceAndStays(_FailsOnce):
 
 
 def test_a_seek_that_was_overtaken_is_made_again_and_the_group_is_not_left_for_it(
-    kafka: str, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+    kafka: str, classifier: Classifier
 ) -> None:
-    monkeypatch.setattr("service.kafka.Consumer", _Overtaken)
     aborted, answers = _after_an_abort(kafka, classifier, _FailsOnceAndStays)
     assert (aborted, len(answers), set(answers.values())) == (1, 200, {1})
     assert (_Overtaken.seeks, _FailsOnceAndStays.abandoned) == (2, 0)
