@@ -39,6 +39,8 @@ TRANSACTION_SECONDS = 15
 """A transaction that its worker has left behind is aborted by Kafka after this long, and delays readers until then."""
 
 _CALL_SECONDS = 5.0
+_ENDS_SECONDS = 2.0
+"""So often the ends of partitions are asked for."""
 _HANGING_SECONDS = 20.0
 """A call with a time-out of _CALL_SECONDS that takes longer than this will not come back."""
 _TRANSIENT = {
@@ -173,7 +175,7 @@ class _Ends:
         now = time.monotonic()
         if self._asked or now < self._ask_again or not partitions:
             return
-        self._ask_again = now + _CALL_SECONDS
+        self._ask_again = now + _ENDS_SECONDS
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         answers = self._admin.list_offsets(
             {TopicPartition(*name): latest for name in partitions},

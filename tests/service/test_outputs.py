@@ -9,9 +9,11 @@ import fastavro
 import numpy as np
 import pytest
 
+from models.calibration import UNCALIBRATED
 from models.classifier import Classifications, Classifier, Predictions
 from models.inputs import avro
 from models.inputs.alert import AlertBatch, alert_batch
+from models.network import Network, build
 from models.taxonomy import CLASS_NAMES, Taxonomy
 from service.outputs import broker_classifications, read_broker_classification, read_result, results
 from tests import alerts
@@ -22,12 +24,11 @@ INGESTED_MS = 1_790_000_000_123
 
 
 @pytest.fixture
-def twenty(classifier: Classifier) -> Classifier:
+def twenty() -> Classifier:
     """A classifier of the thesis's classes; what it would say is made up here."""
     classes = Taxonomy(tuple(CLASS_NAMES)[:20])
-    return Classifier(
-        classifier.model, taxonomy=classes, calibration=classifier.calibration, name="caf\u00e9", version="2"
-    )
+    network = Network(build("atat", {"n_classes": 20, "d_lc": 16, "d_tab": 16, "harmonics": 4}))
+    return Classifier(network, taxonomy=classes, calibration=UNCALIBRATED, name="caf\u00e9", version="2")
 
 
 def _classified(batch: AlertBatch) -> Classifications:
