@@ -52,7 +52,7 @@ TO_REACH = 3.0
 ANCHOR = "ATCAT, on ELAsTiCC, keeps 87.1 of 89.75 with 10% of the labels (97.0 %)"
 """What has been published of the like."""
 
-SCRATCH = "scratch"
+SCRATCH, LONGER = "scratch", "scratch-for-longer"
 PAGE = "FEW_LABELS.md"
 _SETTINGS = "settings.json"
 _VIEW = view_of(AGES[-1])
@@ -63,13 +63,15 @@ class Method:
     """How a network's weights start: as self-supervision left them, or from scratch."""
 
     self_supervision: SelfSupervision | None
+    longer: bool = False
+    """Whether it learns for as long as pretraining and training take together: whether scratch had only to go on."""
 
     @property
     def name(self) -> str:
         """Of its directories."""
         ssl = self.self_supervision
         if ssl is None:
-            return SCRATCH
+            return LONGER if self.longer else SCRATCH
         parts = ["ssl", ssl.kind.lower(), f"{ssl.eta_pred:g}", f"{ssl.eta_orig:g}", ssl.token]
         parts += [] if ssl.decoder_sees == "tokens" else [ssl.decoder_sees]
         parts += [] if ssl.hidden_together == "columns" else [ssl.hidden_together]
@@ -183,7 +185,8 @@ class Bench:
             self._diverged(run).write_text(f"{error}\n")
 
     def _train(self, run: Run) -> None:
-        experiment = self._at(run.seed).trained(labels=run.labels, learning_rate=run.learning_rate)
+        steps = self.experiment.training.steps + (self.pretraining_steps if run.method.longer else 0)
+        experiment = self._at(run.seed).trained(labels=run.labels, learning_rate=run.learning_rate, steps=steps)
         output = self.model(run).parent
         train(
             experiment,
@@ -253,9 +256,14 @@ def best(bench: Bench, number: int) -> list[Method]:
     return [run.method for run in ranked(bench) if run.method.self_supervision is not None][:number]
 
 
+def _pairs(methods: Sequence[Method], labels: Sequence[float]) -> list[tuple[Method, float]]:
+    """What is compared: every method at every share of the labels, but the longer one at SCREENED alone."""
+    return [(method, share) for share in labels for method in methods if share == SCREENED or not method.longer]
+
+
 def compare(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> None:
     """Learning rates at the first seed, then the best one at all seeds."""
-    pairs = [(method, share) for share in labels for method in methods]
+    pairs = _pairs(methods, labels)
     while not all(map(bench.is_tried, rates := [run for pair in pairs for run in _rates(bench, *pair)])):
         bench.make_all(rates, "learning rates")
     rest = [run for method, share in pairs for run in _chosen(bench, method, share, seeds)]
@@ -293,14 +301,15 @@ def _chosen(bench: Bench, method: Method, share: float, seeds: int) -> list[Run]
 
 def page(bench: Bench, trials: Trials, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> str:
     """``FEW_LABELS.md``, of what is there."""
-    chosen = {(method.name, share): _chosen(bench, method, share, seeds) for share in labels for method in methods}
+    chosen = {(method.name, share): _chosen(bench, method, share, seeds) for method, share in _pairs(methods, labels)}
     compared = {key: done for key, runs in chosen.items() if (done := list(filter(bench.is_done, runs)))}
     lost = [run for runs in chosen.values() for run in runs if bench.has_diverged(run)]
     parts = [
         "# What pretraining gains where few labels are known",
         f"Made by `python -m training few-labels`: not edited by hand. Configuration {bench.experiment.name}, tier "
-        f"{bench.experiment.tier}, {bench.experiment.training.steps:,} steps of training for every network, with "
-        "augmentation. Validation objects have all of their labels; they choose learning rates and the best step.",
+        f"{bench.experiment.tier}, {bench.experiment.training.steps:,} steps of training for every network (for "
+        f"`{LONGER}` as many more as pretraining has), with augmentation. Validation objects have all of their labels; "
+        "they choose learning rates and the best step.",
         *_told_of_pretraining(bench),
     ]
     screen = ranked(bench)
@@ -353,7 +362,7 @@ def _comparison(bench: Bench, trials: Trials, compared: dict[tuple[str, float], 
         own = compared[name, share]
         figures = [_told(_percent(measured)), "" if gain is None else _told(gain, signed=True), kept]
         rows.append([name, f"{share:.0%}", f"{own[0].learning_rate:g}", str(len(own)), *figures])
-        if gain is not None and share == SCREENED:
+        if gain is not None and share == SCREENED and name != LONGER:
             verdicts.append((name, gain))
     pooled = ", each of the run that left out its fold" if bench.folds else ""
     told = "whole light curves, in per cent; differences are paired by object and by seed."
@@ -431,6 +440,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folds", action="store_true", help="compare on the folds of --data: the run of each seed leaves out its own"
     )
+    parser.add_argument(
+        "--longer",
+        action="store_true",
+        help=f"compare {LONGER}, too: the steps of pretraining and of training, {SCREENED * 100:g} %% of the labels",
+    )
     parser.add_argument("--steps", type=count, help="of training (default: the tier's)")
     parser.add_argument("--pretraining-steps", type=count, help="default: the tier's, whatever --steps")
     options.add_arithmetic(parser)
@@ -450,6 +464,7 @@ def run(arguments: argparse.Namespace) -> int:
             _write(bench, trials, [], arguments)
         if not arguments.screen_only:
             methods = [Method(None), *(best(bench, arguments.best) if named is None else named)]
+            methods += [Method(None, longer=True)] if arguments.longer else []
             compare(bench, methods, arguments.labels, arguments.seeds)
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on with it")

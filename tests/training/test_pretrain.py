@@ -338,7 +338,7 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     monkeypatch.setattr("training.few_labels.ETA_ORIG", (0.1,))
     monkeypatch.setattr("training.few_labels.LEARNING_RATES", LEARNING_RATES[:2])
     command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
-    command += ["--output", str(tmp_path / "bench"), "--seeds", "2", "--labels", "0.1", "1", "--best", "1"]
+    command += ["--output", str(tmp_path / "bench"), "--seeds", "2", "--labels", "0.1", "1", "--best", "1", "--longer"]
     assert main(command) == 0
     screened = {method.name for method in grid(Experiment.read(config))}
     tokens = ("learned", "noise")
@@ -357,7 +357,11 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     page = (tmp_path / "bench" / PAGE).read_text()
     for name in (*screened, "scratch"):
         assert f"| {name} |" in page
-    assert page.count("| 10% |") == page.count("| 100% |") == 2
+    assert page.count("| 10% |") == 3
+    assert page.count("| 100% |") == 2
+    longer = next((tmp_path / "bench" / "runs").glob("scratch-for-longer-labels-0.1-*"))
+    log = (longer / "log.csv").read_text().splitlines()
+    assert log[-1].startswith("4,")  # two steps, and as many as pretraining has
     assert "(+3, interval above 0)" in page
     assert "Pretraining: 2 steps on 99 objects of test, no label looked at." in page
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
