@@ -85,6 +85,7 @@ class _Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    # ``extra`` says so in the schema; here it is told once, however many there are.
     @model_validator(mode="before")
     @classmethod
     def _known_fields(cls, values: Any) -> Any:

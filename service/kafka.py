@@ -155,7 +155,7 @@ class _Ends:
     """The ends of partitions, asked for every few seconds, whether they are fetched or not. Nothing waits for them."""
 
     def __init__(self, common: Mapping[str, Any]) -> None:
-        options = {name: value for name, value in common.items() if name != "allow.auto.create.topics"}
+        options = _for_any_client(common)
         # Another leader is only looked for when topics are asked for anew.
         self._admin = _client(AdminClient, {**options, "topic.metadata.refresh.interval.ms": 10_000})
         self._asked: dict[Partition, Future[Any]] = {}
@@ -264,7 +264,7 @@ class KafkaStream:
         options = {
             "linger.ms": 5,
             "compression.type": "lz4",
-            **{name: value for name, value in self._common.items() if name != "allow.auto.create.topics"},
+            **_for_any_client(self._common),
             **({} if limits is None else limits.options),
             "transactional.id": self._transactional_id,
             "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,
@@ -389,7 +389,7 @@ class KafkaStream:
             first = TopicPartition(*name, offset)
             self._attempt(lambda: consumer.commit(offsets=[first], asynchronous=False))
         elif offset < low:
-            self._stop(name, f"offsets {offset} to {low - 1} were removed by retention before they were read")
+            self._stop(name, _gap(offset, low, high))
         self.assignment.next[name] = self._reads_on[name] = offset
         return TopicPartition(*name, offset)
 
@@ -489,7 +489,7 @@ class KafkaStream:
             if name in self._reads_on:
                 self._without_messages[name] = (self._reads_on[name], raw.offset() or 0)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self._stop(name, self._gap(name))
+            self._stop(name, self._why_out_of_range(name))
             self._consumer.pause([TopicPartition(*name)])
         elif error.fatal():
             raise Fatal(error.str())
@@ -497,16 +497,14 @@ class KafkaStream:
             log.warning("Kafka: %s", error.str())
         return None
 
-    def _gap(self, name: Partition) -> str:
+    def _why_out_of_range(self, name: Partition) -> str:
         """Why a partition's next offset is none of its own."""
         offset = self._reads_on.get(name, self.assignment.next.get(name, 0))
         try:
             low, high = self._consumer.get_watermark_offsets(TopicPartition(*name), timeout=_CALL_SECONDS)
         except KafkaException:
             return f"its next offset {offset} is not there"
-        if offset > high:
-            return f"its next offset is {offset} and it ends at {high}: its end was lost, or the topic was made anew"
-        return f"offsets {offset} to {low - 1} were removed by retention before they were read"
+        return _gap(offset, low, high)
 
     def hold(self, message: Message) -> None:
         """Stop reading a partition, and go back to this message of it. Raises KafkaUnavailable."""
@@ -692,6 +690,11 @@ def _common(settings: Settings) -> dict[str, Any]:
     return options
 
 
+def _for_any_client(common: Mapping[str, Any]) -> dict[str, Any]:
+    """Of these options, what others than consumers take, too."""
+    return {name: value for name, value in common.items() if name != "allow.auto.create.topics"}
+
+
 def _message_bytes(common: Mapping[str, Any]) -> int:
     """The longest message that may be published. Raises Misconfigured."""
     told = common.get("message.max.bytes", _DEFAULT_MESSAGE_BYTES)
@@ -708,7 +711,7 @@ def _ask(common: Mapping[str, Any]) -> tuple[AdminClient, dict[str, TopicMetadat
     KafkaUnavailable where it does not answer.
     """
     told: list[KafkaError] = []
-    options = {name: value for name, value in common.items() if name != "allow.auto.create.topics"}
+    options = _for_any_client(common)
     admin = _client(AdminClient, {**options, "error_cb": told.append})
     until = time.monotonic() + _CALL_SECONDS
     while True:
@@ -749,6 +752,13 @@ def _distrust(common: Mapping[str, Any]) -> str | None:
     except (OSError, ValueError):
         return None
     return None
+
+
+def _gap(offset: int, low: int, high: int) -> str:
+    """Why the next offset of a partition with offsets from ``low`` to before ``high`` is none of its own."""
+    if offset > high:
+        return f"its next offset is {offset} and it ends at {high}: its end was lost, or the topic was made anew"
+    return f"offsets {offset} to {low - 1} were removed by retention before they were read"
 
 
 def _received(raw: RawMessage) -> Message:

@@ -309,14 +309,13 @@ class Worker:
     def _report(self) -> None:
         assignment = self._stream.assignment
         self._health.joined = assignment.joined
-        self._health.stopped = {f"{topic}/{number}": why for (topic, number), why in assignment.stopped.items()}
+        self._report_lag(self._stream.lags())
+        self._health.stopped, self._health.unread = _by_name(assignment.stopped), _by_name(self._stream.unread)
         self._health.history = "REDIS_URL is not set" if self._history is None else self._history.trouble
         self._metrics.stopped.set(len(assignment.stopped))
         self._metrics.held.set(len(self._held))
         self._metrics.unread.set(len(self._stream.unread))
-        self._health.unread = {f"{topic}/{number}": why for (topic, number), why in self._stream.unread.items()}
         self._metrics.history_up.set(self._history is not None and self._history.trouble is None)
-        self._report_lag(self._stream.lags())
 
     def _report_lag(self, lags: Mapping[Partition, int]) -> None:
         now = time.time()
@@ -535,3 +534,8 @@ class Worker:
         ):
             if rows.any():
                 self._metrics.history.labels(kind).inc(int(np.count_nonzero(rows)))
+
+
+def _by_name(partitions: Mapping[Partition, str]) -> dict[str, str]:
+    """As people write them."""
+    return {f"{topic}/{number}": why for (topic, number), why in partitions.items()}

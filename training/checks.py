@@ -59,6 +59,8 @@ CONFUSED = (ATAT, ALL + MTA, BHRF, ATAT2)
 """Figure 4.4, and table 4.1."""
 
 FULL, EARLY = "2048 days", "8 days"
+_COMPARED = (("full", FULL), ("8 days", EARLY), ("per alert as sent", ALERTS))
+"""What models that go past the thesis are compared on."""
 PERIODIC = GROUPS["periodic"]
 FITTED_TO_PLASTICC = (2226, 2225)
 """91bg and Iax, whose laws in ``training/survey`` are fitted to light curves of PLAsTiCC's training set, or chosen by
@@ -178,7 +180,7 @@ def checks(book: Book) -> list[Row]:
                 ("both as one minus LightGBM", (ENSEMBLE, LIGHTGBM)),
                 ("both as one minus `atat2`", (ENSEMBLE, ATAT2)),
             )
-            for name, view in (("full", FULL), ("8 days", EARLY), ("per alert as sent", ALERTS))
+            for name, view in _COMPARED
         ),
     ]
 
@@ -217,7 +219,7 @@ def afresh_checks(book: Book) -> list[Row]:
             _surely_above(),
             view=view,
         )
-        for name, view in (("full", FULL), ("8 days", EARLY), ("per alert as sent", ALERTS))
+        for name, view in _COMPARED
     ]
 
 

@@ -87,7 +87,8 @@ def findings(bench: Bench, size: str | None) -> list[Finding]:
 
 def _of_runs_cut_short(finding: Finding) -> Finding:
     """A verdict on what had not learned all that it could says so."""
-    return replace(finding, verdict=finding.verdict + (f", {CUT_SHORT}" if finding.verdict in _JUDGED else ""))
+    is_judged = finding.verdict in (_HOLDS, _CONTRADICTED)
+    return replace(finding, verdict=f"{finding.verdict}, {CUT_SHORT}") if is_judged else finding
 
 
 def findings_page(found: Sequence[Finding]) -> str:
@@ -115,11 +116,11 @@ def interval(values: FloatArray) -> tuple[float, float]:
     return estimate.low, estimate.high
 
 
-_JUDGED = ("holds", "contradicted")
+_HOLDS, _CONTRADICTED = "holds", "contradicted"
 
 
 def _verdict(*, holds: bool, contradicted: bool) -> str:
-    return _JUDGED[0] if holds else _JUDGED[1] if contradicted else "undecided"
+    return _HOLDS if holds else _CONTRADICTED if contradicted else "undecided"
 
 
 def _told(values: FloatArray) -> str:

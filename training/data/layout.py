@@ -13,6 +13,7 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -278,7 +279,7 @@ class Dataset:
         """All objects, shard by shard in the order of their names."""
         return concatenated([_objects(_read(shard.path)) for shard in self.shards])
 
-    @property
+    @cached_property
     def contents(self) -> str:
         """Tells these light curves from any others, by the bytes of the shards."""
         digest = hashlib.sha256()
