@@ -221,17 +221,14 @@ def predict(
     asks = has_features(classifier.model.columns)
     age_tables, alert_tables = (_tables(paths) if asks else () for paths in (ready.by_age, ready.by_alert))
     by_age, by_alert = [], []
-    timed = []
-    stride = -(-len(selection) // _TIMED)
     total = -(-len(selection) // _CHUNK)
     for objects in track(selection.chunks(), description=label, total=total, console=console):
         by_age.append(of_ages(classifier, objects, ages, age_tables))
         by_alert.append(of_alerts(classifier, objects if alerts else objects.take(_NONE), alert_tables))
-        timed.append(objects.take(np.arange(0, len(objects), stride)))
     if not by_age:
         raise InvalidData(f"{selection.dataset.directory}: none of the objects was ever detected")
-    seconds = _seconds(classifier.model, layout.concatenated(timed))
-    return Predictions(Scored.joined(by_age), Scored.joined(by_alert), seconds=seconds, machine=_machine(device))
+    seconds = seconds_of(classifier.model, some_of(selection))
+    return Predictions(Scored.joined(by_age), Scored.joined(by_alert), seconds=seconds, machine=machine_of(device))
 
 
 def of_ages(
@@ -348,7 +345,13 @@ def _scored(classifier: Classifier, seen: Seen, tables: Sequence[FeatureTable]) 
     )
 
 
-def _seconds(model: Model, objects: Objects) -> dict[str, float]:
+def some_of(selection: Selection) -> Objects:
+    """Objects to time models on: a few hundred from everywhere in the selection."""
+    stride = -(-len(selection) // _TIMED)
+    return layout.concatenated([chunk.take(np.arange(0, len(chunk), stride)) for chunk in selection.chunks()])
+
+
+def seconds_of(model: Model, objects: Objects) -> dict[str, float]:
     """Table 4.2: mean seconds a whole light curve; the model's after it has warmed up."""
     curves = objects.light_curves
     whole = curves.until(curves.last_detection_mjd(), window_days=model.window_days)
@@ -363,7 +366,8 @@ def _seconds(model: Model, objects: Objects) -> dict[str, float]:
     return {step: seconds / len(whole) for step, seconds in spent.items()}
 
 
-def _machine(device: str) -> str:
+def machine_of(device: str) -> str:
+    """Where models are timed, in words."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     threads = torch.get_num_threads()

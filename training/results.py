@@ -18,16 +18,27 @@ from rich.console import Console
 from models.classifier import DEFAULT_ARTIFACT
 from training import answers, evaluate, options, predictions, results_page
 from training.answers import Run
-from training.checks import afresh_checks, book_of, calibration_checks, checks, plasticc_checks, real_check
+from training.checks import (
+    book_of,
+    calibration_checks,
+    checks,
+    further_checks,
+    further_plasticc_checks,
+    plasticc_checks,
+    real_check,
+)
 from training.data.layout import InvalidData
 from training.experiment import TIERS
 from training.experiments import OBJECTS, SHORTER
 from training.predictions import Ready, Selection
+from training.times import Times
 
 TRIED = "tried.md"
 """Beside the pictures: what was tried for the rows that fail, by hand; it ends the page."""
 SHIPPED, CHANGES, PLASTICC, ELASTICC, AFRESH = "shipped", "changes", "plasticc", "elasticc", "afresh"
 """Directories of kept answers, beside one for each tier."""
+TIMES = "times.json"
+"""Beside the pictures: what each model took, all in one sitting."""
 AMONG = "-told"
 """Ends the name of a variant that was told which classes there are among the objects."""
 
@@ -140,6 +151,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--changes", type=Path, metavar="DIR", help="atat2-first and variants atat2-*, by experiments --steps"
     )
     parser.add_argument(
+        "--time", type=Path, metavar="DIR", help="models of a tier, to be timed one after another: on an idle machine"
+    )
+    parser.add_argument(
         "--afresh", type=Path, metavar="DIR", help="models of a tier, to be tried on other test objects"
     )
     parser.add_argument("--afresh-data", type=Path, help="these objects: simulate --release NAME --seed NUMBER")
@@ -170,12 +184,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
     options.use_machine(arguments)
-    if (arguments.runs or arguments.changes or arguments.prior) and arguments.data is None:
+    if (arguments.runs or arguments.changes or arguments.time or arguments.prior) and arguments.data is None:
         raise InvalidData("--data: what was trained is to be tried on the survey's test part")
     pictures, draws = arguments.output / "results", arguments.draws
     _keep_tiers(arguments, pictures)
     _keep_changes(arguments, pictures / CHANGES)
     _keep_shipped(arguments, pictures / SHIPPED)
+    _keep_times(arguments, pictures / TIMES)
     keep(pictures / AFRESH, _afresh(arguments))
     keep(pictures / PLASTICC, _plasticc(arguments))
     keep(pictures / ELASTICC, _elasticc(arguments))
@@ -189,23 +204,26 @@ def run(arguments: argparse.Namespace) -> int:
         raise InvalidData(f"{pictures} keeps no model's answers: name directories of runs, and --data")
     tiers = [book for book in tiers if book.variants] or tiers[:1]
     rows = [row for book in tiers for row in checks(book) if book is tiers[0] or row.verdict != "not run"]
-    rows += afresh_checks(afresh) + calibration_checks(shipped) + plasticc_checks(plasticc) + [real_check(elasticc)]
+    rows += [*calibration_checks(shipped), *plasticc_checks(plasticc), real_check(elasticc)]
+    further = [*further_checks(tiers[0], afresh), *further_plasticc_checks(plasticc)]
     pictures.mkdir(parents=True, exist_ok=True)
     names = results_page.draw(pictures, tiers[0], shipped)
     text = results_page.page(
         rows,
+        further,
         tiers,
         changes=changes,
         shipped=shipped,
         plasticc=plasticc,
         elasticc=elasticc,
         pictures=names,
+        times=Times.read(pictures / TIMES),
         tried=pictures / TRIED,
     )
     (arguments.output / "RESULTS.md").write_text(text)
-    (pictures / "checks.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    (pictures / "checks.json").write_text(json.dumps([asdict(row) for row in (*rows, *further)], indent=1) + "\n")
     console = Console()
-    for row in rows:
+    for row in (*rows, *further):
         console.print(f"{row.verdict:8} {row.check}: {row.found or row.asked}", highlight=False)
     console.print(f"{arguments.output / 'RESULTS.md'}")
     return 0
@@ -269,6 +287,16 @@ def _keep_shipped(arguments: argparse.Namespace, place: Path) -> None:
     for path in place.glob(f"*{answers.SUFFIX}"):
         path.unlink()
     keep(place, [Run.of(model, found, named=(description.name, None), prior=arguments.prior)])
+
+
+def _keep_times(arguments: argparse.Namespace, place: Path) -> None:
+    """Time one model a variant, and what ships, in place of what was timed before."""
+    if arguments.time is None:
+        return
+    models = {(answers.seed_of(model.name) or (model.name,))[0]: model for model in _models(arguments.time)}
+    models[predictions.describe(arguments.shipped).name] = arguments.shipped
+    objects = predictions.some_of(Selection.of(arguments.data, split="test"))
+    Times.of(models, objects, device=arguments.device).write(place)
 
 
 def _both(arguments: argparse.Namespace, name: str) -> bool:
