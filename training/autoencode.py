@@ -20,6 +20,7 @@ from training.probes import LEARNING_RATE, PATIENCE, Effort, OnlineProbes
 
 CONVERGED = "converged"
 """Of what is measured: 1 where training ended by itself."""
+FINE_TUNED = "fine-tuned"
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,12 @@ def _copy(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def measure(trained: Trained, curves: Curves, effort: Effort, *, seed: int, device: torch.device) -> dict[str, float]:
-    """Every metric of 3.3.3 on the test set [%], and the mean squared error. Fine-tuning changes the model.
+def measure(
+    trained: Trained, curves: Curves, effort: Effort, *, seed: int, device: torch.device, fine_tune: bool
+) -> dict[str, float]:
+    """Every metric of 3.3.3 on the test set [%], and the mean squared error.
 
-    Fine-tuning needs validation light curves, and is left out where there are none.
+    Fine-tuning changes the model, and needs validation light curves.
     """
     torch.manual_seed(seed)
     train_set, test = curves.of("train"), curves.of("test")
@@ -160,9 +163,9 @@ def measure(trained: Trained, curves: Curves, effort: Effort, *, seed: int, devi
         figures[name] = probes.accuracy(test.label, fitted.predict(held_out))
         figures[f"online-{name}"] = probes.accuracy(test.label, online)
     figures["neighbours"] = probes.accuracy(test.label, probes.neighbours(latent, labels, held_out))
-    if (curves.split == "validation").any():
+    if fine_tune:
         tuned = probes.fine_tuned(trained.model, curves, effort, device=device, seed=seed)
-        figures["fine-tuned"] = probes.accuracy(test.label, tuned)
+        figures[FINE_TUNED] = probes.accuracy(test.label, tuned)
     return figures
 
 

@@ -78,7 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
     for source in sources.values():
         if not source.is_dir():
             raise InvalidData(f"{source}: no such directory")
-    bench = Bench(arguments.output, sources, torch.device(arguments.device), **options.given(arguments, ("precision",)))
+    bench = Bench(
+        arguments.output,
+        sources,
+        torch.device(arguments.device),
+        tunes_all=bool(arguments.autoencoder),
+        **options.given(arguments, ("precision",)),
+    )
     data = tuple(name for name in (*synthetic.NAMES, *sources) if name in (arguments.on or _SETS))
     if absent := set(arguments.on or ()) - set(data):
         raise InvalidData(f"--on {', '.join(sorted(absent))}: --data NAME=DIR says where it is")

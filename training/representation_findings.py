@@ -95,10 +95,12 @@ def findings_page(found: Sequence[Finding]) -> str:
     """As Markdown."""
     told = (
         f"In brackets: intervals that hold {LEVEL:.0%}, by Student's t, over the seeds. Accuracies closer than "
-        f"{ALIKE:g} points count as alike. One seed decides nothing. A run is *cut short* where its last epoch came "
-        "before its error had stopped falling: a verdict on such runs is one on autoencoders that have not learned all "
-        "that they could, and neither bears out nor contradicts the thesis, whose runs had. Offline probes see latent "
-        "vectors brought to unit variance, online ones as they are: part of a lead of the former may be that."
+        f"{ALIKE:g} points count as alike: a lead is one from there on. One seed decides nothing. A run is *cut short* "
+        "where its last epoch came before its error had stopped falling: a verdict on such runs is one on autoencoders "
+        "that have not learned all that they could, and neither bears out nor contradicts the thesis, whose runs had. "
+        "Offline probes see latent vectors brought to unit variance, online ones as they are: part of a lead of the "
+        "former may be that. The former learn until their training loss no longer falls, as the thesis's, by which an "
+        "MLP on few light curves overfits."
     )
     rows = [[each.statement, each.thesis, each.found, each.rests_on, each.verdict] for each in found]
     table = markdown(["finding", "thesis", "here", "rests on", "verdict"], rows)
@@ -147,7 +149,7 @@ def _variance(evidence: Evidence, data: str, decoder: str) -> Finding:
     gain = found[:, 1] - found[:, 0]
     low, high = interval(gain)
     verdict = (
-        _verdict(holds=low > 0, contradicted=high < 0)
+        _verdict(holds=low > ALIKE, contradicted=high < ALIKE)
         if lifts
         else _verdict(holds=high < ALIKE, contradicted=low > ALIKE)
     )
@@ -178,7 +180,7 @@ def _offline(evidence: Evidence, data: str) -> Finding:
         found="; ".join(f"{probe} {_told(values)}" for probe, values in gaps.items()),
         rests_on=f"{len(rows)} autoencoders, {evidence.rests_on(data, rows, len(gaps['mlp']))}",
         verdict=_verdict(
-            holds=all(low > 0 for low, _ in intervals), contradicted=all(high < 0 for _, high in intervals)
+            holds=all(low > ALIKE for low, _ in intervals), contradicted=all(high < ALIKE for _, high in intervals)
         ),
     )
 
@@ -245,7 +247,7 @@ def _mtan_lags(evidence: Evidence, data: str) -> Finding:
         finding,
         found=_told(gap),
         rests_on=f"{len(_ENCODERS)} encoders each, {evidence.rests_on(data, [*kinds[0], *kinds[1]], len(found))}",
-        verdict=_verdict(holds=high < 0, contradicted=low > 0),
+        verdict=_verdict(holds=high < -ALIKE, contradicted=low > -ALIKE),
     )
 
 

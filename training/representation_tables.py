@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.autoencoders.config import AutoencoderConfig
 from training import thesis_tables
 from training.data import synthetic
 from training.pages import markdown
 from training.representations import Bench, Cell, Parts, cell_of
 
+_DEFAULTS = AutoencoderConfig()
 _PROBES = ("linear", "online-linear", "mlp", "online-mlp")
 _TITLES = {
     "mse": "MSE",
@@ -120,6 +122,8 @@ def _told_of(table: Table, bench: Bench) -> str:
         "Real light curves have unit variance, so MSE is a share of it." if "mse" in table.metrics else "",
         "Offline probes see latent vectors of unit variance, online ones as they are. An autoencoder learns until its "
         f"training error no longer falls, or for as many epochs as its size allows; in {bench.precision}.",
+        f"Time modulation has {_DEFAULTS.harmonics} harmonics of a period of {_DEFAULTS.t_max:g} (the thesis names no "
+        "number here) and begins with amplitudes that fall as the root of the order, as everywhere in this project.",
         "Cross-entropy is eq. 3.4 where the error of each point is known, and eq. 3.3 of synthetic light curves.",
     ]
     return " ".join(filter(None, told))

@@ -84,6 +84,11 @@ class Parts:
         alone = self.pre_encoder is None and self.post_decoder is None
         return alone and self.encoder == "mha" and self.decoder in {"mha", "mlp"}
 
+    @property
+    def is_of_encoders(self) -> bool:
+        """Whether its encoder alone sets it apart: a row of tables 3.6 to 3.8, the last of which is fine-tuned."""
+        return self == Parts(encoder=self.encoder, pre_encoder=self.pre_encoder)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -100,6 +105,16 @@ class Cell:
         modules = (parts.encoder, parts.pre_encoder or "none", parts.decoder, parts.post_decoder or "none", parts.loss)
         return "_".join((self.data, *modules, self.size.name))
 
+    @property
+    def rank(self) -> int:
+        """The lower, the earlier it is run: by how many findings rest on it, and how heavily."""
+        is_synthetic = self.data in synthetic.NAMES
+        if is_synthetic and self.parts.is_needed:
+            return 0
+        if is_synthetic or self.parts.post_decoder is not None:
+            return 3
+        return 1 if self.parts.is_of_encoders else 2
+
 
 def cell_of(data: str, parts: Parts, size: str | None) -> Cell:
     """At this size; without one, full for what the findings on synthetic sets need, and small for the rest."""
@@ -115,6 +130,8 @@ class Bench:
     sources: Mapping[str, Path]
     device: torch.device
     precision: Literal["float32", "bf16"] = "float32"
+    tunes_all: bool = False
+    """Fine-tune every encoder, and not only those of table 3.8."""
 
     def figures(self, cell: Cell) -> dict[int, dict[str, float]]:
         """By seed, of those that have been run."""
@@ -122,12 +139,9 @@ class Bench:
         return {seed: figures for seed, figures in found.items() if figures is not None}
 
     def missing(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, int]]:
-        """Cells and seeds that have not been run: every cell's first seed, then every cell's second.
-
-        What findings rest on comes before the rest.
-        """
-        for is_needed in (True, False):
-            own = [cell for cell in cells if cell.parts.is_needed == is_needed]
+        """Cells and seeds that have not been run: of each rank every cell's first seed, then every cell's second."""
+        for rank in sorted({cell.rank for cell in cells}):
+            own = [cell for cell in cells if cell.rank == rank]
             for seed in range(max((cell.size.seeds for cell in own), default=0)):
                 for cell in own:
                     if seed < cell.size.seeds and self._stored(cell, seed) is None:
@@ -154,7 +168,9 @@ class Bench:
         if seed == 0:
             weights = {name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()}
             save_file(weights, path.with_suffix(".safetensors"))
-        figures = autoencode.measure(trained, light_curves, cell.size.effort, seed=seed, device=self.device)
+        figures = autoencode.measure(
+            trained, light_curves, cell.size.effort, seed=seed, device=self.device, fine_tune=self._tunes(cell)
+        )
         unfinished = path.with_suffix(".part")
         unfinished.write_text(json.dumps({"settings": self._settings(cell), "figures": figures}, indent=1))
         unfinished.rename(path)
@@ -194,6 +210,9 @@ class Bench:
         np.savez_compressed(path, source=made_of, **vars(read))
         return read
 
+    def _tunes(self, cell: Cell) -> bool:
+        return cell.data not in synthetic.NAMES and (self.tunes_all or cell.parts.is_of_encoders)
+
     def _config(self, cell: Cell, light_curves: Curves) -> AutoencoderConfig:
         return AutoencoderConfig(
             **asdict(cell.parts),
@@ -224,6 +243,8 @@ class Bench:
             figures: dict[str, float] = stored["figures"]
         except (ValueError, KeyError) as error:
             raise InvalidData(f"{path}: not what was written ({error}); delete it to run it again") from error
+        if self._tunes(cell) and autoencode.FINE_TUNED not in figures:
+            return None
         # Of real light curves whose source is not named this time, whatever they were is told of.
         return figures if stored["settings"] | self._settings(cell) == stored["settings"] else None
 

@@ -9,7 +9,10 @@ from models.layers.attention import SelfAttention
 
 
 class MHAEncoder(nn.Module):
-    """Time modulation, attention, mean: points -> (B, D). Induction points are modulated, too (3.3.2)."""
+    """Time modulation, attention, mean: points -> (B, D). Induction points are modulated, too (3.3.2).
+
+    Masked mean pooling (3.3.1) is done within attention, where there is nothing left to mask.
+    """
 
     def __init__(self, config: AutoencoderConfig, *, n_values: int) -> None:
         super().__init__()
@@ -19,7 +22,8 @@ class MHAEncoder(nn.Module):
 
     def forward(self, points: Points) -> Tensor:
         tokens = self.modulation(points.values, points)
-        return points.mean(self.attention(tokens, points.layout))
+        pooled: Tensor = self.attention.mean(tokens, points.layout)
+        return pooled.float()
 
 
 class MHADecoder(nn.Module):

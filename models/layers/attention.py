@@ -1,6 +1,7 @@
 """Multi-head self-attention, over packed sequences and over dense ones."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -43,34 +44,57 @@ class SelfAttention(nn.Module):
         if layout is None:
             mixed = self._mix(tokens[:, 0], tokens, None)
         else:
-            sizes = [b * n for b, n in (segment.shape for segment in layout.segments)]
-            rectangles = torch.split(_Gather.apply(tokens, layout.gather, layout.place), sizes)
-            rows = torch.split(layout.gather, sizes)
-            numbers = [row[:: segment.shape[1]] for row, segment in zip(rows, layout.segments, strict=True)]
-            parts = [
-                self._mix(
-                    tokens[number if places is None else places[number]],
-                    rectangle.view(*segment.shape, -1),
-                    segment.observed,
-                )
-                for number, rectangle, segment in zip(numbers, rectangles, layout.segments, strict=True)
-            ]
-            mixed = torch.cat(parts)[torch.cat(numbers).argsort()]
+
+            def mix(number: Tensor, rectangle: Tensor, observed: Tensor | None) -> Tensor:
+                return self._mix(tokens[number if places is None else places[number]], rectangle, observed)
+
+            mixed = _by_sequence(mix, tokens, layout)
         output: Tensor = self.project_out(mixed)
+        return output
+
+    def mean(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """The mean of what ``forward`` has for each sequence of packed tokens, (B, D), without values a token.
+
+        The mean over queries of how they weigh a key is the key's weight in the mean; the rest is as in ``one``. The
+        layout must not be causal.
+        """
+
+        def mix(_: Tensor, rectangle: Tensor, observed: Tensor | None) -> Tensor:
+            return self._values(self._mean_weights(rectangle, observed), rectangle)
+
+        output: Tensor = self.project_out(_by_sequence(mix, tokens, layout))
         return output
 
     def _mix(self, asking: Tensor, tokens: Tensor, observed: Tensor | None) -> Tensor:
         """One token (B, D) of each sequence, and dense tokens (B, L, D) -> values mixed, (B, D), heads side by side."""
-        by_head = (self.n_heads, -1, tokens.shape[-1])
-        query_weight, key_weight, value_weight = self.project_in.weight.chunk(3)
-        query_bias, _, value_bias = self.project_in.bias.chunk(3)
+        query_weight, key_weight, _ = self.project_in.weight.chunk(3)
+        query_bias, _, _ = self.project_in.bias.chunk(3)
         query = F.linear(asking, query_weight, query_bias).view(len(tokens), self.n_heads, -1)
-        asked = torch.einsum("bhd,hde->bhe", query, key_weight.view(by_head)) / math.sqrt(query.shape[-1])
+        by_head = key_weight.view(self.n_heads, -1, tokens.shape[-1])
+        asked = torch.einsum("bhd,hde->bhe", query, by_head) / math.sqrt(query.shape[-1])
         scores = asked @ tokens.transpose(1, 2).to(asked.dtype)
         if observed is not None:
             scores = scores.masked_fill(~observed[:, None], -math.inf)
-        means = scores.softmax(-1) @ tokens
-        return torch.einsum("bhe,hde->bhd", means, value_weight.view(by_head)).flatten(1) + value_bias
+        return self._values(scores.softmax(-1), tokens)
+
+    def _mean_weights(self, tokens: Tensor, observed: Tensor | None) -> Tensor:
+        """Dense tokens (B, L, D) -> what each weighs in the mean of all tokens' attention, (B, H, L)."""
+        b, n, d = tokens.shape
+        projected = F.linear(tokens, self.project_in.weight[: 2 * d], self.project_in.bias[: 2 * d])
+        query, key = projected.view(b, n, 2, self.n_heads, -1).permute(2, 0, 3, 1, 4)
+        mask = None if observed is None else observed[:, None, None, :]
+        weights = _weights(query, key, mask, causal=False)
+        share = (
+            torch.full_like(tokens[:, :, 0], 1 / n) if observed is None else observed / observed.sum(1, keepdim=True)
+        )
+        with torch.autocast(tokens.device.type, enabled=False):
+            return (share.to(weights.dtype)[:, None, None, :] @ weights)[:, :, 0]
+
+    def _values(self, weights: Tensor, tokens: Tensor) -> Tensor:
+        """Tokens (B, L, D) weighed by (B, H, L), as values: (B, D), heads side by side."""
+        value_weight, value_bias = self.project_in.weight.chunk(3)[2], self.project_in.bias.chunk(3)[2]
+        by_head = value_weight.view(self.n_heads, -1, tokens.shape[-1])
+        return torch.einsum("bhe,hde->bhd", weights @ tokens, by_head).flatten(1) + value_bias
 
     def _attend_packed(self, projected: Tensor, layout: Layout) -> Tensor:
         # Gathered and put back in one operation each: one a segment would cost training a zeroed gradient a segment.
@@ -99,12 +123,37 @@ class SelfAttention(nn.Module):
 def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
     """Step by step, which a CPU trains faster than fused: of 65 tokens in float32 1.2 times, in bfloat16 6 times."""
     with torch.autocast(query.device.type, enabled=False):
+        return _weights(query, key, mask, causal=causal) @ value
+
+
+def _weights(query: Tensor, key: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
+    """What each query (B, H, L, d) makes of each key, (B, H, L, L)."""
+    with torch.autocast(query.device.type, enabled=False):
         scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
-        if causal:
-            scores = scores + scores.new_full(scores.shape[-2:], -math.inf).triu(1)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -math.inf)
-        return scores.softmax(-1) @ value
+        # In place and unseen by autograd: a product's gradient needs no product, and there is none where softmax is 0.
+        with torch.no_grad():
+            if causal:
+                scores.add_(scores.new_full(scores.shape[-2:], -math.inf).triu(1))
+            if mask is not None:
+                scores.add_(torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -math.inf))
+        return scores.softmax(-1)
+
+
+def _by_sequence(mix: Callable[[Tensor, Tensor, Tensor | None], Tensor], tokens: Tensor, layout: Layout) -> Tensor:
+    """One vector (B, D) of each sequence of packed tokens (T, D).
+
+    ``mix`` makes those of a segment, from the place of each sequence's first token (B'), the tokens as a rectangle
+    (B', L, D) and which of them are real (B', L).
+    """
+    sizes = [b * n for b, n in (segment.shape for segment in layout.segments)]
+    rectangles = torch.split(_Gather.apply(tokens, layout.gather, layout.place), sizes)
+    rows = torch.split(layout.gather, sizes)
+    firsts = [row[:: segment.shape[1]] for row, segment in zip(rows, layout.segments, strict=True)]
+    parts = [
+        mix(first, rectangle.view(*segment.shape, -1), segment.observed)
+        for first, rectangle, segment in zip(firsts, rectangles, layout.segments, strict=True)
+    ]
+    return torch.cat(parts)[torch.cat(firsts).argsort()]
 
 
 class _Gather(torch.autograd.Function):

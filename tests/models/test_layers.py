@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from models.inputs.batch import layout_of
+from models.layers.attention import SelfAttention
 from models.layers.dropout import Dropout
 from models.layers.narrow import NarrowLinear, narrowed
 from models.layers.quantile_tokenizer import QuantileTokenizer, StandardTokenizer
@@ -145,6 +146,29 @@ def test_packed_sequences_give_the_answers_and_gradients_of_single_ones(causal: 
     with torch.inference_mode():  # by another way than in training
         again = of_packed()
     torch.testing.assert_close(again, results[0], atol=1e-5, rtol=1e-4)
+
+
+def test_the_mean_of_attention_is_that_of_its_tokens_and_so_are_its_gradients() -> None:
+    torch.manual_seed(0)
+    attention = SelfAttention(d_model=16, n_heads=4)
+    lengths = torch.tensor([1, 3, 9, 40, 2, 9])
+    layout = layout_of(np.append(0, np.cumsum(lengths.numpy())), class_tokens=False)
+    row = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    values = torch.randn(len(row), 16)
+
+    def of_each(tokens: torch.Tensor) -> torch.Tensor:
+        sums = torch.zeros(len(lengths), 16).index_add(0, row, attention(tokens, layout))
+        return sums / lengths[:, None]
+
+    found = []
+    for mean in (of_each, lambda tokens: attention.mean(tokens, layout)):
+        attention.zero_grad()
+        tokens = values.clone().requires_grad_()
+        pooled = mean(tokens)
+        torch.autograd.backward((pooled * torch.arange(16)).square().sum())
+        found.append([pooled, tokens.grad, *(parameter.grad for parameter in attention.parameters())])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.2, 0.5])

@@ -17,7 +17,7 @@ from training import representation_findings as findings
 from training import representation_tables as tables
 from training.__main__ import main
 from training.data import synthetic
-from training.representations import Bench, Cell, Parts
+from training.representations import Bench, Cell, Parts, cell_of
 
 CPU = torch.device("cpu")
 
@@ -100,6 +100,27 @@ def test_encoders_on_real_light_curves_are_fine_tuned_too(tmp_path: Path) -> Non
     page = (tmp_path / "out" / "table-3.7.md").read_text()
     assert "ztf-bts, standing for the thesis's set" in page
     assert re.search(r"of each class: [^,]+ \d+ / \d+, ", page)
+
+
+def test_only_what_a_table_shows_is_fine_tuned(tmp_path: Path) -> None:
+    sources = {"ztf-bts": write_transients(tmp_path / "bts", each=12)}
+    cell = cell_of("ztf-bts", Parts(decoder="lstm"), "quick")
+    bench = Bench(tmp_path / "out", sources, CPU)
+    assert "fine-tuned" not in bench.run(cell, 0, until=np.inf)
+    assert not list(bench.missing([cell]))
+    own = Bench(tmp_path / "out", sources, CPU, tunes_all=True)
+    assert list(own.missing([cell])) == [(cell, 0)]  # a table of one's own does show it
+    assert "fine-tuned" in own.run(cell, 0, until=np.inf)
+
+
+def test_what_most_findings_rest_on_is_run_first(tmp_path: Path) -> None:
+    rows = [cell_of(data, parts, None) for data in ("asas", "syn-a") for parts in tables.DECODER_ROWS]
+    cells = [*rows, *(cell_of("asas", parts, None) for parts in tables.ENCODER_ROWS[1:])]
+    order = [cell for cell, seed in Bench(tmp_path, {}, CPU).missing(cells) if seed == 0]
+    assert {(cell.data, cell.size.name) for cell in order[:4]} == {("syn-a", "full")}
+    assert {cell.data for cell in order[4:16]} == {"asas"}
+    assert {cell.parts for cell in order[4:12]} == set(tables.ENCODER_ROWS)
+    assert all(cell.parts.post_decoder is None for cell in order[12:17])
 
 
 def test_any_parts_make_an_autoencoder_by_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,12 +250,15 @@ def test_autoencoders_of_one_seed_are_one_piece_of_evidence() -> None:
 
 def test_findings_tell_of_runs_that_were_still_learning() -> None:
     runs = [{"linear": 70.0, "converged": 1.0}, {"linear": 71.0, "converged": 0.0}]
-    given = {("syn-a", Parts(loss=loss)): runs for loss in ("mse", "cross-entropy")}
+    given = {("syn-a", Parts(loss="mse")): runs}
+    given |= {("syn-a", Parts()): [{"linear": 71.0, "converged": 1.0}, {"linear": 79.0, "converged": 0.0}]}
     told = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=given), None) if each.found)
     assert told.rests_on == "full, 2 seeds, 2 of 4 runs cut short"
     assert told.verdict == "undecided"
     better = [{"linear": 90.0, "converged": 1.0}, {"linear": 91.0, "converged": 0.0}]
-    assert _verdicts(given | {("syn-a", Parts(loss="cross-entropy")): better}) == {told.statement: "holds, cut short"}
+    assert _verdicts(given | {("syn-a", Parts()): better}) == {told.statement: "holds, cut short"}
+    alike = [{"linear": 71.0, "converged": 1.0}, {"linear": 72.0, "converged": 0.0}]
+    assert _verdicts(given | {("syn-a", Parts()): alike}) == {told.statement: "contradicted, cut short"}
 
 
 def test_training_says_whether_it_had_come_to_its_end() -> None:
@@ -243,7 +267,9 @@ def test_training_says_whether_it_had_come_to_its_end() -> None:
     for epochs, converged in ((1, 0), (2000, 1)):
         trained = autoencode.train(config, curves, most_epochs=epochs, seed=0, device=CPU)
         effort = probes.Effort(probe_epochs=1, tuning_epochs=1, tuning_steps=1)
-        assert autoencode.measure(trained, curves, effort, seed=0, device=CPU)["converged"] == converged
+        assert (
+            autoencode.measure(trained, curves, effort, seed=0, device=CPU, fine_tune=False)["converged"] == converged
+        )
 
 
 def test_runs_are_compared_seed_by_seed() -> None:

@@ -51,21 +51,20 @@ _ASAS = {
     "SARG_A": 3,
     "SARG_B": 3,
 }
-BRIGHT_TRANSIENTS = ("SN Ia", "SN II", "SN IIn", "SN Ib/c", "SLSN")
+BRIGHT_TRANSIENTS = ("SN Ia", "SN II", "SN Ib/c")
+"""Superluminous ones are left out: of 39, eight would be tried, each of which would weigh as 30 of type Ia."""
 _BTS = {
     "SN Ia": 0,
     "SN Ia-91T": 0,
     "SN II": 1,
     "SN IIP": 1,
-    "SN IIn": 2,
-    "SN Ib": 3,
-    "SN Ic": 3,
-    "SN Ib/c": 3,
-    "SN Ic-BL": 3,
-    "SN IIb": 3,
-    "SN Ibn": 3,
-    "SLSN-I": 4,
-    "SLSN-II": 4,
+    "SN IIn": 1,
+    "SN Ib": 2,
+    "SN Ic": 2,
+    "SN Ib/c": 2,
+    "SN Ic-BL": 2,
+    "SN IIb": 2,
+    "SN Ibn": 2,
 }
 _ZTF_BANDS = {1: 0, 2: 1}
 """filterid of g and r; the i band is not used."""
