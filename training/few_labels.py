@@ -54,6 +54,8 @@ ANCHOR = "ATCAT, on ELAsTiCC, keeps 87.1 of 89.75 with 10% of the labels (97.0 %
 
 SCRATCH, LONGER = "scratch", "scratch-for-longer"
 PAGE = "FEW_LABELS.md"
+VERSION = 1
+"""Of how runs are made. To be raised with whatever changes them: a directory then refuses the older ones."""
 _SETTINGS = "settings.json"
 _VIEW = view_of(AGES[-1])
 
@@ -95,21 +97,26 @@ class Run:
 
 
 def grid(experiment: Experiment) -> list[Method]:
-    """What is screened: the chapter's four hyperparameters, and some settings beyond it.
-
-    A network without a table has no columns for noise to stand for.
-    """
+    """What is screened: the chapter's four hyperparameters, and some settings beyond it."""
     config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
-    has_table = experiment.architecture == "atat" and bool(config.columns)
-    chapter = [
-        SelfSupervision(kind=kind, eta_pred=eta_pred, eta_orig=eta_orig, token=token)
+    beyond = [] if getattr(config, "causal", False) else _beyond(has_table=_has_table(experiment))
+    return [*chapter(experiment), *map(Method, beyond)]
+
+
+def chapter(experiment: Experiment) -> list[Method]:
+    """The chapter's four hyperparameters. A network without a table has no columns for noise to stand for."""
+    return [
+        Method(SelfSupervision(kind=kind, eta_pred=eta_pred, eta_orig=eta_orig, token=token))
         for kind in ("B", "M")
         for eta_pred in ETA_PRED
         for eta_orig in ETA_ORIG
-        for token in (("learned", "noise") if has_table else ("learned",))
+        for token in (("learned", "noise") if _has_table(experiment) else ("learned",))
     ]
-    beyond = list(_beyond(has_table=has_table)) if not getattr(config, "causal", False) else []
-    return [Method(each) for each in (*chapter, *beyond)]
+
+
+def _has_table(experiment: Experiment) -> bool:
+    config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
+    return experiment.architecture == "atat" and bool(config.columns)
 
 
 def _beyond(*, has_table: bool) -> Iterator[SelfSupervision]:
@@ -252,8 +259,11 @@ def ranked(bench: Bench) -> list[Run]:
 
 
 def best(bench: Bench, number: int) -> list[Method]:
-    """Of the screen, those that pretrain."""
-    return [run.method for run in ranked(bench) if run.method.self_supervision is not None][:number]
+    """Of the screen, those that pretrain; whatever is best, one of the chapter's own is among them."""
+    methods = [run.method for run in ranked(bench) if run.method.self_supervision is not None]
+    own = next((method for method in methods if method in chapter(bench.experiment)), None)
+    first = methods[:number]
+    return first if own is None or own in first else [*first[:-1], own]
 
 
 def _pairs(methods: Sequence[Method], labels: Sequence[float]) -> list[tuple[Method, float]]:
@@ -308,8 +318,9 @@ def page(bench: Bench, trials: Trials, methods: Sequence[Method], labels: Sequen
         "# What pretraining gains where few labels are known",
         f"Made by `python -m training few-labels`: not edited by hand. Configuration {bench.experiment.name}, tier "
         f"{bench.experiment.tier}, {bench.experiment.training.steps:,} steps of training for every network (for "
-        f"`{LONGER}` as many more as pretraining has), with augmentation. Validation objects have all of their labels; "
-        "they choose learning rates and the best step.",
+        f"`{LONGER}` as many more as pretraining has), with augmentation: a budget by which no network of many labels "
+        "has learned all that it could. Validation objects have all of their labels; they choose learning rates and "
+        "the best step, by the mean over whole light curves and alerts as sent.",
         *_told_of_pretraining(bench),
     ]
     screen = ranked(bench)
@@ -502,6 +513,7 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
     record(arguments.output / OBJECTS, tier, dataset, shorter={})
     settings = json.dumps(
         {
+            "version": VERSION,
             "experiment": asdict(experiment),
             "pretraining_steps": pretraining_steps,
             "folds": arguments.folds,

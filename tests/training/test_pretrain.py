@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
-from models.classifier import Classifier
+from models.classifier import DESCRIPTION, Classifier
 from models.inputs.metadata import COLUMNS
 from models.network import Network, build
 from tests.training import objects
@@ -19,7 +20,7 @@ from training.data import layout
 from training.data.layout import UNKNOWN_CLASS, Dataset, InvalidData
 from training.data.selection import select
 from training.experiment import TIERS, Experiment, Tier
-from training.few_labels import LEARNING_RATES, PAGE, grid
+from training.few_labels import LEARNING_RATES, PAGE, Bench, best, chapter, grid, screened
 from training.pretrain import Pretrainer
 from training.pretrained import Pretrained
 from training.train import Trainer
@@ -387,6 +388,24 @@ def test_methods_can_be_compared_without_a_screen(
     runs = {path.name for path in (tmp_path / "bench" / "runs").iterdir()}
     assert runs == {f"{name}-labels-0.1-rate-0.0003-0" for name in ("scratch", "ssl-b-0.15-0.1-learned")}
     assert "## Screen" not in (tmp_path / "bench" / PAGE).read_text()
+
+
+@pytest.mark.parametrize(("number", "found"), [(1, ["b"]), (2, ["beyond", "b"]), (3, ["beyond", "beyond", "b"])])
+def test_one_of_the_chapters_own_is_always_compared(
+    data_set: Path, config: Path, tmp_path: Path, number: int, found: list[str]
+) -> None:
+    """Of a screen in which what is beyond the chapter is best, and SSL-B better than SSL-M."""
+    experiment = Experiment.read(config)
+    bench = Bench(tmp_path, experiment, Dataset.open(data_set), (), 2, folds=False, device="cpu", console=Console())
+    own = chapter(experiment)
+    kinds = {each.name: "beyond" for each in grid(experiment)}
+    kinds |= {each.name: each.self_supervision.kind.lower() for each in own if each.self_supervision is not None}
+    for run in screened(experiment):
+        bench.model(run).mkdir(parents=True)
+        (bench.model(run) / DESCRIPTION).touch()
+        score = {"beyond": 0.9, "b": 0.8}.get(kinds.get(run.method.name, ""), 0.7)
+        (bench.model(run).parent / "log.csv").write_text(f"step,F1 full\n2,{score}\n")
+    assert [kinds[method.name] for method in best(bench, number)] == found
 
 
 def test_learning_rates_are_tried_from_the_middle_towards_the_better_ones(
