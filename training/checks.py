@@ -45,6 +45,14 @@ ADDED = {
 }
 """What ``atat2`` has beyond ``atat2-first``, by the variant that has it."""
 
+TO_ATAT = {
+    f"{ATAT}-asinh": "asinh flux, signal-to-noise and log error in place of flux and error as they are",
+    f"{ATAT}-adjusted": "draws by roots of class sizes, and logit adjustment, in place of class-balanced draws",
+    f"{ATAT}-200": "at most 200 points of a light curve in place of 64",
+    f"{ATAT}-mended": "all three",
+}
+"""What is tried on the thesis's ATAT, by the variant that has it."""
+
 ROOT = "-root"
 """Ends the name of a variant with a scaling a class, which answers under the prior ``root``."""
 
@@ -289,11 +297,20 @@ def real_check(book: Book) -> Row:
 
 
 def change_rows(book: Book) -> list[list[str]]:
-    """What each change brings, in points of macro F1: whole light curves, 8 days, and per alert as sent."""
+    """What each change of atat2 brings, in points of macro F1: whole light curves, 8 days, and per alert as sent."""
     pairs = [
         *((text, FIRST, variant) for variant, text in TAKEN_BACK.items()),
         *((text, variant, FIRST) for variant, text in ADDED.items()),
     ]
+    return _change_rows(book, pairs)
+
+
+def change_rows_of_atat(book: Book) -> list[list[str]]:
+    """The same of what was tried on the thesis's ATAT."""
+    return _change_rows(book, [(text, variant, ATAT) for variant, text in TO_ATAT.items()])
+
+
+def _change_rows(book: Book, pairs: Sequence[tuple[str, str, str]]) -> list[list[str]]:
     return [
         [text, *(told(difference(book.variants[first], book.variants[second], view)) for view in (FULL, EARLY, ALERTS))]
         for text, first, second in pairs

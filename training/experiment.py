@@ -163,9 +163,10 @@ class Experiment:
         return experiment
 
     def at(self, tier: Tier) -> Self:
-        """The same variant at a tier."""
+        """The same variant at a tier. It keeps a number of points that it names itself."""
         training = replace(self.training, objects=tier.objects, **tier.training)
-        model = {**self.model, **tier.model(self.architecture)}
+        own = {name: self.model[name] for name in ("max_points",) if name in self.model}
+        model = {**self.model, **tier.model(self.architecture), **own}
         return replace(self, model=model, training=training, tier=tier.name)
 
     def pretrained(self) -> Self:

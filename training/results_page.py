@@ -8,7 +8,18 @@ from models.inputs import features
 from models.random_forest import ForestConfig
 from models.taxonomy import CLASS_NAMES
 from training import figures
-from training.checks import CONFUSED, FIRST, FULL, PANELS, Book, Row, change_rows, percent
+from training.checks import (
+    ATAT,
+    CONFUSED,
+    FIRST,
+    FULL,
+    PANELS,
+    Book,
+    Row,
+    change_rows,
+    change_rows_of_atat,
+    percent,
+)
 from training.data.alert_sample import BINS
 from training.experiment import CONFIGS, TIERS
 from training.experiments import VARIANTS
@@ -190,18 +201,26 @@ def _time(times: Times | None) -> list[str]:
 
 
 def _changes(book: Book) -> list[str]:
-    """What each thing that ``atat2`` has beyond the thesis is worth."""
-    rows = change_rows(book)
-    if not rows:
-        return []
-    first = book.variants[FIRST]
-    return [
-        "## What each change of atat2 is worth",
-        f"From `{FIRST}`, which has macro F1 {first.macro(FULL)[0]:.3f} here ({book.tier}): what is lost without each "
-        "thing that it has, and gained by each that was added, in points. "
-        f"Seeds: {len(first.seeds)}. Intervals of one seed are over objects alone.",
-        markdown(["change", "full", "8 days", "alerts as sent"], rows),
-    ]
+    """What each thing that ``atat2`` has beyond the thesis is worth, and some of them to ATAT."""
+    parts: list[str] = []
+    for rows, base, title, told in (
+        (
+            change_rows(book),
+            FIRST,
+            "What each change of atat2 is worth",
+            "what is lost without each thing that it has, and gained by each that was added, in points",
+        ),
+        (change_rows_of_atat(book), ATAT, "What some changes are worth to ATAT", "what is gained by each, in points"),
+    ):
+        if rows:
+            first = book.variants[base]
+            parts += [
+                f"## {title}",
+                f"From `{base}`, which has macro F1 {first.macro(FULL)[0]:.3f} here ({book.tier}): {told}. "
+                f"Seeds: {len(first.seeds)}. Intervals of one seed are over objects alone.",
+                markdown(["change", "full", "8 days", "alerts as sent"], rows),
+            ]
+    return parts
 
 
 def _classes(variants: Sequence[Measured]) -> list[str]:

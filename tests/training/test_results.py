@@ -23,6 +23,7 @@ from training.checks import (
     book_of,
     calibration_checks,
     change_rows,
+    change_rows_of_atat,
     checks,
     further_checks,
     further_plasticc_checks,
@@ -214,6 +215,10 @@ def test_a_change_is_worth_what_is_lost_without_it_or_gained_by_it() -> None:
     assert with_both[0] == "both: `atat2`"
     assert [float(cell.split()[0]) for cell in with_both[1:]] == pytest.approx([30, 30, 20], abs=0.06)
     assert not change_rows(book_of(runs[1:], "small", draws=20))
+    of_atat = [_run("lc-md-mta", 0, {"else": 0.5}), _run("lc-md-mta-200", 0, {"else": 0.6, "alerts": 0.5})]
+    ((told, *gained),) = change_rows_of_atat(book_of(of_atat, "small", draws=20))
+    assert "200 points" in told
+    assert [float(cell.split()[0]) for cell in gained] == pytest.approx([10, 10, 0], abs=0.06)
 
 
 def test_folds_are_pooled_each_calibrated_as_its_own() -> None:
