@@ -12,6 +12,7 @@ _JOBS = {
     "import": ("training.data.importing", "other people's data into the data layout"),
     "simulate": ("training.simulate", "a simulated survey, labelled"),
     "features": ("training.features", "the engineered features of a data directory, for forests"),
+    "tune": ("training.tune", "a forest's options, chosen on validation objects"),
     "train": ("training.train", "train a model"),
     "pretrain": ("training.pretrain", "learn without labels what training can start from (chapter 5)"),
     "few-labels": ("training.few_labels", "what pretraining gains where few labels are known"),

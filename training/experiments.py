@@ -24,6 +24,7 @@ from training import options
 from training.arguments import count, positive
 from training.data.layout import Dataset, InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, Tier, TrainingConfig
+from training.features import FeatureTable
 from training.loop import CHECKPOINT
 from training.processes import World
 from training.train import selected_features, selection_of, train, with_features
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=count, default=1, help="how many of each variant (default: 1)")
     parser.add_argument("--data", type=Path, required=True, help="a directory in the data layout")
     parser.add_argument("--features", type=Path, help="its table of features, thinned as the tier is (--points)")
+    parser.add_argument("--alert-features", type=Path, help="the same, by features --alerts, of which LightGBM learns")
     parser.add_argument("--output", type=Path, required=True, help="directory of the runs")
     parser.add_argument("--variants", help="a comma between them (default: all of the thesis's, atat2 and the forests)")
     parser.add_argument("--steps", type=count, help="of every network (default: the tier's)")
@@ -82,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     record(arguments.output / OBJECTS, tier, dataset, shorter=options.given(arguments, SHORTER))
     console = Console(stderr=True)
-    with_table = Features(tier, dataset, arguments.features)
+    with_table = Features(tier, dataset, arguments.features, arguments.alert_features)
     try:
         for each in _missing(runs, arguments.output, console):
             if each.variant in tier.forests:
@@ -157,10 +159,11 @@ def _train(
 class Features:
     """What is done with the table of features."""
 
-    def __init__(self, tier: Tier, dataset: Dataset, directory: Path | None) -> None:
+    def __init__(self, tier: Tier, dataset: Dataset, directory: Path | None, alerts: Path | None) -> None:
         self._tier = tier
         self._dataset = dataset
         self._directory = directory
+        self._alerts = alerts
         self._chosen: tuple[str, ...] | None = None
 
     def narrowed(self, experiment: Experiment) -> Experiment:
@@ -181,11 +184,16 @@ class Features:
         if self._directory is None:
             raise InvalidData(f"{each.variant} is grown on features: --features names a table of them")
         experiment = forests.ForestExperiment.read(CONFIGS / f"{self._tier.forests[each.variant]}.toml")
-        table = selected_features(self._dataset, _objects_of(self._tier), self._directory)
-        if table.max_points != self._tier.max_points:
-            raise InvalidData(f"{self._directory}: --points is not the tier's, {self._tier.max_points}")
+        table = self._table(self._directory)
+        alerts = self._table(self._alerts) if experiment.alerts and self._alerts is not None else None
         named = replace(experiment, name=each.variant, seed=each.seed)
-        console.print(str(forests.train(named, table, each.directory(output), console=console)))
+        console.print(str(forests.train(named, table, each.directory(output), alerts=alerts, console=console)))
+
+    def _table(self, directory: Path) -> FeatureTable:
+        table = selected_features(self._dataset, _objects_of(self._tier), directory)
+        if table.max_points != self._tier.max_points:
+            raise InvalidData(f"{directory}: --points is not the tier's, {self._tier.max_points}")
+        return table
 
 
 def _objects_of(tier: Tier) -> TrainingConfig:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from typing import Self, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -68,6 +68,17 @@ class FeatureTable:
             self.max_points,
             self.window_days,
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """One below the other. Raises InvalidData for light curves cut or thinned in different ways."""
+        cuts = {(part.max_points, part.window_days) for part in parts}
+        if len(cuts) != 1:
+            raise InvalidData(f"features of light curves cut or thinned in {len(cuts)} ways make no table")
+        ((max_points, window_days),) = cuts
+        names = ("object_id", "class_id", "split", "days", "columns")
+        rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**rows, max_points=max_points, window_days=window_days)
 
     def find(self, object_id: NDArray[np.int64], days: NDArray[np.float32]) -> NDArray[np.int64]:
         """The rows (M,) of these objects (M,) at these days (M,); -1 where there is none."""
@@ -232,23 +243,10 @@ def read(directory: Path, *, objects: NDArray[np.int64] | None = None) -> Featur
     if (directory / _UNFINISHED).exists():
         raise InvalidData(f"{directory} holds a part of a table: python -m training features goes on with it")
     parts = [_read(file, objects) for file in sorted(directory.glob("*.parquet"))]
-    cuts = {(part.max_points, part.window_days) for part in parts}
-    if len(cuts) > 1:
-        raise InvalidData(f"{directory} holds features of light curves cut or thinned in different ways")
-    ((max_points, window_days),) = cuts
-
-    def joined(name: str) -> NDArray[Any]:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    return FeatureTable(
-        object_id=joined("object_id"),
-        class_id=joined("class_id"),
-        split=joined("split"),
-        days=joined("days"),
-        columns=joined("columns"),
-        max_points=max_points,
-        window_days=window_days,
-    )
+    try:
+        return FeatureTable.joined(parts)
+    except InvalidData as error:
+        raise InvalidData(f"{directory}: {error}") from error
 
 
 def _read(file: Path, objects: NDArray[np.int64] | None) -> FeatureTable:

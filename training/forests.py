@@ -1,13 +1,14 @@
 """Forests from a table of features: what ``python -m training train`` does for a configuration with a ``[forest]``."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from models.calibration import UNIFORM, Calibration, fit_temperature
@@ -30,6 +31,8 @@ class ForestExperiment:
     forest: ForestConfig
     days: tuple[float, ...] = (8.0, 128.0, 2048.0)
     """Lengths of light curve to learn from, pooled (4.4.1): days after the first alert."""
+    alerts: bool = False
+    """Whether it learns from alerts as sent, too, which have a table of their own."""
     seed: int = 0
 
     @classmethod
@@ -43,33 +46,65 @@ class ForestExperiment:
             raise InvalidData(f"{path}: {error}") from error
 
 
+@dataclass(frozen=True)
+class Examples:
+    """Labelled light curves to learn from, or to be judged by."""
+
+    lengths: FeatureTable
+    """Each at every length."""
+    alerts: FeatureTable | None
+    """As sent, where they are learned from."""
+
+    @classmethod
+    def of(cls, experiment: ForestExperiment, table: FeatureTable, alerts: FeatureTable | None) -> Self:
+        """What an experiment takes of the tables. Raises InvalidData where one is missing, or is for nothing."""
+        if experiment.alerts != (alerts is not None):
+            told = "learns from alerts as sent, too" if experiment.alerts else "does not learn from alerts as sent"
+            raise InvalidData(f"{experiment.name} {told}: --alert-features names a table of them")
+        known = table.where((table.class_id != UNKNOWN_CLASS) & np.isin(table.days, experiment.days))
+        if not len(known):
+            raise InvalidData(f"no light curves of {experiment.days} days")
+        return cls(known, None if alerts is None else alerts.where(alerts.class_id != UNKNOWN_CLASS))
+
+    def where(self, selected: Callable[[FeatureTable], NDArray[np.bool_]]) -> Self:
+        """The rows that are selected of each table."""
+        alerts = None if self.alerts is None else self.alerts.where(selected(self.alerts))
+        return type(self)(self.lengths.where(selected(self.lengths)), alerts)
+
+    def __len__(self) -> int:
+        return len(self.lengths) + (0 if self.alerts is None else len(self.alerts))
+
+    def pooled(self) -> FeatureTable:
+        """All of them."""
+        return FeatureTable.joined([self.lengths, *([] if self.alerts is None else [self.alerts])])
+
+    def by_view(self) -> dict[str, FeatureTable]:
+        """By length, and the alerts."""
+        lengths = np.unique(self.lengths.days).tolist()
+        views = {f"{days:.0f} days": self.lengths.where(self.lengths.days == days) for days in lengths}
+        return views if self.alerts is None else {**views, "alerts": self.alerts}
+
+
 def train(
     experiment: ForestExperiment,
     table: FeatureTable,
     output: Path,
     *,
+    alerts: FeatureTable | None = None,
     chosen: Mapping[str, Any] | None = None,
     console: Console,
 ) -> Path:
-    """Grow the forest on the train split of all lengths pooled, calibrate it on validation's, write the artifact.
+    """Grow the forest on the train split, all views pooled, calibrate it on validation's, write the artifact.
 
-    ``chosen`` is by what options of training the objects were, for the artifact to say.
+    ``chosen`` is by what options of training the objects were, for the artifact to say. Raises InvalidData for tables
+    that do not do.
     """
-    labelled = table.where((table.class_id != UNKNOWN_CLASS) & np.isin(table.days, experiment.days))
-    training = labelled.where(labelled.split == "train")
-    held_out = labelled.where(labelled.split == "validation")
-    if not len(training) or not len(held_out):
-        raise InvalidData(f"no light curves of {experiment.days} days in the train or the validation split")
-    taxonomy = Taxonomy(tuple(sorted(set(training.class_id.tolist()))))
-    held_out = held_out.where(np.isin(held_out.class_id, taxonomy.class_ids))
-    columns = experiment.forest.columns
-    console.print(f"{len(training)} light curves, {len(columns)} columns, {len(taxonomy)} classes")
-    config = replace(experiment.forest, max_points=table.max_points)
-    forest = Forest(config, taxonomy, seed=experiment.seed, processes=torch.get_num_threads())
-    forest.fit(select(training.columns, columns), taxonomy.places(training.class_id))
-
-    logits = forest.scores_of(select(held_out.columns, columns))
-    labels = torch.from_numpy(taxonomy.places(held_out.class_id))
+    training, held_out, taxonomy = divided(Examples.of(experiment, table, alerts))
+    console.print(f"{len(training)} light curves, {len(experiment.forest.columns)} columns, {len(taxonomy)} classes")
+    forest = grown(experiment, training, taxonomy)
+    judged = held_out.pooled()
+    logits = forest.scores_of(select(judged.columns, forest.columns))
+    labels = torch.from_numpy(taxonomy.places(judged.class_id))
     weights = 1 / torch.bincount(labels, minlength=len(taxonomy))[labels]
     temperature = fit_temperature(logits, labels, weights=weights)
     classifier = Classifier(
@@ -81,24 +116,43 @@ def train(
         provenance={
             "training_light_curves": len(training),
             "days": list(experiment.days),
+            "alerts": experiment.alerts,
             "seed": experiment.seed,
             "training": dict(chosen or {}),
         },
-        metrics={f"validation, {view}": told for view, told in evaluate(forest, taxonomy, held_out).items()},
+        metrics={f"validation, {view}": told for view, told in evaluate(forest, held_out).items()},
     )
     artifact = output / experiment.name
     classifier.save(artifact)
     return artifact
 
 
-def evaluate(forest: Forest, taxonomy: Taxonomy, table: FeatureTable) -> dict[str, dict[str, Any]]:
-    """Figures by length of the light curves."""
+def divided(examples: Examples) -> tuple[Examples, Examples, Taxonomy]:
+    """What is learned from, what it is judged by, and the classes. Raises InvalidData if there is nothing of either."""
+    training = examples.where(lambda table: table.split == "train")
+    taxonomy = Taxonomy(tuple(sorted(set(training.lengths.class_id.tolist()))))
+    held_out = examples.where(lambda table: (table.split == "validation") & np.isin(table.class_id, taxonomy.class_ids))
+    if not len(training) or not len(held_out):
+        raise InvalidData("the tables have no light curves to learn from, or none to be judged by")
+    return training, held_out, taxonomy
+
+
+def grown(experiment: ForestExperiment, training: Examples, taxonomy: Taxonomy) -> Forest:
+    """The forest of an experiment."""
+    pooled = training.pooled()
+    config = replace(experiment.forest, max_points=pooled.max_points)
+    forest = Forest(config, taxonomy, seed=experiment.seed, processes=torch.get_num_threads())
+    forest.fit(select(pooled.columns, config.columns), taxonomy.places(pooled.class_id))
+    return forest
+
+
+def evaluate(forest: Forest, held_out: Examples) -> dict[str, dict[str, Any]]:
+    """Figures by view."""
     results = {}
-    for days in np.unique(table.days).tolist():
-        part = table.where(table.days == days)
-        labels = taxonomy.places(part.class_id)
-        predicted = forest.scores_of(select(part.columns, forest.config.columns)).numpy().argmax(axis=1)
-        results[f"{days:.0f} days"] = summary(labels, predicted, taxonomy)
+    for view, part in held_out.by_view().items():
+        labels = forest.taxonomy.places(part.class_id)
+        predicted = forest.scores_of(select(part.columns, forest.columns)).numpy().argmax(axis=1)
+        results[view] = summary(labels, predicted, forest.taxonomy)
     return results
 
 

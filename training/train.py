@@ -5,7 +5,8 @@ A configuration with a ``[forest]`` grows a forest, from the table that ``python
 """
 
 import argparse
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -313,6 +314,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, required=True, help="data in the layout; for a forest, their features will do"
     )
     parser.add_argument("--features", type=Path, help="their table of features, for a model that sees some")
+    parser.add_argument(
+        "--alert-features", type=Path, help="one by features --alerts, for a forest that learns from alerts, too"
+    )
     parser.add_argument("--output", type=Path, required=True, help="directory of the run: checkpoint, log, artifact")
     parser.add_argument("--tier", choices=tuple(TIERS), help="train at this size")
     parser.add_argument("--seed", type=int, help="of the weights and the draws")
@@ -340,6 +344,8 @@ def run(arguments: argparse.Namespace) -> int:
         console = Console(stderr=True)
         console.print(_grow_forest(path, arguments, console))
         return 0
+    if arguments.alert_features is not None:
+        raise InvalidData("--alert-features is for forests: a network makes the alerts that it learns from")
     experiment = Experiment.read(path)
     if arguments.tier:
         experiment = experiment.at(TIERS[arguments.tier])
@@ -439,11 +445,14 @@ def _grow_forest(path: Path, arguments: argparse.Namespace, console: Console) ->
     if arguments.seed is not None:
         experiment = replace(experiment, seed=arguments.seed)
     chosen = options.given(arguments, _OF_OBJECTS)
+    read: Callable[[Path], FeatureTable]
     if arguments.features is not None:
-        config = TrainingConfig(**chosen)
-        table = selected_features(Dataset.open(arguments.data), config, arguments.features)
+        dataset, config = Dataset.open(arguments.data), TrainingConfig(**chosen)
+        read = functools.partial(selected_features, dataset, config)
     elif chosen:
         raise InvalidData("the objects of a forest are chosen from data in the layout, with --features beside them")
     else:
-        table = features.read(arguments.data)
-    return forests.train(experiment, table, arguments.output, chosen=chosen, console=console)
+        read = features.read
+    table = read(arguments.features or arguments.data)
+    alerts = None if arguments.alert_features is None else read(arguments.alert_features)
+    return forests.train(experiment, table, arguments.output, alerts=alerts, chosen=chosen, console=console)

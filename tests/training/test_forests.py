@@ -1,5 +1,6 @@
 """From data to a forest by command: features once, then trees, then figures."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def table(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("features") / "table"
     days = ["--days", "8", "2048", "--processes", "1"]
     assert main(["features", "--data", str(data_set), "--output", str(directory), *days]) == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
+def alert_table(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The features of their alerts."""
+    directory = tmp_path_factory.mktemp("features") / "alerts"
+    options = ["--alerts", "--processes", "1"]
+    assert main(["features", "--data", str(data_set), "--output", str(directory), *options]) == 0
     return directory
 
 
@@ -110,6 +120,70 @@ def test_a_forest_may_be_grown_without_a_fold(data_set: Path, table: Path, tmp_p
     provenance = Classifier.load(tmp_path / "run" / "toy").provenance
     assert (provenance["training_light_curves"], provenance["seed"]) == (2 * learned.sum(), 3)
     assert provenance["training"] == {"left_out": 1}
+
+
+def test_a_forest_learns_from_alerts_as_sent_if_its_file_says_so(
+    table: Path, alert_table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "toy.toml"
+    config.write_text(_CONFIG.replace("days =", "alerts = true\ndays ="))
+    command = ["train", str(config), "--data", str(table), "--output", str(tmp_path / "run")]
+    assert main([*command, "--alert-features", str(alert_table)]) == 0
+    classifier = Classifier.load(tmp_path / "run" / "toy")
+    n_train = sum(int((features.read(each).split == "train").sum()) for each in (table, alert_table))
+    assert classifier.provenance["training_light_curves"] == n_train
+    assert set(classifier.metrics) == {"validation, 8 days", "validation, 2048 days", "validation, alerts"}
+    assert main(command) == 1
+    assert "toy learns from alerts as sent, too: --alert-features names" in capsys.readouterr().err
+    config.write_text(_CONFIG)
+    assert main([*command, "--alert-features", str(alert_table)]) == 1
+    assert "toy does not learn from alerts as sent" in capsys.readouterr().err
+
+
+def test_a_grid_of_options_is_tried_on_validation_objects(
+    data_set: Path, table: Path, alert_table: Path, tmp_path: Path
+) -> None:
+    config, written = tmp_path / "toy.toml", tmp_path / "out" / "tried.csv"
+    config.write_text(_CONFIG)
+    command = ["tune", str(config), "--data", str(data_set), "--features", str(table), "--output", str(written)]
+    grid = ["--grid", "trees=1,20", "--grid", "alerts=false,true", "--alert-features", str(alert_table)]
+    assert main([*command, *grid, "--leave-out", "0", "1", "--threads", "1"]) == 0
+    with written.open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["trees"], row["alerts"]) for row in rows} == {(t, a) for t in ("1", "20") for a in ("false", "true")}
+    means = [float(row["mean F1"]) for row in rows]
+    assert means == sorted(means, reverse=True)
+    for row in rows:
+        views = [float(row[f"F1, {view}"]) for view in ("8 days", "2048 days", "alerts")]
+        assert float(row["mean F1"]) == pytest.approx(np.mean(views), abs=1e-4)
+
+    # One combination at one fold is the forest that train makes there.
+    assert main([*command, "--grid", "seed=3", "--leave-out", "1"]) == 0
+    (row,) = csv.DictReader(written.read_text().splitlines())
+    train = ["train", str(config), "--data", str(data_set), "--features", str(table), "--seed", "3"]
+    assert main([*train, "--leave-out", "1", "--output", str(tmp_path / "run")]) == 0
+    metrics = Classifier.load(tmp_path / "run" / "toy").metrics
+    for view in ("8 days", "2048 days"):
+        assert float(row[f"F1, {view}"]) == pytest.approx(metrics[f"validation, {view}"]["macro_f1"], abs=1e-4)
+
+
+def test_a_grid_that_cannot_be_tried_is_named(
+    data_set: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "toy.toml"
+    config.write_text(_CONFIG)
+    rest = ["--data", str(data_set), "--features", str(table), "--output", str(tmp_path / "tried.csv")]
+    for words, reason in (
+        ([str(config), "--grid", "bushes=1"], "'bushes'"),
+        ([str(config), "--grid", 'algorithm="oak"'], "oak"),
+        ([str(config), "--grid", "alerts=true"], "--alert-features names"),
+        (["lc-md", "--grid", "trees=1"], "is no forest"),
+    ):
+        assert main(["tune", *words, *rest]) == 1
+        assert reason in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["tune", str(config), "--grid", "trees", *rest])
+    assert not (tmp_path / "tried.csv").exists()
 
 
 def test_wrong_data_is_told_apart(
