@@ -208,7 +208,8 @@ def _changes(book: Book) -> list[str]:
             change_rows(book),
             FIRST,
             "What each change of atat2 is worth",
-            "what is lost without each thing that it has, and gained by each that was added, in points",
+            "what is lost without each thing that it has, and gained by each that was added, in points. Two change the "
+            "draws as well: what prefixes are worth by themselves is at the end of the page",
         ),
         (change_rows_of_atat(book), ATAT, "What some changes are worth to ATAT", "what is gained by each, in points"),
     ):
