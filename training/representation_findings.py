@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from training import thesis_tables
-from training.autoencode import CONVERGED
+from training.autoencode import CONVERGED, FINE_TUNED
 from training.data import synthetic
 from training.metrics import LEVEL, Estimate
 from training.pages import markdown
@@ -190,8 +190,8 @@ def _predicts(evidence: Evidence, data: str) -> Finding:
         f"the MLP probe predicts fine-tuned accuracy better than the linear one on {data}",
         _rank_told(_printed_ranks(data)),
     )
-    metrics = ("mlp", "linear", "fine-tuned")
-    rows = [parts for parts in ENCODER_ROWS if len(evidence.paired(data, [parts], "fine-tuned"))]
+    metrics = ("mlp", "linear", FINE_TUNED)
+    rows = [parts for parts in ENCODER_ROWS if len(evidence.paired(data, [parts], FINE_TUNED))]
     if len(rows) < _FEWEST:
         return replace(finding, found=f"{len(rows)} encoders were run, {_FEWEST} are needed") if rows else finding
     by_metric = {metric: evidence.paired(data, rows, metric) for metric in metrics}
@@ -286,12 +286,12 @@ def _printed_ranks(data: str) -> dict[str, float]:
     rows = range(len(ENCODER_ROWS))
     probes = {"linear": _LINEAR, "mlp": _ACC_MLP}
     columns = {probe: [_printed(number, row, column) for row in rows] for probe, column in probes.items()}
-    return _ranks({**columns, "fine-tuned": [_printed("3.8", row, place) for row in rows]})
+    return _ranks({**columns, FINE_TUNED: [_printed("3.8", row, place) for row in rows]})
 
 
 def _ranks(values: Mapping[str, Sequence[float] | FloatArray]) -> dict[str, float]:
     """Spearman's correlation of each probe's accuracy with the fine-tuned one's, over the encoders."""
-    return {probe: _rank(values[probe], values["fine-tuned"]) for probe in ("mlp", "linear")}
+    return {probe: _rank(values[probe], values[FINE_TUNED]) for probe in ("mlp", "linear")}
 
 
 def _rank(first: Sequence[float] | FloatArray, second: Sequence[float] | FloatArray) -> float:

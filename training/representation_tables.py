@@ -7,6 +7,7 @@ import numpy as np
 
 from models.autoencoders.config import AutoencoderConfig
 from training import thesis_tables
+from training.autoencode import FINE_TUNED
 from training.data import synthetic
 from training.pages import markdown
 from training.representations import Bench, Cell, Parts, cell_of
@@ -20,7 +21,7 @@ _TITLES = {
     "mlp": "Acc-MLP",
     "online-mlp": "Acc-On-MLP",
     "neighbours": "Acc-kNN",
-    "fine-tuned": "Acc, fine-tuned",
+    FINE_TUNED: "Acc, fine-tuned",
 }
 
 LOSSES = ("mse", "cross-entropy")
@@ -88,14 +89,14 @@ TABLES = {
         _table("3.5", _DECODERS, "ZTF-DR", DECODER_ROWS, ZTF),
         _table("3.6", _ENCODERS, "MACHO", ENCODER_ROWS, MACHO),
         _table("3.7", _ENCODERS, "ZTF-DR", ENCODER_ROWS, ZTF),
-        Table("3.8", "Encoders fine-tuned on a tenth of the labels", ENCODER_ROWS, (*MACHO, *ZTF), ("fine-tuned",)),
+        Table("3.8", "Encoders fine-tuned on a tenth of the labels", ENCODER_ROWS, (*MACHO, *ZTF), (FINE_TUNED,)),
     )
 }
 
 
 def table_of(rows: tuple[Parts, ...], data: tuple[str, ...]) -> Table:
     """Of autoencoders of one's own."""
-    return Table("", "Autoencoders", rows, data, ("mse", *_PROBES, "neighbours", "fine-tuned"))
+    return Table("", "Autoencoders", rows, data, ("mse", *_PROBES, "neighbours", FINE_TUNED))
 
 
 def cells(table: Table, data: Sequence[str], size: str | None) -> list[Cell]:

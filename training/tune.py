@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     for table, alerts in _tables(arguments):
         for each, choice, found in zip(experiments, choices, scores, strict=True):
             found.append(_scores(each, table, alerts))
-            console.print(f"{json.dumps(choice)}: {np.mean(list(found[-1].values())):.4f}", highlight=False)
+            console.print(f"{json.dumps(choice)}: {Tried(choice, found[-1]).score:.4f}", highlight=False)
     tried = [Tried(choice, _means(found)) for choice, found in zip(choices, scores, strict=True)]
     _write(arguments.output, sorted(tried, key=lambda each: each.score, reverse=True))
     console.print(arguments.output.read_text(), highlight=False)
@@ -123,10 +123,10 @@ def _tables(arguments: argparse.Namespace) -> Iterator[tuple[FeatureTable, Featu
 
 def _scores(experiment: ForestExperiment, table: FeatureTable, alerts: FeatureTable | None) -> dict[str, float]:
     """Macro F1 by view, of the alerts as well if there are any, whether it has learned from such or not."""
-    training, held_out, taxonomy = divided(Examples.of(experiment, table, alerts if experiment.alerts else None))
-    if alerts is not None:
-        own = (alerts.split == "validation") & np.isin(alerts.class_id, taxonomy.class_ids)
-        held_out = replace(held_out, alerts=alerts.where(own))
+    seen = replace(experiment, alerts=alerts is not None)
+    training, held_out, taxonomy = divided(Examples.of(seen, table, alerts))
+    if not experiment.alerts:
+        training = replace(training, alerts=None)
     found = evaluate(grown(experiment, training, taxonomy), held_out)
     return {view: float(told["macro_f1"]) for view, told in found.items()}
 

@@ -83,11 +83,11 @@ class SelfAttention(nn.Module):
         projected = F.linear(tokens, self.project_in.weight[: 2 * d], self.project_in.bias[: 2 * d])
         query, key = projected.view(b, n, 2, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         mask = None if observed is None else observed[:, None, None, :]
-        weights = _weights(query, key, mask, causal=False)
         share = (
             torch.full_like(tokens[:, :, 0], 1 / n) if observed is None else observed / observed.sum(1, keepdim=True)
         )
         with torch.autocast(tokens.device.type, enabled=False):
+            weights = _weights(query, key, mask, causal=False)
             return (share.to(weights.dtype)[:, None, None, :] @ weights)[:, :, 0]
 
     def _values(self, weights: Tensor, tokens: Tensor) -> Tensor:
@@ -127,16 +127,15 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *
 
 
 def _weights(query: Tensor, key: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
-    """What each query (B, H, L, d) makes of each key, (B, H, L, L)."""
-    with torch.autocast(query.device.type, enabled=False):
-        scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
-        # In place and unseen by autograd: a product's gradient needs no product, and there is none where softmax is 0.
-        with torch.no_grad():
-            if causal:
-                scores.add_(scores.new_full(scores.shape[-2:], -math.inf).triu(1))
-            if mask is not None:
-                scores.add_(torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -math.inf))
-        return scores.softmax(-1)
+    """What each query (B, H, L, d) makes of each key, (B, H, L, L). To be called without autocast."""
+    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
+    # In place and unseen by autograd: a product's gradient needs no product, and there is none where softmax is 0.
+    with torch.no_grad():
+        if causal:
+            scores.add_(scores.new_full(scores.shape[-2:], -math.inf).triu(1))
+        if mask is not None:
+            scores.add_(torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -math.inf))
+    return scores.softmax(-1)
 
 
 def _by_sequence(mix: Callable[[Tensor, Tensor, Tensor | None], Tensor], tokens: Tensor, layout: Layout) -> Tensor:
