@@ -1,9 +1,10 @@
 """Kafka: a consumer and a transactional producer that move together. The one module that imports confluent_kafka.
 
 A batch's classifications, dead letters and consumer offsets become visible together or not at all. librdkafka leaves
-four things to its user, and they are here: telling abortable errors from fatal ones, going back to the committed
+five things to its user, and they are here: telling abortable errors from fatal ones, going back to the committed
 offsets after an abort and after a partition was lost, never committing for a group generation that the batch was not
-polled in, and getting away from calls that do not come back when Kafka was restarted.
+polled in, getting away from calls that do not come back when Kafka was restarted, and taking a new epoch where a
+request of the last transaction may still be on its way.
 """
 
 import logging
@@ -225,6 +226,9 @@ class KafkaStream:
         self._begin_again()
         self._at_once = POLL_BYTES // _USUAL_BYTES
         """Messages that one call into Kafka's client may bring."""
+        self._limits: _Limits | None = None
+        self._doubtful = False
+        """Whether a request of the last transaction may still be on its way."""
         self._was_open = False
         self._told: str | None = None
         """What Kafka's client last told of its connections."""
@@ -260,12 +264,12 @@ class KafkaStream:
         }
         return _client(self.consumer, options)
 
-    def _new_producer(self, limits: "_Limits | None") -> Producer:
+    def _new_producer(self) -> Producer:
         options = {
             "linger.ms": 5,
             "compression.type": "lz4",
             **_for_any_client(self._common),
-            **({} if limits is None else limits.options),
+            **({} if self._limits is None else self._limits.options),
             "transactional.id": self._transactional_id,
             "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,
             "delivery.timeout.ms": (TRANSACTION_SECONDS - 5) * 1000,
@@ -292,14 +296,23 @@ class KafkaStream:
             self.max_dead_letter_bytes = min(self.max_dead_letter_bytes, self._refused_bytes // 2)
             limits = _Limits(_DEFAULT_MESSAGE_BYTES, 1)  # a message a batch: one that is refused takes no other with it
         self._refused_bytes = 0
+        self._limits = limits
         log.info("partitions: %s", ", ".join(f"{topic} {count}" for topic, count in partitions.items()))
-        self._producer = self._new_producer(limits)
+        self._take_over()
+        self._was_open = True
+        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._left, on_lost=self._lost)
+
+    def _take_over(self) -> None:
+        """A producer of the next epoch: what earlier ones left open is aborted, and what they sent comes too late.
+
+        Raises KafkaUnavailable or Fatal.
+        """
+        self._producer = self._new_producer()
         try:
             self._transact(lambda: self._producer.init_transactions(10))
         except TransactionAborted as error:
             raise KafkaUnavailable(str(error)) from error
-        self._was_open = True
-        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._left, on_lost=self._lost)
+        self._doubtful = False
 
     def close(self) -> None:
         """Leave the group, so that the others take over at once."""
@@ -578,7 +591,13 @@ class KafkaStream:
         On any exception nothing becomes visible and the consumer is back at the committed offsets. A Kafka error that
         only this batch suffers from comes out as TransactionAborted, one that ends the process as Fatal; after
         KafkaUnavailable ``abandon`` and ``open`` are due.
+
+        librdkafka's transactions share an epoch, so Kafka takes a delayed request of one for a request of the next: it
+        would commit half of it, or what was aborted (KIP-890, which librdkafka does not know). So the next transaction
+        gets a new epoch where any call of the last one failed.
         """
+        if self._doubtful:
+            self._take_over()
         try:
             self._transact(self._producer.begin_transaction)
         except TransactionAborted as error:  # the last one was not brought to an end: only a new producer can go on
@@ -618,6 +637,7 @@ class KafkaStream:
             self._refused_bytes = max(self._refused_bytes, size)
 
     def _abort(self) -> None:
+        self._doubtful = True
         try:
             self._transact(lambda: self._producer.abort_transaction(_CALL_SECONDS))
         except TransactionAborted as error:  # Kafka would not even abort: only a new producer can go on
@@ -666,8 +686,16 @@ class KafkaStream:
 
         Not for the consumer's calls: within a callback they do not get on from another thread.
         """
+
+        def once() -> None:
+            try:
+                bounded(call, _HANGING_SECONDS)
+            except KafkaException:
+                self._doubtful = True
+                raise
+
         try:
-            self._attempt(lambda: bounded(call, _HANGING_SECONDS))
+            self._attempt(once)
         except Hanging as error:
             raise KafkaUnavailable(f"a call to Kafka's client hangs: {error}") from error
 

@@ -124,7 +124,7 @@ class _Watched(History):
 class _Untransacted(KafkaStream):
     """What a stream without transactions does: it sends, or commits, one after the other."""
 
-    def _new_producer(self, _: object) -> Producer:
+    def _new_producer(self) -> Producer:
         return Producer({**self._common, "linger.ms": 5})
 
     def _transact(self, call: Callable[[], Any]) -> None:

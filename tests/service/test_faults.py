@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -269,6 +269,57 @@ def test_a_transaction_in_doubt_costs_nothing_and_the_worker_goes_on(
             topics.wait_for(sent)
         assert worker.metric("classifier_transactions_total", outcome="aborted") == 1
     _each_once(topics.read(), 60)
+
+
+class _Kept(Producer):
+    """Something of its second transaction goes wrong; it can be called upon when the worker has taken another."""
+
+    made: ClassVar[list["_Kept"]] = []
+    late = False
+    """Kafka is late with its answer to a commit, instead of refusing the offsets."""
+    commits = offsets = 0
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(options)
+        self.made.append(self)
+
+    def send_offsets_to_transaction(self, *arguments: Any) -> None:
+        self.offsets += 1
+        if self is self.made[0] and self.offsets == 2 and not self.late:
+            raise KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION, "refused"))
+        super().send_offsets_to_transaction(*arguments)
+
+    def commit_transaction(self, *arguments: float) -> None:
+        self.commits += 1
+        if self is self.made[0] and self.commits == 2 and self.late:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "late", retriable=True))
+        super().commit_transaction(*arguments)
+
+
+class _Keeping(KafkaStream):
+    """Whose producers are kept."""
+
+    producer = _Kept
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_what_a_transaction_that_went_wrong_has_still_on_its_way_is_refused(
+    kafka: str, classifier: Classifier, monkeypatch: pytest.MonkeyPatch, *, late: bool
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    monkeypatch.setattr(_Kept, "made", [])
+    monkeypatch.setattr(_Kept, "late", late)
+    topics.send(toy_alerts(80)[0])
+    with running(topics, classifier, stream=_Keeping, BATCH_ALERTS="20"):
+        topics.wait_for(80)
+    first, second = _Kept.made
+    assert (first.commits, second.commits) == ((3, 2) if late else (1, 3))
+    first.begin_transaction()
+    first.produce(topics.classifications, b"late")
+    with pytest.raises(KafkaException) as refused:
+        first.commit_transaction(20)
+    assert refused.value.args[0].code() in {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
+    _each_once(topics.read(), 80)
 
 
 def test_a_worker_waits_for_a_kafka_that_is_not_there_yet(
