@@ -1,6 +1,7 @@
 """The check: every message answered once, in order, and as if nothing had happened. It counts; it does not trust."""
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,20 @@ def wrong_counts(inputs: Sequence[Input], answers: Sequence[Answer]) -> list[str
     ]
 
 
+def told_of_doubles(answers: Sequence[Answer], uncommitted: Sequence[Answer]) -> list[str]:
+    """Where the answers are of which there are too many: as read when committed, and as they are in the log."""
+    counted = Counter(one.origin for one in answers)
+    doubles = sorted(origin for origin, count in counted.items() if count > 1)[:_SHOWN]
+    return [
+        f"{origin} as {seen}: "
+        + "; ".join(
+            f"{one.topic}/{one.partition}@{one.offset} of {one.transaction}" for one in which if one.origin == origin
+        )
+        for origin in doubles
+        for seen, which in (("committed", answers), ("in the log", uncommitted))
+    ]
+
+
 def out_of_order(answers: Iterable[Answer]) -> list[str]:
     """Classifications that come after a later one of their object's, in one partition from one partition."""
     last: dict[tuple[Any, ...], int] = {}
@@ -58,7 +73,21 @@ def out_of_order(answers: Iterable[Answer]) -> list[str]:
 
 def torn(committed: Mapping[str, int], uncommitted: Mapping[str, int]) -> list[str]:
     """Transactions of which a reader of committed messages sees a part only."""
-    return _told("half visible", (name for name, count in committed.items() if count != uncommitted.get(name)))
+    return _told(
+        "half visible",
+        (
+            f"{name} ({count} of {uncommitted.get(name, 0)})"
+            for name, count in committed.items()
+            if count != uncommitted.get(name)
+        ),
+    )
+
+
+def ends_left_out(kafka_log: str) -> list[str]:
+    """Transactions that Kafka itself forgot to end: it takes a partition that has no leader for a deleted one."""
+    return _told(
+        "ends of transactions that Kafka left out", re.findall(r"transaction markers for (\S+), these", kafka_log)
+    )
 
 
 def wrong_outcomes(inputs: Sequence[Input], answers: Sequence[Answer], *, poison: frozenset[bytes]) -> list[str]:

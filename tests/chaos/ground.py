@@ -82,7 +82,7 @@ class Ground:
 
     def __init__(self, directory: Path, *, partitions: int, environment: dict[str, str]) -> None:
         self._directory = directory
-        self.kafka = KafkaServer(directory / "kafka", heap_mib=768, start_limit=LIMIT)
+        self.kafka = KafkaServer(directory / "kafka", controller_apart=True, heap_mib=768, start_limit=LIMIT)
         self.valkey = ValkeyServer(directory / "valkey")
         self._partitions = partitions
         self._values = environment

@@ -29,6 +29,7 @@ class Answer:
 
     topic: str
     partition: int
+    offset: int
     key: bytes | None
     value: bytes
     origin: Origin
@@ -101,6 +102,7 @@ class Reader(threading.Thread):
         answer = Answer(
             topic=raw.topic(),
             partition=raw.partition(),
+            offset=raw.offset(),
             key=raw.key(),
             value=raw.value(),
             origin=origin,

@@ -217,12 +217,14 @@ def _check(plan: Plan, ground: Ground, alerts: Load, report: Report) -> None:
     )
     report.wrong += [
         *check.wrong_counts(asked, answers),
+        *check.told_of_doubles(answers, uncommitted.answers),
         *check.out_of_order(answers),
         *check.torn(committed.transactions, uncommitted.transactions),
         *check.wrong_outcomes(asked, answers, poison=alerts.poison),
         *(comparison.wrong or []),
         *(f"the undisturbed run: {wrong}" for wrong in check.wrong_counts(asked, undisturbed)),
     ]
+    report.wrong += check.ends_left_out(ground.kafka.log.read_text(errors="replace")) if report.wrong else []
     _count(plan, ground, report, asked=len(asked), answers=answers, comparison=comparison)
 
 

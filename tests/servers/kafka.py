@@ -1,4 +1,4 @@
-"""A real Apache Kafka on loopback: broker and controller (KRaft) in one Java process, from jars on Maven Central."""
+"""A real Apache Kafka on loopback: broker and controller (KRaft) in a Java process, or in two, from Maven's jars."""
 
 import atexit
 import fcntl
@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -26,8 +27,6 @@ CLUSTER_ID = "YXRhdC1icm9rZXItdGVzdA"
 
 # One replica of everything, and sizes for a laptop. Start-up and memory are what these are chosen for.
 SMALL_SERVER = {
-    "process.roles": "broker,controller",
-    "node.id": "1",
     "auto.create.topics.enable": "false",
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "1",
@@ -55,48 +54,23 @@ JAVA_OPTIONS = (
     "-XX:-UsePerfData",
     "-Djava.net.preferIPv4Stack=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    # Which says where Kafka leaves the end of a transaction out.
+    "-Dorg.slf4j.simpleLogger.log.kafka.coordinator.transaction.TransactionMarkerChannelManager=info",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
 )
 
 
-class KafkaServer(Server):
-    """A single Kafka server, formatted on its first start.
-
-    ``properties`` add to the server's configuration or override it; ``client_protocol`` is the security protocol of
-    ``bootstrap_servers`` (SASL_PLAINTEXT, SSL, ...), whose own settings go under ``listener.name.client.``.
-    """
+class _Node(Server):
+    """One Java process of Kafka, formatted on its first start."""
 
     name = f"Kafka {KAFKA_VERSION}"
 
-    def __init__(
-        self,
-        directory: Path,
-        *,
-        properties: Mapping[str, str] | None = None,
-        client_protocol: str = "PLAINTEXT",
-        heap_mib: int = 512,
-        start_limit: float = 90.0,
-    ) -> None:
+    def __init__(self, directory: Path, properties: Mapping[str, str], *, heap_mib: int, start_limit: float) -> None:
         super().__init__(directory, start_limit=start_limit)
-        client_port, broker_port, controller_port = free_ports(3)
-        self.bootstrap_servers = f"{LOOPBACK}:{client_port}"
-        # Never secured: for the server itself, and to create the users of a secured ``bootstrap_servers``.
-        self.plaintext_servers = f"{LOOPBACK}:{broker_port}"
         self._data = directory / "data"
         self._configuration = directory / "server.properties"
-        self._properties = {
-            **SMALL_SERVER,
-            "log.dirs": str(self._data),
-            "listeners": f"CLIENT://{self.bootstrap_servers},BROKER://{self.plaintext_servers},"
-            f"CONTROLLER://{LOOPBACK}:{controller_port}",
-            "advertised.listeners": f"CLIENT://{self.bootstrap_servers},BROKER://{self.plaintext_servers}",
-            "listener.security.protocol.map": f"CLIENT:{client_protocol},BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "inter.broker.listener.name": "BROKER",
-            "controller.listener.names": "CONTROLLER",
-            "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
-            **(properties or {}),
-        }
+        self._properties = {**SMALL_SERVER, "log.dirs": str(self._data), **properties}
         self._heap_mib = heap_mib
 
     def start(self) -> None:
@@ -128,6 +102,80 @@ class KafkaServer(Server):
     def _java(self, main_class: str, *arguments: str) -> list[str]:
         class_path = str(kafka_jars() / "*")
         return [find_java(), *JAVA_OPTIONS, f"-Xmx{self._heap_mib}m", "-cp", class_path, main_class, *arguments]
+
+
+class _Controller(_Node):
+    """A controller in a process of its own."""
+
+    def __init__(self, directory: Path, properties: Mapping[str, str], *, port: int, start_limit: float) -> None:
+        self._port = port
+        own = {"process.roles": "controller", "node.id": "2", "listeners": f"CONTROLLER://{LOOPBACK}:{port}"}
+        super().__init__(directory, {**properties, **own}, heap_mib=256, start_limit=start_limit)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((LOOPBACK, self._port)) == 0
+
+
+class KafkaServer(_Node):
+    """A Kafka of one broker.
+
+    ``properties`` add to the server's configuration or override it; ``client_protocol`` is the security protocol of
+    ``bootstrap_servers`` (SASL_PLAINTEXT, SSL, ...), whose own settings go under ``listener.name.client.``.
+    ``controller_apart`` has the controller in a process of its own, which ``kill`` leaves alone: a broker's crash.
+    Where both die at once, Kafka may forget to end a transaction that was ending (see the runbook).
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        properties: Mapping[str, str] | None = None,
+        client_protocol: str = "PLAINTEXT",
+        controller_apart: bool = False,
+        heap_mib: int = 512,
+        start_limit: float = 90.0,
+    ) -> None:
+        client_port, broker_port, controller_port = free_ports(3)
+        self.bootstrap_servers = f"{LOOPBACK}:{client_port}"
+        # Never secured: for the server itself, and to create the users of a secured ``bootstrap_servers``.
+        self.plaintext_servers = f"{LOOPBACK}:{broker_port}"
+        cluster = {
+            "listener.security.protocol.map": f"CLIENT:{client_protocol},BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "controller.listener.names": "CONTROLLER",
+            "controller.quorum.voters": f"{2 if controller_apart else 1}@{LOOPBACK}:{controller_port}",
+            **(properties or {}),
+        }
+        advertised = f"CLIENT://{self.bootstrap_servers},BROKER://{self.plaintext_servers}"
+        own = {
+            "process.roles": "broker" if controller_apart else "broker,controller",
+            "node.id": "1",
+            "listeners": advertised if controller_apart else f"{advertised},CONTROLLER://{LOOPBACK}:{controller_port}",
+            "advertised.listeners": advertised,
+            "inter.broker.listener.name": "BROKER",
+        }
+        super().__init__(directory, {**own, **cluster}, heap_mib=heap_mib, start_limit=start_limit)
+        self._controller = (
+            _Controller(directory / "controller", cluster, port=controller_port, start_limit=start_limit)
+            if controller_apart
+            else None
+        )
+
+    def start(self) -> None:
+        """Start, the controller first, and return once the broker answers."""
+        if self._controller is not None and not self._controller.is_running:
+            self._controller.start()
+        try:
+            super().start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, *, limit: float = 20.0) -> None:
+        """Stop, the controller last."""
+        super().stop(limit=limit)
+        if self._controller is not None:
+            self._controller.stop(limit=limit)
 
     def _answers(self) -> bool:
         """Whether the broker is registered and leads every partition it holds."""

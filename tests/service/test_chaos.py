@@ -73,7 +73,7 @@ def _answered(
     for offset, value in enumerate(written):
         origin = (TOPIC, 0, offset)
         asked.append(Input(origin, b"1", values[offset]))
-        answers.append(Answer("out", 0, b"1", value, origin, 0, history, "1-1"))
+        answers.append(Answer("out", 0, offset, b"1", value, origin, 0, history, "1-1"))
     return asked, answers
 
 
@@ -95,7 +95,28 @@ def test_the_check_sees_a_wrong_order_within_a_partition_and_an_object_only(clas
 
 def test_the_check_sees_a_transaction_that_is_half_visible() -> None:
     assert check.torn({"a": 3, "b": 2}, {"a": 3, "b": 2, "aborted": 7}) == []
-    assert check.torn({"a": 2}, {"a": 3}) == ["1 half visible: a"]
+    assert check.torn({"a": 2}, {"a": 3}) == ["1 half visible: a (2 of 3)"]
+
+
+def test_the_check_tells_where_each_of_two_answers_is(classifier: Classifier) -> None:
+    _, answers = _answered(classifier, 2)
+    again = dataclasses.replace(answers[1], offset=7, transaction="1-2")
+    aborted = dataclasses.replace(answers[1], offset=5, transaction="1-0")
+    assert check.told_of_doubles(answers, answers) == []
+    assert check.told_of_doubles([*answers, again], [*answers, aborted, again]) == [
+        "('alerts', 0, 1) as committed: out/0@1 of 1-1; out/0@7 of 1-2",
+        "('alerts', 0, 1) as in the log: out/0@1 of 1-1; out/0@5 of 1-0; out/0@7 of 1-2",
+    ]
+
+
+def test_the_check_reads_in_kafkas_log_which_transactions_it_did_not_end() -> None:
+    line = (
+        "00:14:18.964 INFO [Transaction Marker Channel Manager 1]: Couldn't find leader endpoint for partitions "
+        "Set(__consumer_offsets-0, out-2) while trying to send transaction markers for run-worker-1, these partitions "
+        "are likely deleted already and hence can be skipped"
+    )
+    assert check.ends_left_out(f"started\n{line}\n") == ["1 ends of transactions that Kafka left out: run-worker-1"]
+    assert check.ends_left_out("started\n") == []
 
 
 def test_the_check_sees_poison_that_was_classified_and_an_alert_that_was_not(classifier: Classifier) -> None:
