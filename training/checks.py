@@ -18,6 +18,8 @@ ATAT = LC_MD + MTA
 """The thesis's model: light curves and metadata, with mask temporal augmentation."""
 SINUSOID, NO_TOKENIZER = "-sinusoid", f"{ATAT}-no-quantiles"
 ATAT2, BHRF, FLAT, LIGHTGBM = "atat2", "bhrf", "flat", "lightgbm"
+LIGHTGBM_OF_ALERTS = f"{LIGHTGBM}-alerts"
+"""Which learns from alerts as sent, too."""
 ENSEMBLE = f"{ATAT2}+{LIGHTGBM}"
 """Both as one (``python -m training ensemble``)."""
 SEEDS_ENSEMBLE = f"{ATAT2}s+{LIGHTGBM}"
@@ -196,6 +198,7 @@ def further_checks(book: Book, afresh: Book) -> list[Row]:
         book.difference("LC + MD + MTA minus MD + Features + MTA, full", "+2", "> 0", tables, _above),
         book.difference("time modulation v a fixed sinusoid, LC alone, full", "+11", "> 0", alone, _above),
         *_above_at_each(afresh, "`atat2` minus LightGBM on test objects drawn after all choices", (ATAT2, LIGHTGBM)),
+        *_above_at_each(book, "`atat2` minus LightGBM that learns from alerts, too", (ATAT2, LIGHTGBM_OF_ALERTS)),
         *_above_at_each(book, "`atat2` and LightGBM as one minus LightGBM", (ENSEMBLE, LIGHTGBM)),
         *_above_at_each(book, "`atat2` and LightGBM as one minus `atat2`", (ENSEMBLE, ATAT2)),
     ]

@@ -91,6 +91,11 @@ class Tier:
         return {**widths, "max_points": self.max_points}
 
 
+_FORESTS = {
+    "flat": "forest-flat",
+    "lightgbm": "forest-lightgbm",
+    "lightgbm-alerts": "forest-lightgbm-alerts",
+}
 TIERS = {
     tier.name: tier
     for tier in (
@@ -111,7 +116,7 @@ TIERS = {
                 "schedule": "cosine",
             },
             features=64,
-            forests={"bhrf": "forest-hierarchical-small", "flat": "forest-flat", "lightgbm": "forest-lightgbm"},
+            forests={"bhrf": "forest-hierarchical-small", **_FORESTS},
         ),
         Tier(
             name="full",
@@ -121,7 +126,7 @@ TIERS = {
             d_tab=144,
             training={"steps": 1_000_000, "evaluate_every": 20_000},
             features=None,
-            forests={"bhrf": "forest-hierarchical", "flat": "forest-flat", "lightgbm": "forest-lightgbm"},
+            forests={"bhrf": "forest-hierarchical", **_FORESTS},
         ),
     )
 }

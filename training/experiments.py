@@ -10,10 +10,10 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -28,6 +28,9 @@ from training.features import FeatureTable
 from training.loop import CHECKPOINT
 from training.processes import World
 from training.train import selected_features, selection_of, train, with_features
+
+if TYPE_CHECKING:
+    from training.forests import ForestExperiment
 
 VARIANTS = (
     *("lc-md-mta", "lc-md", "lc-mta", "lc", "md", "md-features-mta", "md-features", "features-mta", "features"),
@@ -63,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=count, default=1, help="how many of each variant (default: 1)")
     parser.add_argument("--data", type=Path, required=True, help="a directory in the data layout")
     parser.add_argument("--features", type=Path, help="its table of features, thinned as the tier is (--points)")
-    parser.add_argument("--alert-features", type=Path, help="the same, by features --alerts, of which LightGBM learns")
+    parser.add_argument("--alert-features", type=Path, help="the same, by features --alerts, for lightgbm-alerts")
     parser.add_argument("--output", type=Path, required=True, help="directory of the runs")
     parser.add_argument("--variants", help="a comma between them (default: all of the thesis's, atat2 and the forests)")
     parser.add_argument("--steps", type=count, help="of every network (default: the tier's)")
@@ -85,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     record(arguments.output / OBJECTS, tier, dataset, shorter=options.given(arguments, SHORTER))
     console = Console(stderr=True)
     with_table = Features(tier, dataset, arguments.features, arguments.alert_features)
+    with_table.must_do_for(names)
     try:
         for each in _missing(runs, arguments.output, console):
             if each.variant in tier.forests:
@@ -177,15 +181,30 @@ class Features:
             self._chosen = tuple(found.model["feature_columns"])
         return replace(experiment, model={**experiment.model, "feature_columns": self._chosen})
 
+    def must_do_for(self, variants: Iterable[str]) -> None:
+        """Raises InvalidData, before any network is trained, if a forest among them lacks a table."""
+        for name in variants:
+            if name in self._tier.forests:
+                self._given_for(name)
+
+    def _given_for(self, name: str) -> tuple["ForestExperiment", Path, Path | None]:
+        """A forest, and the tables that it is grown on."""
+        from training.forests import ForestExperiment  # noqa: PLC0415 - forests need packages that ATAT does not
+
+        experiment = ForestExperiment.read(CONFIGS / f"{self._tier.forests[name]}.toml")
+        if self._directory is None:
+            raise InvalidData(f"{name} is grown on features: --features names a table of them")
+        if experiment.alerts and self._alerts is None:
+            raise InvalidData(f"{name} learns from alerts as sent, too: --alert-features names a table of them")
+        return experiment, self._directory, self._alerts if experiment.alerts else None
+
     def grow(self, each: Run, output: Path, console: Console) -> None:
         """A forest on the objects that the networks learn from."""
         from training import forests  # noqa: PLC0415 - forests need packages that ATAT does not
 
-        if self._directory is None:
-            raise InvalidData(f"{each.variant} is grown on features: --features names a table of them")
-        experiment = forests.ForestExperiment.read(CONFIGS / f"{self._tier.forests[each.variant]}.toml")
-        table = self._table(self._directory)
-        alerts = self._table(self._alerts) if experiment.alerts and self._alerts is not None else None
+        experiment, directory, of_alerts = self._given_for(each.variant)
+        table = self._table(directory)
+        alerts = None if of_alerts is None else self._table(of_alerts)
         named = replace(experiment, name=each.variant, seed=each.seed)
         console.print(str(forests.train(named, table, each.directory(output), alerts=alerts, console=console)))
 

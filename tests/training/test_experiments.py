@@ -28,7 +28,7 @@ TINY = Tier(
     d_tab=8,
     training={"steps": 2, "evaluate_every": 2},
     features=5,
-    forests={"bhrf": "forest-hierarchical-small", "flat": "forest-flat", "lightgbm": "forest-lightgbm"},
+    forests=TIERS["small"].forests,
 )
 
 
@@ -49,10 +49,11 @@ def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Their features, thinned as the tier is."""
+    """Their features, thinned as the tier is, and beside them those of alerts as sent."""
     directory = tmp_path_factory.mktemp("features") / "table"
-    options = ["--points", str(POINTS), "--processes", "1"]
-    assert main(["features", "--data", str(data_set), "--output", str(directory), *options]) == 0
+    command = ["features", "--data", str(data_set), "--points", str(POINTS), "--processes", "1", "--output"]
+    assert main([*command, str(directory)]) == 0
+    assert main([*command, str(directory.with_name("alerts")), "--alerts"]) == 0
     return directory
 
 
@@ -67,7 +68,8 @@ def runs(data_set: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def _command(data_set: Path, table: Path, output: Path, *more: str) -> list[str]:
-    places = ["--data", str(data_set), "--features", str(table), "--output", str(output)]
+    tables = ["--features", str(table), "--alert-features", str(table.with_name("alerts"))]
+    places = ["--data", str(data_set), *tables, "--output", str(output)]
     return ["experiments", "--tier", "tiny", *places, *more]
 
 
@@ -122,15 +124,17 @@ def test_a_run_leaves_a_log_and_no_checkpoint_and_is_not_done_again(
     )
     written = (directory / "log.csv").stat().st_mtime_ns
     assert main(_command(data_set, table, runs)) == 0
-    assert "18 of 18 runs are done" in capsys.readouterr().err
+    assert "19 of 19 runs are done" in capsys.readouterr().err
     assert (directory / "log.csv").stat().st_mtime_ns == written
 
 
 def test_networks_and_forests_learn_from_the_same_objects(runs: Path) -> None:
     record = json.loads((runs / "objects.json").read_text())
     forest = Classifier.load(runs / "lightgbm-0" / "lightgbm").provenance
+    of_alerts = Classifier.load(runs / "lightgbm-alerts-0" / "lightgbm-alerts").provenance
     network = Classifier.load(runs / "md-0" / "md").provenance
     assert forest["training_light_curves"] == 3 * network["training_objects"] == 3 * record["train"]["objects"]
+    assert of_alerts["training_light_curves"] > forest["training_light_curves"]
     assert record["train"]["objects"] == TINY.objects
     assert record["validation"]["objects"] == network["validation_objects"] == TINY.objects // 5
 
@@ -146,6 +150,7 @@ def test_what_cannot_be_trained_is_named(
         (_command(data_set, table, tmp_path / "out", "--variants", "lc,md-lc"), "no variant md-lc"),
         ([*without, "--variants", "bhrf"], "--features names a table"),
         ([*without, "--variants", "features"], "--features names a table"),
+        ([*without, "--features", str(table), "--variants", "lc,lightgbm-alerts"], "--alert-features names a table"),
         (_command(data_set, whole, tmp_path / "out", "--variants", "features"), "thinned to None points"),
         (_command(objects.write(tmp_path / "other", 90), table, runs), "runs of other objects"),
     ):
