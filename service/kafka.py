@@ -495,6 +495,8 @@ class KafkaStream:
         error = raw.error()
         if error is None:
             message = _received(raw)
+            if message.offset < self._reads_on.get((message.topic, message.partition), 0):
+                return None  # it came before: librdkafka has brought messages again that nobody had gone back to
             self._reads_on[message.topic, message.partition] = message.offset + 1
             return message
         name = (raw.topic() or "", raw.partition() or 0)

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -184,6 +185,36 @@ def test_a_seek_that_was_overtaken_is_made_again_and_the_group_is_not_left_for_i
     aborted, answers = _after_an_abort(kafka, classifier, _FailsOnceAndStays)
     assert (aborted, len(answers), set(answers.values())) == (1, 200, {1})
     assert (_Overtaken.seeks, _FailsOnceAndStays.abandoned) == (2, 0)
+
+
+class _Repeating(Consumer):
+    """A consumer that brings everything twice, as librdkafka did after a resume (its issue 4637)."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(options)
+        self._came: list[Any] = []
+
+    def consume(self, *arguments: Any) -> list[Any]:
+        again, self._came = self._came, []
+        if again:
+            return again
+        self._came = super().consume(*arguments)
+        return list(self._came)
+
+
+class _Repeated(KafkaStream):
+    """To which everything comes twice."""
+
+    consumer = _Repeating
+
+
+def test_messages_that_come_a_second_time_are_answered_once(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka, partitions=2)
+    topics.send(toy_alerts(60)[0])
+    with running(topics, classifier, stream=_Repeated, BATCH_ALERTS="20"):
+        topics.wait_for(60)
+    answered = Counter(one.origin for one in topics.read())
+    assert (len(answered), set(answered.values())) == (60, {1})
 
 
 def test_a_message_that_the_model_fails_on_is_found_and_the_others_answered(kafka: str, classifier: Classifier) -> None:
