@@ -53,8 +53,9 @@ curve, networks of widths {_SMALL.d_lc} and {_SMALL.d_tab}, which learn for {_ST
 from {_SMALL.training["learning_rate"]:g} by a cosine (at the thesis's 2e-4 they would hardly have begun), the best
 of {_STEPS // _SMALL.training["evaluate_every"]} looks at validation objects being kept (the thesis's patience of 3
 would end some before they have begun). Networks see the {_SMALL.features} features that tell most, forests all
-{len(features.NAMES)}. Forests learn from light curves of 8, 128 and 2048 days, `atat2` from every prefix. *ECE*:
-expected calibration error; over all alerts errors of opposite sign cancel, so that it may be below that of each bin."""
+{len(features.NAMES)}. Forests learn from light curves of 8, 128 and 2048 days, `lightgbm-alerts` from alerts as sent
+too, and `atat2` from every prefix. *ECE*: expected calibration error; over all alerts errors of opposite sign cancel,
+so that it may be below that of each bin."""
 _ABOUT_SHIPPED = """\
 What `service` answers with by default. It has learned from more objects than those of a tier, and its card says how; so
 it is not to be compared with them."""
