@@ -596,7 +596,8 @@ class KafkaStream:
 
         librdkafka's transactions share an epoch, so Kafka takes a delayed request of one for a request of the next: it
         would commit half of it, or what was aborted (KIP-890, which librdkafka does not know). So the next transaction
-        gets a new epoch where any call of the last one failed.
+        gets a new epoch where any call of the last one failed. It is taken at once, while Kafka has just accepted the
+        old one: later, it might be taken from another worker that has replaced this one.
         """
         if self._doubtful:
             self._take_over()
@@ -616,6 +617,9 @@ class KafkaStream:
         except BaseException:
             self._abort()
             raise
+        if self._doubtful:
+            with suppress(KafkaUnavailable):  # the next one needs it, and this one is committed
+                self._take_over()
 
     def _send(self, output: Output) -> None:
         while True:
@@ -639,11 +643,11 @@ class KafkaStream:
             self._refused_bytes = max(self._refused_bytes, size)
 
     def _abort(self) -> None:
-        self._doubtful = True
         try:
             self._transact(lambda: self._producer.abort_transaction(_CALL_SECONDS))
         except TransactionAborted as error:  # Kafka would not even abort: only a new producer can go on
             raise KafkaUnavailable(f"the transaction could not be aborted: {error}") from error
+        self._take_over()
         self.rewind()
         if self._refused_bytes:  # done again as it is, the batch would be refused again
             raise KafkaUnavailable(f"topic {self._output_topics[1]} takes less than was known: {self._refused_bytes}")
