@@ -123,7 +123,7 @@ class KafkaServer(_Node):
     ``properties`` add to the server's configuration or override it; ``client_protocol`` is the security protocol of
     ``bootstrap_servers`` (SASL_PLAINTEXT, SSL, ...), whose own settings go under ``listener.name.client.``.
     ``controller_apart`` has the controller in a process of its own, which ``kill`` leaves alone: a broker's crash.
-    Where both die at once, Kafka may forget to end a transaction that was ending (see the runbook).
+    Where both die at once, Kafka may leave a transaction half ended (see "What is not promised" in deploy/PROMISES.md).
     """
 
     def __init__(

@@ -30,7 +30,7 @@ from tests.service.stream import Seen, Topics, running, served, toy_alerts
 def own_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
     """A Kafka server that may be killed and frozen."""
     skip_without_kafka()
-    with KafkaServer(tmp_path / "kafka") as server:
+    with KafkaServer(tmp_path / "kafka", controller_apart=True) as server:
         yield server
 
 
