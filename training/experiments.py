@@ -84,11 +84,11 @@ def run(arguments: argparse.Namespace) -> int:
     runs = [Run(name, seed) for seed in range(arguments.seeds) for name in names]
     experiments = {name: _experiment(name, tier, arguments) for name in names if name not in tier.forests}
     dataset = Dataset.open(arguments.data)
+    with_table = Features(tier, dataset, arguments.features, arguments.alert_features)
+    with_table.must_be_given_for(names)
     arguments.output.mkdir(parents=True, exist_ok=True)
     record(arguments.output / OBJECTS, tier, dataset, shorter=options.given(arguments, SHORTER))
     console = Console(stderr=True)
-    with_table = Features(tier, dataset, arguments.features, arguments.alert_features)
-    with_table.must_do_for(names)
     try:
         for each in _missing(runs, arguments.output, console):
             if each.variant in tier.forests:
@@ -181,7 +181,7 @@ class Features:
             self._chosen = tuple(found.model["feature_columns"])
         return replace(experiment, model={**experiment.model, "feature_columns": self._chosen})
 
-    def must_do_for(self, variants: Iterable[str]) -> None:
+    def must_be_given_for(self, variants: Iterable[str]) -> None:
         """Raises InvalidData, before any network is trained, if a forest among them lacks a table."""
         for name in variants:
             if name in self._tier.forests:

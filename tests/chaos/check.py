@@ -37,26 +37,29 @@ class Loss:
 def wrong_counts(inputs: Sequence[Input], answers: Sequence[Answer]) -> list[str]:
     """What is missing, what was answered twice, and what nobody asked."""
     asked = {one.origin for one in inputs}
-    answered = Counter(one.origin for one in answers)
+    answered = {one.origin for one in answers}
     return [
-        *_told("missing", asked - answered.keys()),
-        *_told("answered twice", (origin for origin, count in answered.items() if count > 1)),
-        *_told("answered and never asked", answered.keys() - asked),
+        *_told("missing", asked - answered),
+        *_told("answered twice", _doubles(answers)),
+        *_told("answered and never asked", answered - asked),
     ]
 
 
 def told_of_doubles(answers: Sequence[Answer], uncommitted: Sequence[Answer]) -> list[str]:
     """Where the answers are of which there are too many: as read when committed, and as they are in the log."""
-    counted = Counter(one.origin for one in answers)
-    doubles = sorted(origin for origin, count in counted.items() if count > 1)[:_SHOWN]
     return [
         f"{origin} as {seen}: "
         + "; ".join(
             f"{one.topic}/{one.partition}@{one.offset} of {one.transaction}" for one in which if one.origin == origin
         )
-        for origin in doubles
+        for origin in sorted(_doubles(answers))[:_SHOWN]
         for seen, which in (("committed", answers), ("in the log", uncommitted))
     ]
+
+
+def _doubles(answers: Iterable[Answer]) -> list[Origin]:
+    """What was answered more than once."""
+    return [origin for origin, count in Counter(one.origin for one in answers).items() if count > 1]
 
 
 def out_of_order(answers: Iterable[Answer]) -> list[str]:
