@@ -1,19 +1,18 @@
 """``python -m training experiments``: every variant of ATAT and every forest at a tier, on the same objects.
 
 What is missing is trained, one after another, into ``OUTPUT/VARIANT-SEED``: a model, the log of its training, and a
-checkpoint while it is unfinished. Killed at any moment, the same command goes on where it was. With ``--steps`` or
-``--minutes`` networks learn for less long than the tier has it, to be compared among themselves, in a directory of
-their own.
+checkpoint while it is unfinished. Killed at any moment, the same command goes on where it was; given twice at once, the
+two share the work. With ``--steps`` or ``--minutes`` networks learn for less long than the tier has it, to be compared
+among themselves, in a directory of their own.
 """
 
 import argparse
 import hashlib
 import json
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -22,6 +21,7 @@ from models.classifier import DESCRIPTION
 from models.taxonomy import CLASS_NAMES
 from training import options
 from training.arguments import count, positive
+from training.claims import shared
 from training.data.layout import Dataset, InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, Tier, TrainingConfig
 from training.features import FeatureTable
@@ -50,6 +50,11 @@ class Run:
 
     variant: str
     seed: int
+
+    @property
+    def claim(self) -> str:
+        """Of the one process that makes it."""
+        return f"{self.variant}-{self.seed}"
 
     def directory(self, output: Path) -> Path:
         """Where it is trained."""
@@ -89,8 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     record(arguments.output / OBJECTS, tier, dataset, shorter=options.given(arguments, SHORTER))
     console = Console(stderr=True)
+    done = sum(each.is_done(arguments.output) for each in runs)
+    console.print(f"{done} of {len(runs)} runs are done")
     try:
-        for each in _missing(runs, arguments.output, console):
+        for each in shared(runs, arguments.output, console, is_left=lambda run: not run.is_done(arguments.output)):
             if each.variant in tier.forests:
                 with_table.grow(each, arguments.output, console)
             else:
@@ -107,40 +114,6 @@ def _experiment(name: str, tier: Tier, arguments: argparse.Namespace) -> Experim
     if not path.exists():
         raise InvalidData(f"no variant {name}; there are: {', '.join((*VARIANTS, *tier.forests))}, and atat2-*")
     return Experiment.read(path).at(tier).trained(**options.given(arguments, ("steps", "precision")))
-
-
-def _missing(runs: list[Run], output: Path, console: Console) -> Iterator[Run]:
-    """The runs without a model, saying before each how long they will take if they go on as they did."""
-    todo = [each for each in runs if not each.is_done(output)]
-    console.print(f"{len(runs) - len(todo)} of {len(runs)} runs are done")
-    yield from paced(todo, console)
-
-
-class Named(Protocol):
-    """What a run is called by."""
-
-    @property
-    def variant(self) -> str:
-        """All but the seed."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Of weights and draws."""
-        ...
-
-
-AnyRun = TypeVar("AnyRun", bound=Named)
-
-
-def paced(todo: Sequence[AnyRun], console: Console) -> Iterator[AnyRun]:
-    """Each, saying before it how long they will take if they go on as they did."""
-    started = time.monotonic()
-    for place, each in enumerate(todo):
-        pace = (time.monotonic() - started) / 60 / place if place else None
-        left = "" if pace is None else f", {pace * (len(todo) - place):.0f} minutes left at {pace:.1f} a run"
-        console.rule(f"{each.variant}, seed {each.seed}: {place + 1} of {len(todo)}{left}")
-        yield each
 
 
 def _train(

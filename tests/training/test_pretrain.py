@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from models.classifier import DESCRIPTION, Classifier
+from models.classifier import Classifier
 from models.inputs.metadata import COLUMNS
 from models.network import Network, build
 from tests.training import objects
@@ -20,7 +21,9 @@ from training.data import layout
 from training.data.layout import UNKNOWN_CLASS, Dataset, InvalidData
 from training.data.selection import select
 from training.experiment import TIERS, Experiment, Tier
-from training.few_labels import LEARNING_RATES, PAGE, Bench, best, chapter, grid, screened
+from training.few_labels import PAGE
+from training.few_labels_choice import LEARNING_RATES, best, chapter, grid, screened
+from training.few_labels_runs import OUTCOMES, Bench, Outcome
 from training.pretrain import Pretrainer
 from training.pretrained import Pretrained
 from training.train import Trainer
@@ -335,9 +338,9 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TIERS, "tiny", TINY)
-    monkeypatch.setattr("training.few_labels.ETA_PRED", (0.5,))
-    monkeypatch.setattr("training.few_labels.ETA_ORIG", (0.1,))
-    monkeypatch.setattr("training.few_labels.LEARNING_RATES", LEARNING_RATES[:2])
+    monkeypatch.setattr("training.few_labels_choice.ETA_PRED", (0.5,))
+    monkeypatch.setattr("training.few_labels_choice.ETA_ORIG", (0.1,))
+    monkeypatch.setattr("training.few_labels_choice.LEARNING_RATES", LEARNING_RATES[:2])
     command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
     command += ["--output", str(tmp_path / "bench"), "--seeds", "2", "--labels", "0.1", "1", "--best", "1", "--longer"]
     assert main(command) == 0
@@ -372,6 +375,12 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     assert not list(tmp_path.rglob("checkpoint.pt"))
     assert main([*command, "--steps", "3"]) == 1
     assert main([*command, "--methods", "ssl-x"]) == 1
+    elsewhere = [str(each).replace("bench", "elsewhere") for each in command]
+    shutil.copytree(tmp_path / "bench", tmp_path / "elsewhere", ignore=shutil.ignore_patterns("runs", "pretrained"))
+    (tmp_path / "elsewhere" / PAGE).unlink()
+    assert main(elsewhere) == 0
+    assert (tmp_path / "elsewhere" / PAGE).read_text() == page
+    assert not (tmp_path / "elsewhere" / "runs").exists()  # nothing had to be made again
     config_of_another = tmp_path / "toy.toml"
     config_of_another.write_text(config.read_text().replace("noise = 0.2", "noise = 0.3"))
     assert main([*command[:2], str(config_of_another), *command[3:]]) == 1
@@ -381,7 +390,7 @@ def test_methods_can_be_compared_without_a_screen(
     data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TIERS, "tiny", TINY)
-    monkeypatch.setattr("training.few_labels.LEARNING_RATES", LEARNING_RATES[:1])
+    monkeypatch.setattr("training.few_labels_choice.LEARNING_RATES", LEARNING_RATES[:1])
     command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
     command += ["--output", str(tmp_path / "bench"), "--seeds", "1", "--labels", "0.1"]
     assert main([*command, "--methods", "ssl-b-0.15-0.1-learned"]) == 0
@@ -396,15 +405,13 @@ def test_one_of_the_chapters_own_is_always_compared(
 ) -> None:
     """Of a screen in which what is beyond the chapter is best, and SSL-B better than SSL-M."""
     experiment = Experiment.read(config)
-    bench = Bench(tmp_path, experiment, Dataset.open(data_set), (), 2, folds=False, device="cpu", console=Console())
+    bench = Bench(tmp_path, experiment, Dataset.open(data_set), (), {}, 2, False, "cpu", Console())
     own = chapter(experiment)
     kinds = {each.name: "beyond" for each in grid(experiment)}
     kinds |= {each.name: each.self_supervision.kind.lower() for each in own if each.self_supervision is not None}
-    for run in screened(experiment):
-        bench.model(run).mkdir(parents=True)
-        (bench.model(run) / DESCRIPTION).touch()
-        score = {"beyond": 0.9, "b": 0.8}.get(kinds.get(run.method.name, ""), 0.7)
-        (bench.model(run).parent / "log.csv").write_text(f"step,F1 full\n2,{score}\n")
+    score = {"beyond": 0.9, "b": 0.8}
+    told = [Outcome(score.get(kinds.get(run.method.name, ""), 0.7)).told(run) for run in screened(experiment)]
+    (tmp_path / OUTCOMES).write_text("".join(told))
     assert [kinds[method.name] for method in best(bench, number)] == found
 
 
@@ -413,7 +420,7 @@ def test_learning_rates_are_tried_from_the_middle_towards_the_better_ones(
 ) -> None:
     monkeypatch.setitem(TIERS, "tiny", TINY)
     score = {3e-4: 9, 1e-3: 1, 3e-3: 2, 1e-2: 3}
-    monkeypatch.setattr("training.few_labels.Bench.score", lambda _, run: score[run.learning_rate])
+    monkeypatch.setattr("training.few_labels_runs.Bench.score", lambda _, run: score[run.learning_rate])
     command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
     command += ["--output", str(tmp_path / "bench"), "--seeds", "1", "--labels", "0.1"]
     assert main([*command, "--methods", "ssl-b-0.15-0.1-learned"]) == 0
@@ -426,15 +433,14 @@ def test_a_run_that_diverges_is_told_and_the_others_go_on(
     data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(TIERS, "tiny", TINY)
-    monkeypatch.setattr("training.few_labels.LEARNING_RATES", (1e-3, 1e38))
+    monkeypatch.setattr("training.few_labels_choice.LEARNING_RATES", (1e-3, 1e38))
     command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
     command += ["--output", str(tmp_path / "bench"), "--seeds", "1", "--labels", "0.1", "--steps", "3"]
     command += ["--methods", "ssl-b-0.15-0.1-learned"]
     assert main(command) == 0
-    assert (
-        "training has diverged"
-        in (tmp_path / "bench" / "runs" / "scratch-labels-0.1-rate-1e+38-0" / "diverged.txt").read_text()
-    )
+    told = map(json.loads, (tmp_path / "bench" / OUTCOMES).read_text().splitlines())
+    diverged = {each["run"]: each["diverged"] for each in told if each["diverged"]}
+    assert "training has diverged" in diverged["scratch-labels-0.1-rate-1e+38-0"]
     assert "| scratch | 10% | 0.001 |" in (tmp_path / "bench" / PAGE).read_text()
     capsys.readouterr()
     assert main(command) == 0
@@ -447,7 +453,7 @@ def test_methods_are_compared_on_folds_that_nothing_has_learned_from(
     data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(TIERS, "tiny", TINY)
-    monkeypatch.setattr("training.few_labels.LEARNING_RATES", LEARNING_RATES[:1])
+    monkeypatch.setattr("training.few_labels_choice.LEARNING_RATES", LEARNING_RATES[:1])
     command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
     command += ["--labels", "0.5", "--methods", "ssl-b-0.15-0.1-learned", "--output"]
     assert main([*command, str(tmp_path / "bench"), "--seeds", "2", "--folds"]) == 0

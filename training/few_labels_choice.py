@@ -1,0 +1,109 @@
+"""Which runs ``few-labels`` makes: a screen of every kind of self-supervision, learning rates, and the comparison."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from models.network import build
+from models.self_supervision import SelfSupervision
+from training.experiment import Experiment
+from training.few_labels_runs import Bench, Method, Run
+
+ETA_PRED = (0.15, 0.5, 1.0)
+ETA_ORIG = (0.1, 0.25)
+SCREENED = 0.1
+"""Share of the labels in the screen."""
+LABELS = (0.01, 0.1, 1.0)
+LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+"""Those in the middle are tried first, then outwards from the better one."""
+
+
+def grid(experiment: Experiment) -> list[Method]:
+    """What is screened: the chapter's four hyperparameters, and some settings beyond it."""
+    config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
+    beyond = [] if getattr(config, "causal", False) else _beyond(has_table=_has_table(experiment))
+    return [*chapter(experiment), *map(Method, beyond)]
+
+
+def chapter(experiment: Experiment) -> list[Method]:
+    """The chapter's four hyperparameters. A network without a table has no columns for noise to stand for."""
+    return [
+        Method(SelfSupervision(kind=kind, eta_pred=eta_pred, eta_orig=eta_orig, token=token))
+        for kind in ("B", "M")
+        for eta_pred in ETA_PRED
+        for eta_orig in ETA_ORIG
+        for token in (("learned", "noise") if _has_table(experiment) else ("learned",))
+    ]
+
+
+def _has_table(experiment: Experiment) -> bool:
+    config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
+    return experiment.architecture == "atat" and bool(config.columns)
+
+
+def _beyond(*, has_table: bool) -> Iterator[SelfSupervision]:
+    """SSL-M that predicts all, of which the class tokens must hold everything: of a network that has any to itself."""
+    alone = SelfSupervision(kind="M", eta_pred=ETA_PRED[-1], eta_orig=ETA_ORIG[-1], decoder_sees="class token")
+    yield alone
+    if has_table:
+        yield replace(alone, of="light curve")
+        yield replace(alone, hidden_together="groups")
+        yield replace(alone, hidden_together="groups", decoder_sees="class tokens")
+
+
+def screened(experiment: Experiment) -> list[Run]:
+    """A run a method of the grid, and one from scratch: one seed, the configuration's own learning rate."""
+    methods = [Method(None), *grid(experiment)]
+    return [Run(method, SCREENED, experiment.training.learning_rate, 0) for method in methods]
+
+
+def ranked(bench: Bench) -> list[Run]:
+    """What has been run of the screen, the best by validation first."""
+    return sorted(filter(bench.is_done, screened(bench.experiment)), key=bench.score, reverse=True)
+
+
+def best(bench: Bench, number: int) -> list[Method]:
+    """Of the screen, those that pretrain; whatever is best, one of the chapter's own is among them."""
+    methods = [run.method for run in ranked(bench) if run.method.self_supervision is not None]
+    own = next((method for method in methods if method in chapter(bench.experiment)), None)
+    first = methods[:number]
+    return first if own is None or own in first else [*first[:-1], own]
+
+
+def pairs(methods: Sequence[Method], labels: Sequence[float]) -> list[tuple[Method, float]]:
+    """What is compared: every method at every share of the labels, but the longer one at SCREENED alone."""
+    return [(method, share) for share in labels for method in methods if share == SCREENED or not method.longer]
+
+
+def compare(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> None:
+    """Learning rates at the first seed, then the best one at all seeds."""
+    every = pairs(methods, labels)
+    while not all(map(bench.is_tried, rates := [run for pair in every for run in rates_to_try(bench, *pair)])):
+        bench.make(rates, "learning rates", compared=True)
+    rest = [run for method, share in every for run in chosen(bench, method, share, seeds)]
+    bench.make(sorted(rest, key=lambda run: run.seed), "comparison", compared=True)  # a seed's pretraining is for all
+
+
+def rates_to_try(bench: Bench, method: Method, share: float) -> list[Run]:
+    """The learning rates to try: those in the middle, then outwards until the best has a worse one on either side."""
+    low = (len(LEARNING_RATES) - 1) // 2
+    high = low + 2
+    while True:
+        runs = [Run(method, share, rate, 0) for rate in LEARNING_RATES[low:high]]
+        if not all(map(bench.is_tried, runs)):
+            return runs
+        best_of_all = max(runs, key=bench.score)
+        if best_of_all is runs[0] and low > 0:
+            low -= 1
+        elif best_of_all is runs[-1] and high < len(LEARNING_RATES):
+            high += 1
+        else:
+            return runs
+
+
+def chosen(bench: Bench, method: Method, share: float, seeds: int) -> list[Run]:
+    """The runs at the learning rate that is best by validation; none where one has yet to be tried."""
+    tried = rates_to_try(bench, method, share)
+    if not all(map(bench.is_tried, tried)) or not any(map(bench.is_done, tried)):
+        return []
+    rate = max(tried, key=bench.score).learning_rate
+    return [Run(method, share, rate, seed) for seed in range(seeds)]
