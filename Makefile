@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+# Where images set it, each of a hundred processes of the tests would compile PyTorch's modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup check lint types test fuzz demo bench chaos soak audit clean
 .DEFAULT_GOAL := help

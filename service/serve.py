@@ -8,6 +8,8 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import nullcontext
+from typing import Self
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -49,21 +51,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace, settings: Settings) -> int:
     """The subcommand. Exit code 0 after a drain, 1 after a fatal fault, 2 if it cannot start like this."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    metrics, health = Metrics(), Health()
     try:
-        classifier = model.load(
-            settings.model_dir,
-            device=settings.device,
-            precision=settings.model_precision,
-            prior=settings.model_prior,
-        )
-        alert.warm_up()
-        stream = KafkaStream(settings)
-        history = _history(settings, classifier)
-        registry = Registry(settings.schema_registry_url)
+        with nullcontext() if settings.http_port is None else HttpServer(settings, settings.http_port) as http:
+            _serve(settings, http)
     except Misconfigured as error:
         log.error("%s", error)
         return 2
+    except Fatal as error:
+        log.error("fatal, nothing of the last batch is committed: %s", error)
+        return 1
+    log.info("drained")
+    return 0
+
+
+def _serve(settings: Settings, http: "HttpServer | None") -> None:
+    """Until a signal. Raises Misconfigured and Fatal."""
+    metrics, health = Metrics(), Health()
+    classifier = model.load(
+        settings.model_dir,
+        device=settings.device,
+        precision=settings.model_precision,
+        prior=settings.model_prior,
+    )
+    alert.warm_up()
+    stream = KafkaStream(settings)
+    history = _history(settings, classifier)
+    registry = Registry(settings.schema_registry_url)
     metrics.model.labels(classifier.name, classifier.version).set(1)
     inference = Inference(classifier, metrics, max_waiting=settings.http_queue)
     inference.warm_up()
@@ -78,22 +91,12 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
         health=health,
     )
     _stop_on_signals(worker, settings.drain_seconds)
-    api = Api(settings, inference=inference, history=history, metrics=metrics, health=health)
-    http = None if settings.http_port is None else HttpServer(settings, settings.http_port, api)
-    try:
-        worker.run()
-    except Misconfigured as error:
-        log.error("%s", error)
-        return 2
-    except Fatal as error:
-        log.error("fatal, nothing of the last batch is committed: %s", error)
-        return 1
-    finally:
-        if http is not None:
-            http.stop()
+    if http is not None:
+        http.serve(Api(settings, inference=inference, history=history, metrics=metrics, health=health))
+    worker.run()
+    if http is not None:
+        http.stop()  # while there is a model to answer with
     inference.close()
-    log.info("drained")
-    return 0
 
 
 def _history(settings: Settings, classifier: Classifier) -> History | None:
@@ -147,18 +150,37 @@ def _stop_on_signals(worker: Worker, drain_seconds: float) -> None:
 
 
 class HttpServer:
-    """The API in a thread of its own."""
+    """The API in a thread of its own.
 
-    def __init__(self, settings: Settings, port: int, api: Api) -> None:
+    It has its address before there is a model, which takes its time: a mistake is told at once.
+    """
+
+    _server: uvicorn.Server | None = None
+
+    def __init__(self, settings: Settings, port: int) -> None:
         """Raises Misconfigured."""
-        app = create_app(api, tokens=auth.tokens(settings))
+        self._tokens = auth.tokens(settings)
+        self._sockets = _listening(settings.http_host, port)
+
+    def serve(self, api: Api) -> None:
+        """Answer requests, those that wait already first."""
+        app = create_app(api, tokens=self._tokens)
         self._server = uvicorn.Server(uvicorn.Config(app, http=_Impatient, log_level="warning", timeout_keep_alive=30))
-        sockets = _listening(settings.http_host, port)
-        self._thread = threading.Thread(target=self._server.run, args=(sockets,), name="http", daemon=True)
+        self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="http", daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         """Take no more requests, and answer those that are here."""
+        if self._server is None:
+            for one in self._sockets:
+                one.close()
+            return
         self._server.should_exit = True
         self._thread.join(_ANSWERING_SECONDS)
 

@@ -83,13 +83,13 @@ def _serving(classifier: Classifier, **values: str) -> Iterator[Serving]:
     metrics = Metrics()
     inference = Inference(gated, metrics, max_waiting=chosen.http_queue)
     health = Health(warm=True, joined=True, turned=math.inf)  # as if its loop turned
-    server = HttpServer(chosen, port, Api(chosen, inference=inference, history=None, metrics=metrics, health=health))
-    try:
-        yield Serving(port, gate, metrics)
-    finally:
-        gate.set()
-        server.stop()
-        inference.close()
+    with HttpServer(chosen, port) as server:
+        server.serve(Api(chosen, inference=inference, history=None, metrics=metrics, health=health))
+        try:
+            yield Serving(port, gate, metrics)
+        finally:
+            gate.set()
+    inference.close()
 
 
 def _request(path: str = "/v1/classify", body: bytes = BODY, *, length: int | None = None) -> bytes:
