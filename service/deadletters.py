@@ -27,7 +27,9 @@ from models.inputs.alert import alert_batch
 from models.inputs.errors import InvalidAlert
 from service.arguments import add_window, positive
 from service.errors import Misconfigured, RegistryUnavailable, ServiceError, TooLong
-from service.kafka import Headers, Message, Output, Partition, Reader, TransactionalPublisher
+from service.kafka.messages import Headers, Message, Output, Partition
+from service.kafka.publishers import TransactionalPublisher
+from service.kafka.reader import Reader
 from service.registry import Registry
 from service.settings import Settings
 

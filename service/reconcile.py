@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from models.taxonomy import NOT_CLASSIFIED
 from service.arguments import add_window
 from service.errors import KafkaUnavailable, Misconfigured, ServiceError
-from service.kafka import Message, Partition, Reader
+from service.kafka.messages import Message, Partition
+from service.kafka.reader import Reader
 from service.outputs import read_broker_classification
 from service.settings import Settings
 

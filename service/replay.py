@@ -16,7 +16,9 @@ from models.inputs.alert import NO_OBJECT, alert_batch
 from models.inputs.errors import InvalidAlert
 from service.arguments import add_window, positive
 from service.errors import Misconfigured, RegistryUnavailable
-from service.kafka import Headers, Output, Publisher, Reader
+from service.kafka.messages import Headers, Output
+from service.kafka.publishers import Publisher
+from service.kafka.reader import Reader
 from service.registry import Registry
 from service.settings import Settings
 

@@ -22,7 +22,7 @@ from service.errors import Fatal, Misconfigured
 from service.health import Health
 from service.history import CHECK_SECONDS, History
 from service.inference import Inference
-from service.kafka import KafkaStream
+from service.kafka.stream import KafkaStream
 from service.metrics import Metrics
 from service.redis_client import connect
 from service.registry import Registry

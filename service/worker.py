@@ -31,7 +31,8 @@ from service.errors import (
 from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference
-from service.kafka import POLL_BYTES, Header, KafkaStream, Message, Output, Partition
+from service.kafka.messages import Header, Message, Output, Partition
+from service.kafka.stream import POLL_BYTES, KafkaStream
 from service.metrics import Metrics
 from service.outputs import broker_classifications, declined_classification, history_of
 from service.pipeline import Answers

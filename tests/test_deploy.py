@@ -19,7 +19,7 @@ import yaml  # type: ignore[import-untyped]
 
 from service import auth
 from service.errors import Misconfigured
-from service.kafka import _HEADER_BYTES
+from service.kafka.stream import HEADER_BYTES
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -306,7 +306,7 @@ def test_the_topics_that_are_made_are_those_that_the_service_uses_and_pass_its_c
     assert sorted(names) == sorted(topics)
     assert {topic["cleanup.policy"] for topic in topics.values()} == {"delete"}
     largest = max(int(topics[name]["max.message.bytes"]) for name in settings.input_topics)
-    assert int(topics[settings.kafka_dead_letter_topic]["max.message.bytes"]) >= largest + _HEADER_BYTES
+    assert int(topics[settings.kafka_dead_letter_topic]["max.message.bytes"]) >= largest + HEADER_BYTES
 
 
 def test_the_longest_dead_letter_passes_the_producers_own_limit(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 
 import redis
 
-from service.kafka import TRANSACTION_SECONDS
+from service.kafka.client import TRANSACTION_SECONDS
 from tests.chaos.check import Loss
 from tests.chaos.ground import LIMIT, Failed, Ground, Worker, now_ms, until
 from tests.chaos.load import Publisher

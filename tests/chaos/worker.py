@@ -22,7 +22,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 import service.serve
 from service.__main__ import main
 from service.history import History
-from service.kafka import KafkaStream, Message, Output
+from service.kafka.messages import Message, Output
+from service.kafka.stream import KafkaStream
 
 AFTER_PRODUCE = "after produce"
 AFTER_OFFSETS = "after sending offsets"

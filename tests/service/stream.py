@@ -23,7 +23,7 @@ from models.classifier import Classifier
 from service.health import Health
 from service.history import History
 from service.inference import Inference
-from service.kafka import KafkaStream
+from service.kafka.stream import KafkaStream
 from service.metrics import Metrics
 from service.outputs import SCHEMAS
 from service.registry import Registry

@@ -32,7 +32,7 @@ from models.inputs.light_curve import merged
 from models.inputs.readable import MAX_ALERT_BYTES
 from service import pipeline
 from service.history import History
-from service.kafka import KafkaStream
+from service.kafka.stream import KafkaStream
 from service.outputs import Result
 from tests import alerts
 from tests.alerts import FIRST_MJD, confluent, datum, elasticc, forced, rubin_point, source

@@ -18,7 +18,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
 from service.errors import Fatal, Fenced, RegistryUnavailable, TransactionAborted
-from service.kafka import KafkaStream, Partition
+from service.kafka.messages import Partition
+from service.kafka.stream import KafkaStream
 from service.registry import Registry
 from tests import alerts
 from tests.servers import free_ports

@@ -174,7 +174,7 @@ def test_an_open_transaction_is_waited_for_and_an_aborted_one_is_not_seen(
     night.alerts(0, 1)
     night.answers(0, commit=False)
     night.commits(2)
-    monkeypatch.setattr("service.kafka._STALLED_SECONDS", 2.0)
+    monkeypatch.setattr("service.kafka.reader._STALLED_SECONDS", 2.0)
     with pytest.raises(KafkaUnavailable, match="an open transaction"):
         night.report()
     monkeypatch.undo()

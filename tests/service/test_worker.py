@@ -22,7 +22,9 @@ from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[att
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
 from service.errors import Misconfigured, RegistryUnavailable, TransactionAborted
-from service.kafka import InProcessCluster, KafkaStream, Message, Output
+from service.kafka.local import InProcessCluster
+from service.kafka.messages import Message, Output
+from service.kafka.stream import KafkaStream
 from service.outputs import read_result
 from service.registry import Registry
 from service.settings import Settings

@@ -1,0 +1,1 @@
+"""Kafka: the one package that imports confluent_kafka."""
