@@ -2,8 +2,8 @@
 
 Any other autoencoder is a TOML file (``--autoencoder``) that names its parts, as ``models.autoencoders`` calls them.
 Each table is made of runs (one autoencoder, one set of light curves, one seed), which are kept under ``cells/``: the
-same command goes on with what is missing, and with a run in its midst from its last epoch. Synthetic sets are drawn;
-for the others ``--data`` names their directories.
+same command goes on with what is missing, and with a run in its midst from its last epoch; given twice at once, the two
+share the work. Synthetic sets are drawn; for the others ``--data`` names their directories.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from training import representation_findings as findings
 from training import representation_tables as tables
 from training.arguments import count, positive
 from training.autoencode import OutOfTime
+from training.claims import shared
 from training.data import synthetic, variables
 from training.data.layout import InvalidData
 from training.representation_tables import TABLES, Table
@@ -112,20 +113,19 @@ def run(arguments: argparse.Namespace) -> int:
 def _fill(bench: Bench, cells: list[Cell], arguments: argparse.Namespace, console: Console) -> None:
     """Make the runs that are missing, telling of each."""
     end = time.monotonic() + 60 * arguments.minutes
-    missing = [(cell, seed) for cell, seed in bench.missing(cells) if seed < (arguments.seeds or cell.size.seeds)]
-    for done, (cell, seed) in enumerate(missing):
+    missing = [run for run in bench.missing(cells) if run.seed < (arguments.seeds or run.cell.size.seeds)]
+    for each in shared(missing, bench.directory, console, is_left=lambda run: not bench.is_done(run)):
         began = time.monotonic()
         try:
-            with console.status(f"{done + 1} of {len(missing)}: {cell.name} seed {seed}"):
-                found = bench.run(cell, seed, until=end) if began < end else None
+            found = bench.run(each.cell, each.seed, until=end) if began < end else None
         except OutOfTime:
             found = None
         if found is None:
-            console.print(f"time is up: {len(missing) - done} of {len(missing)} runs remain")
+            remain = sum(not bench.is_done(run) for run in missing)
+            console.print(f"time is up: {remain} of {len(missing)} runs remain")
             return
         told = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-        line = f"{done + 1} of {len(missing)}: {cell.name} seed {seed}: {told}; {time.monotonic() - began:.0f} s"
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(escape(f"{told}; {time.monotonic() - began:.0f} s"), highlight=False, soft_wrap=True)
 
 
 def _write(

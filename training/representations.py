@@ -4,11 +4,12 @@ import functools
 import hashlib
 import json
 import math
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -116,6 +117,23 @@ class Cell:
         return 1 if self.parts.is_of_encoders else 2
 
 
+class Run(NamedTuple):
+    """A cell at a seed."""
+
+    cell: Cell
+    seed: int
+
+    @property
+    def variant(self) -> str:
+        """All but the seed."""
+        return self.cell.name
+
+    @property
+    def claim(self) -> str:
+        """Of the one process that makes it."""
+        return f"{self.cell.name}_{self.seed}"
+
+
 def cell_of(data: str, parts: Parts, size: str | None) -> Cell:
     """At this size; without one, full for what the findings on synthetic sets need, and small for the rest."""
     chosen = size or ("full" if data in synthetic.NAMES and parts.is_needed else "small")
@@ -138,14 +156,19 @@ class Bench:
         found = {seed: self._stored(cell, seed) for seed in range(cell.size.seeds)}
         return {seed: figures for seed, figures in found.items() if figures is not None}
 
-    def missing(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, int]]:
-        """Cells and seeds that have not been run: of each rank every cell's first seed, then every cell's second."""
+    def is_done(self, run: Run) -> bool:
+        """Whether its figures are there, of these very settings."""
+        return self._stored(run.cell, run.seed) is not None
+
+    def missing(self, cells: Sequence[Cell]) -> Iterator[Run]:
+        """What has not been run: of each rank every cell's first seed, then every cell's second."""
         for rank in sorted({cell.rank for cell in cells}):
             own = [cell for cell in cells if cell.rank == rank]
             for seed in range(max((cell.size.seeds for cell in own), default=0)):
                 for cell in own:
-                    if seed < cell.size.seeds and self._stored(cell, seed) is None:
-                        yield cell, seed
+                    run = Run(cell, seed)
+                    if seed < cell.size.seeds and not self.is_done(run):
+                        yield run
 
     def run(self, cell: Cell, seed: int, *, until: float) -> dict[str, float]:
         """Train one autoencoder and keep its figures; of the first seed the weights, too.
@@ -207,7 +230,9 @@ class Bench:
         objects = variables.READERS[name](source)
         read = curves.prepared(objects, stretch=variables.STRETCHES.get(name))
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, source=made_of, **vars(read))
+        unfinished = path.with_name(f"{os.getpid()}.{path.name}")  # another process may be reading the set, too
+        np.savez_compressed(unfinished, source=made_of, **vars(read))
+        unfinished.replace(path)
         return read
 
     def _tunes(self, cell: Cell) -> bool:
