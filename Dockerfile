@@ -41,7 +41,7 @@ WORKDIR /srv
 USER 10001:10001
 EXPOSE 8000
 
-# Until the model is warm there is no HTTP: hence the start period.
+# Until the model is loaded nothing is answered: hence the start period.
 HEALTHCHECK --interval=15s --timeout=6s --start-period=120s --retries=3 CMD ["python", "/opt/healthcheck.py"]
 
 ENTRYPOINT ["python", "-m", "service"]

@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace, settings: Settings) -> int:
     """The subcommand. Exit code 0 after a drain, 1 after a fatal fault, 2 if it cannot start like this."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as a container's first process it would go unheard
     try:
         with nullcontext() if settings.http_port is None else HttpServer(settings, settings.http_port) as http:
             _serve(settings, http)
@@ -60,6 +61,9 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
     except Fatal as error:
         log.error("fatal, nothing of the last batch is committed: %s", error)
         return 1
+    except KeyboardInterrupt:
+        log.info("told to end before it had begun")
+        return 0
     log.info("drained")
     return 0
 
@@ -67,20 +71,17 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
 def _serve(settings: Settings, http: "HttpServer | None") -> None:
     """Until a signal. Raises Misconfigured and Fatal."""
     metrics, health = Metrics(), Health()
+    stream = KafkaStream(settings)
+    registry = Registry(settings.schema_registry_url)
     classifier = model.load(
         settings.model_dir,
         device=settings.device,
         precision=settings.model_precision,
         prior=settings.model_prior,
     )
-    alert.warm_up()
-    stream = KafkaStream(settings)
     history = _history(settings, classifier)
-    registry = Registry(settings.schema_registry_url)
     metrics.model.labels(classifier.name, classifier.version).set(1)
     inference = Inference(classifier, metrics, max_waiting=settings.http_queue)
-    inference.warm_up()
-    health.warm = True
     worker = Worker(
         settings,
         stream=stream,
@@ -93,6 +94,9 @@ def _serve(settings: Settings, http: "HttpServer | None") -> None:
     _stop_on_signals(worker, settings.drain_seconds)
     if http is not None:
         http.serve(Api(settings, inference=inference, history=history, metrics=metrics, health=health))
+    alert.warm_up()
+    inference.warm_up()
+    health.warm = True
     worker.run()
     if http is not None:
         http.stop()  # while there is a model to answer with
@@ -177,11 +181,12 @@ class HttpServer:
 
     def stop(self) -> None:
         """Take no more requests, and answer those that are here."""
-        if self._server is None:
+        server, self._server = self._server, None
+        if server is None:
             for one in self._sockets:
                 one.close()
             return
-        self._server.should_exit = True
+        server.should_exit = True
         self._thread.join(_ANSWERING_SECONDS)
 
 

@@ -170,6 +170,7 @@ class Worker:
             self._forget_abort()
         except PartitionsRevoked as revoked:
             log.info("%s", revoked)
+            self._forget_abort()
         except Fenced:
             self._metrics.transactions.labels("fenced").inc()
             raise

@@ -42,6 +42,8 @@ _REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}
 """What trying again does not mend: who this client is, or whom it trusts."""
 _FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
 
+MOST_MESSAGE_BYTES = 1_000_000_000
+"""What librdkafka can be told to send."""
 DEFAULT_MESSAGE_BYTES = 1_000_000
 """What librdkafka sends, unless it is told otherwise."""
 

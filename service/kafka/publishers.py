@@ -10,6 +10,7 @@ from confluent_kafka import Message as RawMessage
 from service.errors import Fatal, KafkaUnavailable, TooLong, TransactionAborted
 from service.kafka.client import (
     COMMAND_SECONDS,
+    MOST_MESSAGE_BYTES,
     TRANSACTION_SECONDS,
     common_options,
     known_topics,
@@ -21,8 +22,8 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_ANY_LENGTH = {"message.max.bytes": 1_000_000_000}
-"""How long a message may be is for its topic to say, not for the producer."""
+_ANY_LENGTH = {"message.max.bytes": MOST_MESSAGE_BYTES}
+"""How long a message may be is for its topic to say, not for the producer, nor for a worker's settings."""
 
 
 class Publisher:
@@ -33,7 +34,7 @@ class Publisher:
         self._failed = 0
         common = common_options(settings)
         known_topics(common)
-        options = {"linger.ms": 5, "enable.idempotence": True, **_ANY_LENGTH, **common}
+        options = {"linger.ms": 5, "enable.idempotence": True, **common, **_ANY_LENGTH}
         self._producer = new_client(Producer, options)
 
     def send(self, output: Output) -> None:
@@ -68,8 +69,8 @@ class TransactionalPublisher:
         common = common_options(settings)
         known_topics(common)
         self._options = {
-            **_ANY_LENGTH,
             **common,
+            **_ANY_LENGTH,
             "transactional.id": f"{settings.kafka_group_id}-{name}",
             "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,  # the workers wait for it, if it was left open
         }

@@ -24,6 +24,7 @@ from service.errors import Fatal, KafkaUnavailable, Misconfigured, Refused, Tran
 from service.kafka.client import (
     CALL_SECONDS,
     DEFAULT_MESSAGE_BYTES,
+    MOST_MESSAGE_BYTES,
     TRANSACTION_SECONDS,
     common_options,
     for_any_client,
@@ -78,7 +79,7 @@ class _Limits:
     def options(self) -> dict[str, int]:
         """A producer's: messages as long as a topic takes, and no batch longer than every topic takes."""
         return {
-            "message.max.bytes": max(self.classification, self.dead_letter),
+            "message.max.bytes": min(max(self.classification, self.dead_letter), MOST_MESSAGE_BYTES),
             "batch.size": min(self.classification, self.dead_letter, DEFAULT_MESSAGE_BYTES),
         }
 
@@ -136,7 +137,7 @@ class KafkaStream:
         options = {
             "partition.assignment.strategy": "cooperative-sticky",
             "queued.max.messages.kbytes": POLL_BYTES // 1024,
-            "fetch.max.bytes": POLL_BYTES,
+            "fetch.max.bytes": max(POLL_BYTES, message_bytes(self._common)),
             **self._common,
             "error_cb": self._note,
             "group.id": self._group_id,
@@ -464,6 +465,7 @@ class KafkaStream:
         except KafkaException as error:
             reason: str = self._told or error.args[0].str()
             return reason
+        self._told = None
         return None
 
     def _note(self, error: KafkaError) -> None:

@@ -149,6 +149,17 @@ def test_one_that_its_topic_no_longer_takes_holds_up_no_other(kafka: str, comman
     assert [line["requeued"] for line in command(topics, "list")[1]] == [True, False, True]
 
 
+def test_a_dead_letter_that_is_longer_than_a_worker_may_send_is_requeued_all_the_same(
+    kafka: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was a message of this topic: that the topic takes it is all that counts."""
+    topics = Topics(kafka, partitions=1)
+    monkeypatch.setenv("KAFKA_CONFIG_MESSAGE_MAX_BYTES", "2000")
+    _put(topics, _letter(topics, 0, random.Random(0).randbytes(2900)), _letter(topics, 1))
+    assert command(topics, "requeue", "--all")[0] == 0
+    assert [len(message.value) for message in topics.read_topic(topics.alerts)] == [2900, len(b"nothing")]
+
+
 def test_a_requeue_keeps_its_rate(kafka: str, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses are asked for, not the speed measured."""
     topics = Topics(kafka, partitions=1)

@@ -1,18 +1,31 @@
 """``serve`` as a process, where Kafka is not needed: how it refuses to start."""
 
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from service.__main__ import main
 
+ENVIRONMENT = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "HTTP_PORT": "0"}
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """As they were: ``serve`` within this process would leave its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
 
 def _refused(**values: str) -> str:
     """Why ``serve`` does not start, which must be one line."""
-    environment = os.environ | {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "HTTP_PORT": "0", **values}
+    environment = os.environ | ENVIRONMENT | values
     command = [sys.executable, "-m", "service", "serve"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2, done.stderr
@@ -21,10 +34,10 @@ def _refused(**values: str) -> str:
     return line
 
 
-def test_a_port_that_is_taken_is_one_line() -> None:
+def test_a_port_that_is_taken_is_one_line_told_before_the_model_is_looked_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        reason = _refused(HTTP_HOST="localhost", HTTP_PORT=str(port))
+        reason = _refused(HTTP_HOST="localhost", HTTP_PORT=str(port), MODEL_DIR="nowhere")
     assert f"HTTP cannot listen on localhost, port {port}: Address already in use" in reason
 
 
@@ -48,8 +61,19 @@ def test_without_its_model_it_does_not_start(
     values: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    for name, value in values.items():
+    for name, value in (ENVIRONMENT | values).items():
         monkeypatch.setenv(name, value)
     assert main(["serve"]) == 2
     (record,) = caplog.records
     assert reason in record.getMessage()
+
+
+def test_a_signal_that_comes_before_the_model_is_loaded_ends_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("service.serve.model.load", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    caplog.set_level(logging.INFO)
+    assert main(["serve"]) == 0
+    assert caplog.messages[-1] == "told to end before it had begun"
