@@ -15,7 +15,7 @@ from models.autoencoders.config import AutoencoderConfig
 from models.autoencoders.losses import LOSSES, mean_squared_error
 from training import probes
 from training.data.curves import Curves
-from training.errors import Diverged
+from training.errors import Diverged, OutOfTime
 from training.probes import LEARNING_RATE, PATIENCE, Effort, OnlineProbes
 
 CONVERGED = "converged"
@@ -32,10 +32,6 @@ class Trained:
     epochs: int
     converged: bool
     """Whether the error had stopped falling, or else the last epoch came before."""
-
-
-class OutOfTime(Exception):
-    """Training was stopped before its end; what it had learned is in its checkpoint."""
 
 
 def train(
@@ -143,20 +139,32 @@ def _copy(module: nn.Module) -> dict[str, Tensor]:
 
 
 def measure(
-    trained: Trained, curves: Curves, effort: Effort, *, seed: int, device: torch.device, fine_tune: bool
+    trained: Trained,
+    curves: Curves,
+    effort: Effort,
+    *,
+    seed: int,
+    device: torch.device,
+    fine_tune: bool,
+    until: float = np.inf,
 ) -> dict[str, float]:
     """Every metric of 3.3.3 on the test set [%], and the mean squared error.
 
-    Fine-tuning changes the model, and needs validation light curves.
+    Fine-tuning changes the model, and needs validation light curves. Raises Diverged, and, as ``train`` does,
+    OutOfTime: between two metrics, or two epochs of fine-tuning.
     """
     torch.manual_seed(seed)
     train_set, test = curves.of("train"), curves.of("test")
     n_classes = len(curves.classes)
     latent, held_out = (probes.encoded(trained.model, each, device) for each in (train_set, test))
+    if not (latent.isfinite().all() and held_out.isfinite().all()):  # the last step of an epoch shows in no error
+        raise Diverged("in its best epoch training has diverged: latent vectors are no numbers")
     labels = torch.from_numpy(train_set.label).to(device)
     figures = {"mse": reconstruction_error(trained.model, test, device), "epochs": float(trained.epochs)}
     figures[CONVERGED] = float(trained.converged)
     for name, make in probes.PROBES.items():
+        if time.monotonic() > until:
+            raise OutOfTime
         fitted = probes.fit(make, latent, labels, n_classes, most_epochs=effort.probe_epochs)
         with torch.inference_mode():
             online = probes.answers(trained.online.modules[name](held_out))
@@ -164,7 +172,7 @@ def measure(
         figures[f"online-{name}"] = probes.accuracy(test.label, online)
     figures["neighbours"] = probes.accuracy(test.label, probes.neighbours(latent, labels, held_out))
     if fine_tune:
-        tuned = probes.fine_tuned(trained.model, curves, effort, device=device, seed=seed)
+        tuned = probes.fine_tuned(trained.model, curves, effort, device=device, seed=seed, until=until)
         figures[FINE_TUNED] = probes.accuracy(test.label, tuned)
     return figures
 

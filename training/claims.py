@@ -4,6 +4,7 @@ A claim is a lock on a file, which the system takes back when its process ends, 
 """
 
 import fcntl
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,16 +41,24 @@ AnyRun = TypeVar("AnyRun", bound=Named)
 
 
 def shared(
-    runs: Sequence[AnyRun], directory: Path, console: Console, *, is_left: Callable[[AnyRun], bool]
+    runs: Sequence[AnyRun],
+    directory: Path,
+    console: Console,
+    *,
+    is_left: Callable[[AnyRun], bool],
+    until: float = math.inf,
 ) -> Iterator[AnyRun]:
     """Each run that is left, when no other process has it; the next is asked for once it is made.
 
-    Says before each how long all will take if they go on as they did. Ends when none is left, others' included.
+    Says before each how long all will take if they go on as they did. Ends when none is left, others' included, or the
+    monotonic clock is past ``until`` [s].
     """
     started, at_first = time.monotonic(), sum(map(is_left, runs))
     while left := list(filter(is_left, runs)):
         made = False
         for run in left:
+            if time.monotonic() > until:
+                return
             with _claimed(directory / _CLAIMS / run.claim) as mine:
                 if mine and is_left(run):  # another process may have made it since
                     _tell(run, sum(map(is_left, runs)), at_first, time.monotonic() - started, console)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from models.network import build
 from models.self_supervision import SelfSupervision
@@ -20,14 +21,14 @@ LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 def grid(experiment: Experiment) -> list[Method]:
     """What is screened: the chapter's four hyperparameters, and some settings beyond it."""
     config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
-    beyond = [] if getattr(config, "causal", False) else _beyond(has_table=_has_table(experiment))
+    beyond = [] if getattr(config, "causal", False) else _beyond(experiment)
     return [*chapter(experiment), *map(Method, beyond)]
 
 
 def chapter(experiment: Experiment) -> list[Method]:
     """The chapter's four hyperparameters. A network without a table has no columns for noise to stand for."""
     return [
-        Method(SelfSupervision(kind=kind, eta_pred=eta_pred, eta_orig=eta_orig, token=token))
+        Method(_of(experiment, kind=kind, eta_pred=eta_pred, eta_orig=eta_orig, token=token))
         for kind in ("B", "M")
         for eta_pred in ETA_PRED
         for eta_orig in ETA_ORIG
@@ -35,16 +36,22 @@ def chapter(experiment: Experiment) -> list[Method]:
     ]
 
 
+def _of(experiment: Experiment, **varied: Any) -> SelfSupervision:
+    """Algorithm 1 with these settings; what is no choice of kind, the decoder's size, is the configuration's."""
+    own = experiment.self_supervision
+    return SelfSupervision(decoder_layers=own.decoder_layers, dropout=own.dropout, **varied)
+
+
 def _has_table(experiment: Experiment) -> bool:
     config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
     return experiment.architecture == "atat" and bool(config.columns)
 
 
-def _beyond(*, has_table: bool) -> Iterator[SelfSupervision]:
+def _beyond(experiment: Experiment) -> Iterator[SelfSupervision]:
     """SSL-M that predicts all, of which the class tokens must hold everything: of a network that has any to itself."""
-    alone = SelfSupervision(kind="M", eta_pred=ETA_PRED[-1], eta_orig=ETA_ORIG[-1], decoder_sees="class token")
+    alone = _of(experiment, kind="M", eta_pred=ETA_PRED[-1], eta_orig=ETA_ORIG[-1], decoder_sees="class token")
     yield alone
-    if has_table:
+    if _has_table(experiment):
         yield replace(alone, of="light curve")
         yield replace(alone, hidden_together="groups")
         yield replace(alone, hidden_together="groups", decoder_sees="class tokens")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +20,9 @@ from training.experiment import TrainingConfig
 _WEIGHTS, _PRETRAINED = "weights.safetensors", "pretrained.json"
 _LEARNED_WITH_LABELS = ("n_classes", "dropout")
 """What may differ between a network as pretrained and as trained."""
+
+_LINEAGE = ("data", "unlabelled", "training", "init")
+"""Of a provenance, what tells from which objects it learned."""
 
 _HEADS = re.compile(r"(lc_|tab_|mix_)?head\.")
 _BLOCK = re.compile(r"transformer\.blocks\.(\d+)\.")
@@ -63,17 +66,21 @@ class Pretrained:
         return cls(name, digest, kind, architecture, body, description.get("provenance", {}), blocks, frozen)
 
     def must_not_have_seen(self, data: str, config: TrainingConfig) -> None:
-        """Raises InvalidData if, of these very data (``Index.fingerprint``), it learned from what a run holds out."""
-        learned = self.provenance.get("training", {})
-        if data in self.provenance.get("unlabelled", ()) and (config.fold, config.left_out) != (None, None):
-            raise InvalidData(f"{self.name} learned from all folds of these data, and this run holds one out")
-        for what, told in (("fold", "--fold"), ("left_out", "--leave-out")):
-            here, there = getattr(config, what), learned.get(what)
-            if self.provenance.get("data") == data and here != there:
-                raise InvalidData(
-                    f"{self.name} learned from these data with {told} {there}, and this run has {told} {here}: "
-                    "it may have seen what that holds out"
-                )
+        """Raises InvalidData if, of these very data (``Index.fingerprint``), it learned from what a run holds out.
+
+        So it is with whatever it started from itself.
+        """
+        for provenance in _lineage(self.provenance):
+            learned = provenance.get("training", {})
+            if data in provenance.get("unlabelled", ()) and (config.fold, config.left_out) != (None, None):
+                raise InvalidData(f"{self.name} learned from all folds of these data, and this run holds one out")
+            for what, told in (("fold", "--fold"), ("left_out", "--leave-out")):
+                here, there = getattr(config, what), learned.get(what)
+                if provenance.get("data") == data and here != there:
+                    raise InvalidData(
+                        f"{self.name} learned from these data with {told} {there}, and this run has {told} {here}: "
+                        "it may have seen what that holds out"
+                    )
 
     def start(self, network: AnyATAT) -> None:
         """Give a network these weights, the scales of its table among them, and freeze what is to be.
@@ -97,7 +104,15 @@ class Pretrained:
 
     def describe(self) -> dict[str, Any]:
         """As a checkpoint and an artifact tell of it."""
-        return {"name": self.name, "sha256": self.sha256, "blocks": self.blocks, "frozen": self.frozen}
+        told = {"name": self.name, "sha256": self.sha256, "blocks": self.blocks, "frozen": self.frozen}
+        return {**told, "provenance": {name: self.provenance[name] for name in _LINEAGE if name in self.provenance}}
+
+
+def _lineage(provenance: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A provenance, that of what it started from, and so on."""
+    yield provenance
+    if "init" in provenance:
+        yield from _lineage(provenance["init"].get("provenance", {}))
 
 
 def save(directory: Path, network: AnyATAT, name: str, provenance: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What a representation is worth (3.3.3): classifiers upon it, while it is being learned, afterwards, or beneath it."""
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from models.autoencoders.autoencoder import Autoencoder
 from training.data.curves import Curves
+from training.errors import OutOfTime
 from training.metrics import Rates, confusion
 
 IntArray = NDArray[np.int64]
@@ -115,10 +117,13 @@ def neighbours(train: Tensor, labels: Tensor, test: Tensor) -> IntArray:
     return np.asarray(votes.predict(test.cpu().numpy()), dtype=np.int64)
 
 
-def fine_tuned(model: Autoencoder, curves: Curves, effort: Effort, *, device: torch.device, seed: int) -> IntArray:
+def fine_tuned(
+    model: Autoencoder, curves: Curves, effort: Effort, *, device: torch.device, seed: int, until: float = np.inf
+) -> IntArray:
     """The class of each test light curve by encoder and a linear layer, trained together on a tenth of the labels.
 
-    Stops by the accuracy on the validation light curves. The model's encoder is changed.
+    Stops by the accuracy on the validation light curves. The model's encoder is changed. Raises OutOfTime at the end of
+    an epoch if the monotonic clock is past ``until`` [s].
     """
     train, validation, test = (curves.of(split) for split in ("train", "validation", "test"))
     rng = np.random.default_rng(seed)
@@ -142,6 +147,8 @@ def fine_tuned(model: Autoencoder, curves: Curves, effort: Effort, *, device: to
             best, answer = score, answers(head(encoded(model, test, device)))
         if waited == PATIENCE:
             break
+        if time.monotonic() > until:
+            raise OutOfTime
     return answer
 
 

@@ -19,10 +19,10 @@ from training import representation_figures as figures
 from training import representation_findings as findings
 from training import representation_tables as tables
 from training.arguments import count, positive
-from training.autoencode import OutOfTime
 from training.claims import shared
 from training.data import synthetic, variables
 from training.data.layout import InvalidData
+from training.errors import Diverged, OutOfTime
 from training.representation_tables import TABLES, Table
 from training.representations import SIZES, Bench, Cell, Parts, cell_of
 
@@ -114,18 +114,19 @@ def _fill(bench: Bench, cells: list[Cell], arguments: argparse.Namespace, consol
     """Make the runs that are missing, telling of each."""
     end = time.monotonic() + 60 * arguments.minutes
     missing = [run for run in bench.missing(cells) if run.seed < (arguments.seeds or run.cell.size.seeds)]
-    for each in shared(missing, bench.directory, console, is_left=lambda run: not bench.is_done(run)):
+    for each in shared(missing, bench.directory, console, is_left=lambda run: not bench.is_done(run), until=end):
         began = time.monotonic()
         try:
-            found = bench.run(each.cell, each.seed, until=end) if began < end else None
+            found = bench.run(each.cell, each.seed, until=end)
         except OutOfTime:
-            found = None
-        if found is None:
-            remain = sum(not bench.is_done(run) for run in missing)
-            console.print(f"time is up: {remain} of {len(missing)} runs remain")
-            return
+            break
+        except Diverged as error:
+            console.print(f"left out: {error}")
+            continue
         told = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
         console.print(escape(f"{told}; {time.monotonic() - began:.0f} s"), highlight=False, soft_wrap=True)
+    if remain := sum(not bench.is_done(run) for run in missing):
+        console.print(f"time is up: {remain} of {len(missing)} runs remain")
 
 
 def _write(

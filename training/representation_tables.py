@@ -141,6 +141,8 @@ def _part(table: Table, bench: Bench, data: str, size: str | None) -> str:
         told = [_told(runs, metric, table.printed(place, data, metric)) for metric in table.metrics]
         epochs = ", ".join(f"{run['epochs']:.0f}" for run in runs)
         seeds = f"{len(runs)} of {cell.size.seeds}"
+        if lost := bench.diverged(cell):
+            seeds += f", {lost} diverged"
         rows.append([parts.loss, *modules, cell.size.name, seeds, epochs, *told])
     return markdown([*head, *(_TITLES[metric] for metric in table.metrics)], rows)
 

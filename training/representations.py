@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from training import autoencode
 from training.data import curves, synthetic, variables
 from training.data.curves import Curves
 from training.data.layout import InvalidData
+from training.errors import Diverged
 from training.probes import Effort, n_batches
 
 _WHOLE = Effort(probe_epochs=1000, tuning_epochs=200, tuning_steps=20)
@@ -53,6 +54,9 @@ SIZES = {
     "quick": Size("quick", _QUICK, most_epochs=1, seeds=1, least_steps=1, n_points=24, n_induction=9, effort=_GLIMPSE),
 }
 """``full`` is the thesis's on synthetic sets, and as much of real ones; ``quick`` only shows that everything runs."""
+
+_FIGURES, _DIVERGED = "figures", "diverged"
+"""What is kept of a run: one of them."""
 
 VERSION = 3
 """Of how runs are made and measured. To be raised with whatever changes them: older ones are then made again."""
@@ -152,12 +156,16 @@ class Bench:
     """Fine-tune every encoder, and not only those of table 3.8."""
 
     def figures(self, cell: Cell) -> dict[int, dict[str, float]]:
-        """By seed, of those that have been run."""
+        """By seed, of those that have been run to their end."""
         found = {seed: self._stored(cell, seed) for seed in range(cell.size.seeds)}
-        return {seed: figures for seed, figures in found.items() if figures is not None}
+        return {seed: stored[_FIGURES] for seed, stored in found.items() if stored and _FIGURES in stored}
+
+    def diverged(self, cell: Cell) -> int:
+        """How many seeds came to no end."""
+        return sum(_DIVERGED in (self._stored(cell, seed) or ()) for seed in range(cell.size.seeds))
 
     def is_done(self, run: Run) -> bool:
-        """Whether its figures are there, of these very settings."""
+        """Whether its figures are there, of these very settings, or it came to no end: it would not another time."""
         return self._stored(run.cell, run.seed) is not None
 
     def missing(self, cells: Sequence[Cell]) -> Iterator[Run]:
@@ -173,32 +181,49 @@ class Bench:
     def run(self, cell: Cell, seed: int, *, until: float) -> dict[str, float]:
         """Train one autoencoder and keep its figures; of the first seed the weights, too.
 
-        Raises OutOfTime where training was not done when the clock was past ``until``; it goes on another time.
+        Raises Diverged, which is kept as well, and OutOfTime where not all was done when the clock was past ``until``;
+        it goes on another time.
         """
+        try:
+            figures = self._measured(cell, seed, until=until)
+        except Diverged as error:
+            self._keep(cell, seed, {_DIVERGED: str(error)})
+            raise
+        self._keep(cell, seed, {_FIGURES: figures})
+        return figures
+
+    def _measured(self, cell: Cell, seed: int, *, until: float) -> dict[str, float]:
         light_curves = self.curves(cell, seed)
         config = self._config(cell, light_curves)
-        path = self._path(cell, seed)
-        checkpoint = self._checkpoint(cell, seed)
         trained = autoencode.train(
             config,
             light_curves,
             most_epochs=_epochs(cell.size, light_curves),
             seed=seed,
             device=self.device,
-            checkpoint=checkpoint,
+            checkpoint=self._checkpoint(cell, seed),
             until=until,
         )
         if seed == 0:
             weights = {name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()}
-            save_file(weights, path.with_suffix(".safetensors"))
-        figures = autoencode.measure(
-            trained, light_curves, cell.size.effort, seed=seed, device=self.device, fine_tune=self._tunes(cell)
+            save_file(weights, self._path(cell, seed).with_suffix(".safetensors"))
+        return autoencode.measure(
+            trained,
+            light_curves,
+            cell.size.effort,
+            seed=seed,
+            device=self.device,
+            fine_tune=self._tunes(cell),
+            until=until,
         )
+
+    def _keep(self, cell: Cell, seed: int, what: Mapping[str, object]) -> None:
+        path = self._path(cell, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps({"settings": self._settings(cell), "figures": figures}, indent=1))
+        unfinished.write_text(json.dumps({"settings": self._settings(cell), **what}, indent=1))
         unfinished.rename(path)
-        checkpoint.unlink(missing_ok=True)
-        return figures
+        self._checkpoint(cell, seed).unlink(missing_ok=True)
 
     def model(self, cell: Cell, light_curves: Curves) -> Autoencoder | None:
         """The autoencoder of the first seed; None where it has not been trained."""
@@ -259,19 +284,24 @@ class Bench:
         settings = json.dumps(self._settings(cell), sort_keys=True).encode()
         return self._path(cell, seed).with_suffix(f".{hashlib.sha256(settings).hexdigest()[:8]}.checkpoint")
 
-    def _stored(self, cell: Cell, seed: int) -> dict[str, float] | None:
+    def _stored(self, cell: Cell, seed: int) -> dict[str, Any] | None:
+        """What is kept of a run of these settings. Raises InvalidData where there is one of another precision."""
         path = self._path(cell, seed)
         if not path.exists():
             return None
         try:
-            stored = json.loads(path.read_text())
-            figures: dict[str, float] = stored["figures"]
+            stored: dict[str, Any] = json.loads(path.read_text())
+            settings, figures = stored["settings"], stored.get(_FIGURES, {autoencode.FINE_TUNED: stored.get(_DIVERGED)})
         except (ValueError, KeyError) as error:
             raise InvalidData(f"{path}: not what was written ({error}); delete it to run it again") from error
+        if settings.get("version") == VERSION and settings.get("precision") != self.precision:
+            raise InvalidData(
+                f"{path} is of a run in {settings.get('precision')}, not {self.precision}: name another directory"
+            )
         if self._tunes(cell) and autoencode.FINE_TUNED not in figures:
             return None
         # Of real light curves whose source is not named this time, whatever they were is told of.
-        return figures if stored["settings"] | self._settings(cell) == stored["settings"] else None
+        return stored if settings | self._settings(cell) == settings else None
 
 
 @functools.cache  # asked for with every run that is looked up

@@ -276,6 +276,10 @@ def test_weights_that_may_have_seen_what_a_run_holds_out_are_refused(
     train[-1] = str(tmp_path / "third")
     assert main([*train, "--init", str(beside / "toy"), "--leave-out", "1"]) == 1
     assert "learned from all folds of these data" in capsys.readouterr().err
+    third = [*train[:3], str(objects.write(tmp_path / "between", 120)), *train[4:-1], str(tmp_path / "through")]
+    assert main([*third, "--init", str(weights)]) == 0  # by way of a model of other data they are the same weights
+    assert main([*train, "--init", str(tmp_path / "through" / "toy"), "--leave-out", "1"]) == 1
+    assert "learned from these data with --leave-out None" in capsys.readouterr().err
     elsewhere = objects.write(tmp_path / "elsewhere", 150)
     train[3] = str(elsewhere)
     train[-1] = str(tmp_path / "other")

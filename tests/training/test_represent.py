@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from training import representation_findings as findings
 from training import representation_tables as tables
 from training.__main__ import main
 from training.data import synthetic
+from training.errors import OutOfTime
 from training.representations import Bench, Cell, Parts, cell_of
 
 CPU = torch.device("cpu")
@@ -86,6 +88,40 @@ def test_a_run_that_was_damaged_is_named(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "cells" / "syn-a_mha_none_mha_none_mse_quick_0.json").write_text("{")
     assert _represent(tmp_path, "--table", "3.1") == 1
     assert "delete it to run it again" in capsys.readouterr().err
+
+
+def test_a_directory_has_runs_of_one_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cell = cell_of("syn-a", Parts(loss="mse"), "quick")
+    Bench(tmp_path, {}, CPU, precision="bf16").run(cell, 0, until=np.inf)
+    kept = (tmp_path / "cells" / f"{cell.name}_0.json").read_text()
+    assert _represent(tmp_path, "--table", "3.1") == 1
+    assert "a run in bf16, not float32: name another directory" in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "cells" / f"{cell.name}_0.json").read_text() == kept
+
+
+def test_a_run_that_diverges_is_told_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_transients(tmp_path / "bts", each=12)
+    train = autoencode.train
+
+    def diverging(config: AutoencoderConfig, *arguments: Any, **options: Any) -> autoencode.Trained:
+        if config.pre_encoder == "mtan":
+            monkeypatch.setattr(autoencode, "LEARNING_RATE", np.inf)
+        try:
+            return train(config, *arguments, **options)
+        finally:
+            monkeypatch.setattr(autoencode, "LEARNING_RATE", probes.LEARNING_RATE)
+
+    monkeypatch.setattr(autoencode, "train", diverging)
+    options = ("--table", "3.8", "--data", f"ztf-bts={source}")
+    assert _represent(tmp_path / "out", *options) == 0
+    assert "training has diverged" in capsys.readouterr().err
+    rows = {(row[1], row[2]): row for row in _rows(tmp_path / "out", "table-3.8")}
+    assert {parts[0] for parts, row in rows.items() if row[6] == "0 of 1, 1 diverged"} == {"mtan"}
+    assert all(row[6] == "1 of 1" for parts, row in rows.items() if parts[0] != "mtan")
+    assert _represent(tmp_path / "out", *options) == 0
+    assert "training has diverged" not in capsys.readouterr().err  # it is not tried again
 
 
 def test_encoders_on_real_light_curves_are_fine_tuned_too(tmp_path: Path) -> None:
@@ -166,7 +202,7 @@ def test_training_stopped_in_its_midst_goes_on_to_the_same_end(tmp_path: Path) -
     at_once = autoencode.train(config, curves, most_epochs=4, seed=0, device=CPU)
     checkpoint = tmp_path / "checkpoint"
     for _ in range(3):
-        with pytest.raises(autoencode.OutOfTime):
+        with pytest.raises(OutOfTime):
             autoencode.train(config, curves, most_epochs=4, seed=0, device=CPU, checkpoint=checkpoint, until=0)
     in_parts = autoencode.train(config, curves, most_epochs=4, seed=0, device=CPU, checkpoint=checkpoint)
     assert in_parts.epochs == at_once.epochs == 4

@@ -172,6 +172,24 @@ def test_a_data_release_is_matched_to_labels_by_position_and_its_bands_joined(tm
     assert objects.mjd.min() == 58010  # the first ten are flagged
 
 
+@pytest.mark.parametrize("period", ["0", "-99"])
+def test_a_period_that_is_none_folds_nothing(period: str, tmp_path: Path) -> None:
+    _ztf_release(tmp_path)
+    (tmp_path / "labels.csv").write_text(f"ra,dec,class,period\n10,30,EB,{period}\n20,30,QSO,\n")
+    assert np.isnan(variables.ztf_release(tmp_path).period).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [("10,30,EB,often\n", "no number in the column period"), ("east,30,EB,1\n", "column ra"), ("", "no object in it")],
+)
+def test_a_catalogue_without_numbers_is_named(rows: str, reason: str, tmp_path: Path) -> None:
+    _ztf_release(tmp_path)
+    (tmp_path / "labels.csv").write_text(f"ra,dec,class,period\n{rows}")
+    with pytest.raises(InvalidData, match=rf"labels\.csv: .*{reason}"):
+        variables.ztf_release(tmp_path)
+
+
 def test_plasticc_gives_six_bands_of_flux(data: Path) -> None:
     objects = variables.plasticc_stars(data / "plasticc")
     assert len(objects) == 6257

@@ -98,14 +98,15 @@ def macho(directory: Path) -> Photometry:
         raise InvalidData(f"{directory}: no MACHO catalogue (a CSV that begins with starid) in it")
     known = {}
     for row in _rows(catalogue, files[catalogue], ("field", "tile", "seqn", "classification", "period_r")):
-        known[f"{row['field']}.{row['tile']}.{row['seqn']}"] = (int(row["classification"]), float(row["period_r"]))
+        kind, days = (_number(catalogue, row, column) for column in ("classification", "period_r"))
+        known[f"{row['field']}.{row['tile']}.{row['seqn']}"] = (kind, days)
     found = []
     for name, text in files.items():
         match = re.search(r"LC_(\d+\.\d+\.\d+)\.csv$", name)
-        kind, days = known.get(match[1], (0, 0.0)) if match else (0, 0.0)
+        kind, days = known.get(match[1], (0.0, 0.0)) if match else (0.0, 0.0)
         if kind in _MACHO and days > 0:
             table = _csv_columns(name, text, ("dateobs", "rmag", "rerr"))
-            found.append(_one_band(*table, label=_MACHO[kind], days=days))
+            found.append(_one_band(*table, label=_MACHO[int(kind)], days=days))
     return _photometry(directory, found, PERIODIC, ("r",))
 
 
@@ -155,15 +156,19 @@ def ztf_release(directory: Path) -> Photometry:
     """ZTF's data release: the bulk Parquet files, and a catalogue of labelled positions, matched within 1.5".
 
     Parquet columns: objectid, filterid (1 g, 2 r), objra, objdec [degrees], and lists hmjd, mag, magerr, catflags (a
-    point with flag 32768 is bad). Catalogue: ``*.csv`` with ra, dec [degrees], class, and period [d] or nothing. Bands
-    of one catalogue entry are joined; each keeps 200 points, evenly spread. Raises InvalidData for anything else.
+    point with flag 32768 is bad). Catalogue: ``*.csv`` with ra, dec [degrees], class, and period [d]; where that is
+    nothing, or not positive, nothing is folded. Bands of one catalogue entry are joined; each keeps 200 points, evenly
+    spread. Raises InvalidData for anything else.
     """
     catalogues = sorted(directory.glob("*.csv"))
     if len(catalogues) != 1:
         raise InvalidData(f"{directory}: one catalogue (*.csv) is needed, {len(catalogues)} are there")
-    rows = _rows(str(catalogues[0]), catalogues[0].read_bytes(), ("ra", "dec", "class"))
+    name = str(catalogues[0])
+    rows = _rows(name, catalogues[0].read_bytes(), ("ra", "dec", "class"))
+    if not rows:
+        raise InvalidData(f"{name}: no object in it")
     classes = tuple(sorted({row["class"] for row in rows}))
-    sky = KDTree(_unit(np.array([[float(row["ra"]), float(row["dec"])] for row in rows])))
+    sky = KDTree(_unit(np.array([[_number(name, row, column) for column in ("ra", "dec")] for row in rows])))
     points: dict[int, list[FloatArray]] = {}
     for path in sorted(directory.rglob("*.parquet")):
         for entry, table in _matched(path, sky):
@@ -172,9 +177,9 @@ def ztf_release(directory: Path) -> Photometry:
     for entry, tables in sorted(points.items()):
         mjd, value, error, band = np.concatenate(tables, axis=1)
         kept = np.concatenate([_evenly(np.flatnonzero(band == code), _ZTF_POINTS) for code in np.unique(band)])
-        label, days = classes.index(rows[entry]["class"]), rows[entry].get("period") or "nan"
-        one = _Object(mjd[kept], band[kept].astype(np.int8), value[kept], error[kept], label, float(days))
-        found.append(one)
+        label, days = classes.index(rows[entry]["class"]), _number(name, rows[entry], "period")
+        days = days if days > 0 else np.nan
+        found.append(_Object(mjd[kept], band[kept].astype(np.int8), value[kept], error[kept], label, days))
     return _photometry(directory, found, classes, ("g", "r"))
 
 
@@ -242,6 +247,14 @@ def _rows(name: str, text: bytes, columns: Sequence[str]) -> list[dict[str, str]
     if rows and not set(columns) <= set(rows[0]):
         raise InvalidData(f"{name}: the columns {', '.join(columns)} are needed")
     return rows
+
+
+def _number(name: str, row: Mapping[str, str], column: str) -> float:
+    """NaN where it is empty. Raises InvalidData for what is no number."""
+    try:
+        return float(row.get(column) or "nan")
+    except ValueError as error:
+        raise InvalidData(f"{name}: no number in the column {column} ({error})") from error
 
 
 def _csv_columns(name: str, text: bytes, columns: Sequence[str]) -> list[FloatArray]:
