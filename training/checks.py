@@ -193,15 +193,24 @@ def checks(book: Book) -> list[Row]:
 def further_checks(book: Book, afresh: Book) -> list[Row]:
     """What else these models tell; ``afresh`` are some on test objects that were drawn when everything was chosen."""
     tables, alone = (ATAT, MD_FEATURES + MTA), (LC + MTA, LC + MTA + SINUSOID)
+    then = [each for each in (ATAT2, LIGHTGBM) if _differs(afresh, book, each)]
+    told_of = "".join(f", of {afresh.variants[each].model}" for each in then)
+    drawn = f"`atat2` minus LightGBM on test objects drawn after all choices{told_of}"
     return [
         _every_length(book, "LC + MD + MTA minus LC + MTA, every length", (ATAT, LC + MTA)),
         book.difference("LC + MD + MTA minus MD + Features + MTA, full", "+2", "> 0", tables, _above),
         book.difference("time modulation v a fixed sinusoid, LC alone, full", "+11", "> 0", alone, _above),
-        *_above_at_each(afresh, "`atat2` minus LightGBM on test objects drawn after all choices", (ATAT2, LIGHTGBM)),
+        *_above_at_each(afresh, drawn, (ATAT2, LIGHTGBM)),
         *_above_at_each(book, "`atat2` minus LightGBM that learns from alerts, too", (ATAT2, LIGHTGBM_OF_ALERTS)),
         *_above_at_each(book, "`atat2` and LightGBM as one minus LightGBM", (ENSEMBLE, LIGHTGBM)),
         *_above_at_each(book, "`atat2` and LightGBM as one minus `atat2`", (ENSEMBLE, ATAT2)),
     ]
+
+
+def _differs(book: Book, other: Book, variant: str) -> bool:
+    """Whether both have a variant, of two versions."""
+    found = [each.variants[variant].model for each in (book, other) if variant in each.variants]
+    return len(set(found)) > 1
 
 
 def _above_at_each(book: Book, what: str, pair: tuple[str, str]) -> list[Row]:
@@ -258,7 +267,7 @@ def plasticc_checks(book: Book) -> list[Row]:
     """On PLAsTiCC, from out-of-fold predictions."""
     pair, asked = (ATAT2, LIGHTGBM), "interval above 0"
     return [
-        book.difference(f"{_GAIN_ON_FOLDS}, full", "LightGBM .747", asked, pair, _surely_above()),
+        book.difference(f"{_GAIN_ON_FOLDS}, full (see below, too)", "LightGBM .747", asked, pair, _surely_above()),
         _plasticc_score(book, ATAT2, "`atat2`"),
     ]
 
@@ -293,7 +302,7 @@ def real_check(book: Book) -> Row:
     if not book.variants:
         return asked
     seeds = ", ".join(str(len(measured.seeds)) for measured in book.variants.values())
-    return Row(asked.check, "", asked.asked, f"below, of {', '.join(book.variants)}", "", seeds, "reported")
+    return Row(asked.check, "", asked.asked, f"below, of {', '.join(book.variants)}", book.tier, seeds, "reported")
 
 
 # --- one change at a time -------------------------------------------------------------------------------------------

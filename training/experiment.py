@@ -99,8 +99,9 @@ _FORESTS = {
 TIERS = {
     tier.name: tier
     for tier in (
-        # Twenty minutes on two cores, in which a table of all 422 columns would take seven times as long a step. At the
-        # thesis's learning rate so few steps would compare networks that have hardly begun: all take one schedule.
+        # Half an hour to an hour and a half on a core; a table of all 422 columns would take seven times as long a
+        # step. At the thesis's learning rate so few steps would compare networks that have hardly begun: all take one
+        # schedule.
         Tier(
             name="small",
             objects=20_000,

@@ -41,6 +41,8 @@ class Measured:
     """One variant on a panel. Draws have 1 + R rows: the figure itself, then the bootstrap's."""
 
     variant: str
+    model: str
+    """Its name and version."""
     seeds: tuple[int | None, ...]
     views: tuple[str, ...]
     classes: tuple[int, ...]
@@ -142,6 +144,7 @@ class Panel:
         stirred = 0 if paired_by_seed else zlib.crc32(runs[0].variant.encode())
         return Measured(
             variant=runs[0].variant,
+            model=models[0],
             seeds=tuple(run.seed for run in runs),
             views=views[0],
             classes=self.classes,

@@ -198,7 +198,8 @@ def run(arguments: argparse.Namespace) -> int:
     shipped = book_of(kept(pictures / SHIPPED), SHIPPED, draws=draws)
     changes = book_of(kept(pictures / CHANGES), _learned(pictures / CHANGES / OBJECTS), draws=draws)
     afresh, plasticc, elasticc = (
-        book_of(kept(pictures / name), "", draws=draws) for name in (AFRESH, PLASTICC, ELASTICC)
+        book_of(kept(pictures / name), tier, draws=draws)
+        for name, tier in ((AFRESH, next(iter(TIERS))), (PLASTICC, "folds"), (ELASTICC, SHIPPED))
     )
     if not any(book.variants for book in (*tiers, changes, shipped, afresh, plasticc, elasticc)):
         raise InvalidData(f"{pictures} keeps no model's answers: name directories of runs, and --data")

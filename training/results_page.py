@@ -130,6 +130,7 @@ def page(
         "objects alone, and of two or three they are still somewhat short. This page is about chapter 4 of the thesis; "
         "[chapter 3](results/chapter3/findings.md) and [chapter 5](results/few-labels.md) have their own.",
         _WORDS,
+        *_not_run(tiers),
         "## Checks",
         "What these models were asked to show before any was trained. *Within noise*: the interval holds the bound.",
         _verdicts(rows),
@@ -172,11 +173,22 @@ def page(
     return "\n\n".join(parts) + "\n"
 
 
+def _not_run(tiers: Sequence[Book]) -> list[str]:
+    """Whole tiers that no figure is of."""
+    absent = [f"`{name}`" for name in TIERS if name not in {book.tier for book in tiers if book.variants}]
+    told = "has not been run: it is for a GPU, and none was at hand. No figure here is of the thesis's size"
+    return [f"**Tier {', '.join(absent)}** {told}."] if absent else []
+
+
 def _tier(book: Book) -> list[str]:
     variants = list(book.variants.values())
     shown = [book.variants[name] for name in CONFUSED if name in book.variants]
     absent = [name for name in VARIANTS if name not in book.variants]
-    parts = [f"## F1, {book.tier}", *([f"Not run: {', '.join(absent)}."] if absent else []), *_by_view(variants)]
+    parts = [
+        f"## F1, {book.tier}",
+        *([f"Not run: {', '.join(absent)}; no check rests on them."] if absent else []),
+        *_by_view(variants),
+    ]
     if shown:
         parts += [f"## Classes, {book.tier}", *_classes(shown)]
     if len(shown) < len(variants):
@@ -196,7 +208,7 @@ def _time(times: Times | None) -> list[str]:
     return [
         "## Time a whole light curve",
         f"Milliseconds (table 4.2), all models in one sitting (`results --time`): {times.machine}. `make bench` times "
-        "the shipped model in the service.",
+        f"the shipped model in the service. {times.notes}".strip(),
         markdown(["model", *steps], rows),
     ]
 

@@ -21,6 +21,8 @@ class Times:
     """Where that was."""
     seconds: Mapping[str, Mapping[str, float]]
     """By variant: ``inference`` and, for a model that reads them, ``features``."""
+    notes: str = ""
+    """What has changed of these models since."""
 
     @classmethod
     def of(cls, models: Mapping[str, Path], objects: Objects, *, device: str = "cpu") -> Self:

@@ -439,3 +439,15 @@ def test_a_fold_that_one_variant_lacks_is_told(trained: Path, tmp_path: Path) ->
     _copied_fold(trained / "run" / "toy", tmp_path / "lightgbm-fold1", 0)
     with pytest.raises(InvalidData, match="without fold 0, not without 1"):
         results.folds_of(tmp_path, trained / "data", Ready())
+
+
+def test_the_page_in_the_repository_is_made_of_what_is_kept_there() -> None:
+    """Its checks, and what was tried: to draw all its intervals anew takes minutes."""
+    place = Path(results.__file__).parent
+    page = (place / "RESULTS.md").read_text()
+    assert page.endswith((place / "results" / results.TRIED).read_text().strip() + "\n")
+    checks = json.loads((place / "results" / "checks.json").read_text())
+    assert len(checks) > 20
+    for each in checks:
+        told = " | ".join(each[name] for name in ("check", "thesis", "asked", "found", "tier", "seeds"))
+        assert f"| {told} | " in page
