@@ -52,6 +52,10 @@ TO_ATAT = {
     f"{ATAT}-adjusted": "draws by roots of class sizes, and logit adjustment, in place of class-balanced draws",
     f"{ATAT}-200": "at most 200 points of a light curve in place of 64",
     f"{ATAT}-mended": "all three",
+    ATAT + SINUSOID: "a fixed sinusoid in place of time modulation",
+    f"{ATAT}-few-harmonics": "8 harmonics of time modulation in place of 64",
+    f"{ATAT}-tokens": "a missing value as a token of its own in place of -9999",
+    NO_TOKENIZER: "standardised columns in place of QFT, and such tokens",
 }
 """What is tried on the thesis's ATAT, by the variant that has it."""
 
