@@ -58,7 +58,7 @@ class Run:
 
     def directory(self, output: Path) -> Path:
         """Where it is trained."""
-        return output / f"{self.variant}-{self.seed}"
+        return output / self.claim
 
     def is_done(self, output: Path) -> bool:
         """Whether its model is there: what describes it is written last."""

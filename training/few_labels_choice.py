@@ -27,12 +27,13 @@ def grid(experiment: Experiment) -> list[Method]:
 
 def chapter(experiment: Experiment) -> list[Method]:
     """The chapter's four hyperparameters. A network without a table has no columns for noise to stand for."""
+    tokens = ("learned", "noise") if _has_table(experiment) else ("learned",)
     return [
         Method(_of(experiment, kind=kind, eta_pred=eta_pred, eta_orig=eta_orig, token=token))
         for kind in ("B", "M")
         for eta_pred in ETA_PRED
         for eta_orig in ETA_ORIG
-        for token in (("learned", "noise") if _has_table(experiment) else ("learned",))
+        for token in tokens
     ]
 
 
@@ -71,7 +72,8 @@ def ranked(bench: Bench) -> list[Run]:
 def best(bench: Bench, number: int) -> list[Method]:
     """Of the screen, those that pretrain; whatever is best, one of the chapter's own is among them."""
     methods = [run.method for run in ranked(bench) if run.method.self_supervision is not None]
-    own = next((method for method in methods if method in chapter(bench.experiment)), None)
+    chapters = chapter(bench.experiment)
+    own = next((method for method in methods if method in chapters), None)
     first = methods[:number]
     return first if own is None or own in first else [*first[:-1], own]
 

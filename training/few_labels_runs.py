@@ -164,7 +164,8 @@ class Bench:
 
     def is_done(self, run: Run) -> bool:
         """Whether it came to an end."""
-        return self.is_tried(run) and not self.has_diverged(run)
+        outcome = self.outcome(run)
+        return outcome is not None and not outcome.diverged
 
     def score(self, run: Run) -> float:
         """By which it is chosen, of a run that is tried."""
@@ -189,9 +190,8 @@ class Bench:
             outcome = Outcome(-math.inf, diverged=str(error))
         with (self.directory / OUTCOMES).open("a") as file:
             file.write(outcome.told(run))
-        (self._model(run).parent / CHECKPOINT).unlink(
-            missing_ok=True
-        )  # until then, a killed process would go on from it
+        # Until here, a killed process would have gone on from it.
+        (self._model(run).parent / CHECKPOINT).unlink(missing_ok=True)
 
     def _trained(self, run: Run) -> Outcome:
         steps = self.experiment.training.steps + (self.pretraining_steps if run.method.longer else 0)

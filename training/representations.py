@@ -291,14 +291,15 @@ class Bench:
             return None
         try:
             stored: dict[str, Any] = json.loads(path.read_text())
-            settings, figures = stored["settings"], stored.get(_FIGURES, {autoencode.FINE_TUNED: stored.get(_DIVERGED)})
+            settings = stored["settings"]
+            is_tuned = _DIVERGED in stored or autoencode.FINE_TUNED in stored[_FIGURES]
         except (ValueError, KeyError) as error:
             raise InvalidData(f"{path}: not what was written ({error}); delete it to run it again") from error
         if settings.get("version") == VERSION and settings.get("precision") != self.precision:
             raise InvalidData(
                 f"{path} is of a run in {settings.get('precision')}, not {self.precision}: name another directory"
             )
-        if self._tunes(cell) and autoencode.FINE_TUNED not in figures:
+        if self._tunes(cell) and not is_tuned:
             return None
         # Of real light curves whose source is not named this time, whatever they were is told of.
         return stored if settings | self._settings(cell) == settings else None

@@ -85,9 +85,10 @@ def test_without_minutes_nothing_is_begun_and_the_table_says_so(tmp_path: Path) 
 
 def test_a_run_that_was_damaged_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cells").mkdir()
-    (tmp_path / "cells" / "syn-a_mha_none_mha_none_mse_quick_0.json").write_text("{")
-    assert _represent(tmp_path, "--table", "3.1") == 1
-    assert "delete it to run it again" in capsys.readouterr().err
+    for damaged in ("{", '{"settings": {}}'):
+        (tmp_path / "cells" / "syn-a_mha_none_mha_none_mse_quick_0.json").write_text(damaged)
+        assert _represent(tmp_path, "--table", "3.1") == 1
+        assert "delete it to run it again" in capsys.readouterr().err
 
 
 def test_a_directory_has_runs_of_one_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
