@@ -68,16 +68,18 @@ class ForestConfig:
     """A longer light curve is thinned evenly to so many points before its features are computed."""
 
     def __post_init__(self) -> None:
+        """Raises ValueError for a column that is not known, and for another option's value that makes no sense."""
         must_be_choices(self)
+        unknown = set(self.columns) - set(ALL_COLUMNS)
+        if unknown:
+            raise ValueError(f"no such feature or metadata column: {', '.join(sorted(unknown))}")
+        if isinstance(self.max_features, str) and self.max_features != "sqrt":
+            raise ValueError(f"max_features is a share or sqrt, not {self.max_features}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of ``to_dict``. Raises TypeError for no option, ValueError for a column that is not known."""
-        config = cls(**{**values, **({"columns": tuple(values["columns"])} if "columns" in values else {})})
-        unknown = set(config.columns) - set(ALL_COLUMNS)
-        if unknown:
-            raise ValueError(f"no such feature or metadata column: {', '.join(sorted(unknown))}")
-        return config
+        """The inverse of ``to_dict``. Raises TypeError for no option, ValueError for a value that makes no sense."""
+        return cls(**{**values, **({"columns": tuple(values["columns"])} if "columns" in values else {})})
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""

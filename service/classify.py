@@ -140,6 +140,7 @@ def read_schema(path: Path) -> Schema:
     """An ``.avsc``, with the types it names taken from files beside it. Raises InvalidSchema."""
     try:
         schema: Schema = fastavro.schema.load_schema(str(path))
-    except (OSError, ValueError, SchemaParseException, SchemaRepositoryError) as error:
-        raise InvalidSchema(f"{path} is no Avro schema: {' '.join(str(error).split())}") from error
+    except (OSError, ValueError, LookupError, TypeError, SchemaParseException, SchemaRepositoryError) as error:
+        told = str(error) if isinstance(error, OSError | ValueError | SchemaParseException) else repr(error)
+        raise InvalidSchema(f"{path} is no Avro schema: {' '.join(told.split())}") from error
     return schema

@@ -120,7 +120,7 @@ class DeadLetter:
         }
 
     def _header(self, name: str) -> str:
-        return (self.message.headers.get(name) or b"").decode(errors="replace")
+        return self.message.headers.get(name, b"").decode(errors="replace")
 
 
 class DeadLetters:
@@ -257,7 +257,7 @@ def _show(arguments: argparse.Namespace, settings: Settings) -> int:
             arguments.raw.write_bytes(letter.message.value)
         except OSError as error:
             raise Misconfigured(f"{arguments.raw} cannot be written: {error.strerror}") from error
-    headers = {name: (value or b"").decode(errors="replace") for name, value in letter.message.headers.items()}
+    headers = {name: value.decode(errors="replace") for name, value in letter.message.headers.items()}
     key = letter.message.key
     _print(
         {

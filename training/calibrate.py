@@ -22,6 +22,7 @@ from models.calibration import PRIORS, UNIFORM, Calibration, Scaling, fit_scalin
 from models.classifier import Classifier
 from models.taxonomy import Taxonomy
 from training import features, predictions
+from training.arguments import count, fold_number, not_negative
 from training.data import layout
 from training.data.alert_sample import LAST, AlertSample
 from training.data.layout import Dataset, Index, InvalidData, Objects
@@ -134,12 +135,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", type=Path, required=True, help="directory of the model, whose model.json is rewritten"
     )
     parser.add_argument("--data", type=Path, required=True, help="the data it was trained on, in the layout")
-    parser.add_argument("--fold", type=int, help="the one it was validated on, where the model does not say")
+    parser.add_argument("--fold", type=fold_number, help="the one it was validated on, where the model does not say")
     parser.add_argument("--features", type=Path, help="their features, by python -m training features, --alerts or not")
-    parser.add_argument("--alerts-per-bin", type=int, default=1, metavar="N", help="of each object (default: 1)")
+    parser.add_argument("--alerts-per-bin", type=count, default=1, metavar="N", help="of each object (default: 1)")
     parser.add_argument(
         "--days",
-        type=float,
+        type=not_negative,
         nargs="+",
         default=[],
         help="calibrate on light curves so long after the first alert, in place of alerts as sent",

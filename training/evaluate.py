@@ -22,7 +22,7 @@ from models.calibration import PRIORS
 from models.taxonomy import CLASS_NAMES
 from training import figures, measure, options, predictions, report
 from training.answers import Run
-from training.arguments import count
+from training.arguments import count, not_negative
 from training.data import layout
 from training.data.layout import InvalidData
 from training.measure import ALERT_VIEWS, ALERTS, Measured, Panel
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="directory for the report")
     parser.add_argument(
         "--days",
-        type=float,
+        type=not_negative,
         nargs="+",
         default=list(AGES),
         help="days after the first alert (default: 1, 2, 4 ... 2048)",

@@ -25,7 +25,7 @@ from rich.progress import track
 from models.inputs import features
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS
-from training.arguments import count, workers
+from training.arguments import count, not_negative, positive, workers
 from training.data import views
 from training.data.alert_sample import AlertSample
 from training.data.layout import Dataset, InvalidData, Objects, Piece
@@ -100,10 +100,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="new directory for the table")
     parser.add_argument("--objects", type=count, help="of about so many objects, the first ones (default: all)")
     parser.add_argument(
-        "--days", type=float, nargs="+", default=list(views.MTA_DAYS), help="lengths: days after the first alert"
+        "--days", type=not_negative, nargs="+", default=list(views.MTA_DAYS), help="lengths: days after the first alert"
     )
     parser.add_argument("--alerts", action="store_true", help="alerts as sent, in place of lengths")
-    parser.add_argument("--window", type=float, default=WINDOW_DAYS, help=f"days back, default {WINDOW_DAYS:.0f}")
+    parser.add_argument("--window", type=positive, default=WINDOW_DAYS, help=f"days back, default {WINDOW_DAYS:.0f}")
     parser.add_argument(
         "--tier", choices=tuple(TIERS), help="only of what the experiments of a tier learn from, thinned as they are"
     )

@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 
 from training import options
-from training.arguments import count
+from training.arguments import count, share
 from training.data.layout import FOLDS, UNKNOWN_CLASS, Dataset, InvalidData
 from training.data.selection import select
 from training.experiment import CONFIGS, TIERS, Experiment, path_of
@@ -51,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods", help="compare these, a comma between them, and make no screen (ssl-m-1-0.25-noise)"
     )
-    parser.add_argument("--best", type=int, default=2, help="how many of the screen to compare (default: 2)")
+    parser.add_argument("--best", type=count, default=2, help="how many of the screen to compare (default: 2)")
     parser.add_argument("--seeds", type=count, default=5, help="of the comparison (default: 5)")
     parser.add_argument(
-        "--labels", type=float, nargs="+", default=list(LABELS), help="shares of the labels (default: 0.01 0.1 1)"
+        "--labels", type=share, nargs="+", default=list(LABELS), help="shares of the labels (default: 0.01 0.1 1)"
     )
     parser.add_argument(
         "--folds", action="store_true", help="compare on the folds of --data: the run of each seed leaves out its own"

@@ -23,7 +23,7 @@ from models.inputs.table import select
 from models.network import build, max_tokens
 from models.self_supervision import Masked, SelfSupervised
 from training import options, pretrained
-from training.arguments import count
+from training.arguments import count, fold_number, seed_number
 from training.data import layout
 from training.data.layout import Dataset, InvalidData, Objects
 from training.data.selection import select as select_objects
@@ -225,11 +225,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tier", choices=tuple(TIERS), help="at this size")
     parser.add_argument("--objects", type=count, help="learn from so many of the data (default: the tier's, or all)")
     parser.add_argument("--steps", type=count, help="at most (default: the tier's, or the configuration's)")
-    parser.add_argument("--seed", type=int, help="of the weights, the draws and the masks")
-    parser.add_argument("--fold", type=int, help="be judged by this fold, learn from the others")
+    parser.add_argument("--seed", type=seed_number, help="of the weights, the draws and the masks")
+    parser.add_argument("--fold", type=fold_number, help="be judged by this fold, learn from the others")
     parser.add_argument(
         "--leave-out",
-        type=int,
+        type=fold_number,
         dest="left_out",
         metavar="FOLD",
         help="a fold that what starts from it is to be tried on",

@@ -28,6 +28,7 @@ from models.network_config import NetworkConfig
 from models.scoring import Scores
 from models.taxonomy import Taxonomy
 from training import features, options, processes
+from training.arguments import block_count, fold_number, seed_number, share
 from training.data import views
 from training.data.layout import Dataset, InvalidData, Objects
 from training.data.selection import Selection
@@ -319,19 +320,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="directory of the run: checkpoint, log, artifact")
     parser.add_argument("--tier", choices=tuple(TIERS), help="train at this size")
-    parser.add_argument("--seed", type=int, help="of the weights and the draws")
-    parser.add_argument("--fold", type=int, help="validate on this fold, train on the others")
-    parser.add_argument("--leave-out", type=int, dest="left_out", metavar="FOLD", help="a fold to try the model on")
-    parser.add_argument("--labels", type=float, help="share of the training objects to learn from, within each class")
+    parser.add_argument("--seed", type=seed_number, help="of the weights and the draws")
+    parser.add_argument("--fold", type=fold_number, help="validate on this fold, train on the others")
+    parser.add_argument(
+        "--leave-out", type=fold_number, dest="left_out", metavar="FOLD", help="a fold to try the model on"
+    )
+    parser.add_argument("--labels", type=share, help="share of the training objects to learn from, within each class")
     parser.add_argument("--init", type=Path, help="weights to start from: pretrained ones, or a model's")
     parser.add_argument(
         "--init-blocks",
-        type=int,
+        type=block_count,
         metavar="N",
         help="start the inputs and N blocks of each transformer so (default: all)",
     )
     parser.add_argument(
-        "--freeze-blocks", type=int, metavar="N", help="leave the inputs and N blocks as pretrained (default: none are)"
+        "--freeze-blocks",
+        type=block_count,
+        metavar="N",
+        help="leave the inputs and N blocks as pretrained (default: none are)",
     )
     options.add_run(parser)
 

@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from training import options
+from training.arguments import fold_number
 from training.data.layout import Dataset, InvalidData
 from training.experiment import TIERS, TrainingConfig, is_forest, path_of
 from training.features import FeatureTable
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alert-features", type=Path, help="one by features --alerts: then they are a view, too")
     parser.add_argument("--tier", choices=tuple(TIERS), help="of the objects of a tier alone")
     parser.add_argument(
-        "--leave-out", type=int, nargs="+", metavar="FOLD", help="folds that will be tried on, each by itself"
+        "--leave-out", type=fold_number, nargs="+", metavar="FOLD", help="folds that will be tried on, each by itself"
     )
     parser.add_argument(
         "--grid",

@@ -165,7 +165,8 @@ def _read(came: Iterable[RawMessage]) -> tuple[list[Message], dict[Partition, in
         name, offset = (raw.topic() or "", raw.partition() or 0), raw.offset() or 0
         if error is None:
             pairs: Any = raw.headers() or ()
-            messages.append(replace(received(raw), headers=dict(pairs)))
+            headers = {name: value or b"" for name, value in pairs}  # others may write headers without a value
+            messages.append(replace(received(raw), headers=headers))
         # The end may be behind what no reader sees: the ends of transactions, and what was aborted.
         reached[name] = offset + 1 if error is None else offset
     return messages, reached

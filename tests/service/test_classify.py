@@ -94,6 +94,17 @@ def test_a_schema_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (code, line["alertId"]) == (0, "1")
 
 
+@pytest.mark.parametrize(
+    "text", ["{}", "5", '{"type": "enum", "name": "e"}', '{"type": "record", "name": "x", "fields": 5}']
+)
+def test_json_that_is_no_schema_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    schema = tmp_path / "alert.avsc"
+    schema.write_text(text)
+    code, lines, told = _classify(capsys, schema, "--schema", schema)
+    assert (code, lines) == (2, [])
+    assert told.startswith(f"error: {schema} is no Avro schema")
+
+
 def test_a_schema_that_only_the_registry_has_is_asked_for(
     confluent: Confluent, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,17 @@ def test_the_window_is_of_kafkas_timestamps_in_whatever_order(kafka: str) -> Non
     assert night.report(NOON + 5 * HOUR, NOON + 6 * HOUR).total == Account()
 
 
+def test_a_header_without_a_value_is_somebody_elses(kafka: str) -> None:
+    night = Night(kafka)
+    night.alerts(0)
+    night.answers(0)
+    night.transactional.begin_transaction()
+    night.transactional.produce(night.topics.classifications, b"x", headers={"origin-topic": None})
+    night.transactional.commit_transaction(20)
+    night.commits(1)
+    assert night.report().total == Account(messages=1, classified=1)
+
+
 def test_what_is_declined_is_told_apart(kafka: str, classifier: Classifier) -> None:
     night = Night(kafka)
     night.alerts(0, 1)

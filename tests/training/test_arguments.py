@@ -18,6 +18,12 @@ from training.__main__ import main
         ("evaluate", "--draws", "-1"),
         ("features", "--processes", "0"),
         ("represent", "--device", "tpu"),
+        ("train", "--seed", "-1"),
+        ("train", "--fold", "5"),
+        ("train", "--labels", "nan"),
+        ("few-labels", "--labels", "0"),
+        ("calibrate", "--alerts-per-bin", "0"),
+        ("features", "--days", "-1"),
     ],
 )
 def test_a_number_or_a_device_that_makes_no_sense_is_wrong_usage(
@@ -27,6 +33,13 @@ def test_a_number_or_a_device_that_makes_no_sense_is_wrong_usage(
         main([command, option, value])
     assert exit_.value.code == 2
     assert f"argument {option}: " in capsys.readouterr().err
+
+
+def test_so_is_a_negative_number_of_test_objects(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["import", "plasticc", "in", "--output", "out", "--test-per-class", "-5"])
+    assert exit_.value.code == 2
+    assert "argument --test-per-class: " in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -176,6 +176,7 @@ def test_a_grid_that_cannot_be_tried_is_named(
     for words, reason in (
         ([str(config), "--grid", "bushes=1"], "'bushes'"),
         ([str(config), "--grid", 'algorithm="oak"'], "oak"),
+        ([str(config), "--grid", 'max_features="sqrrt"'], "sqrrt"),
         ([str(config), "--grid", "alerts=true"], "--alert-features names"),
         (["lc-md", "--grid", "trees=1"], "is no forest"),
     ):

@@ -94,6 +94,14 @@ def test_alerts_become_objects_with_every_point_and_their_class(tmp_path: Path) 
     assert read.light_curves.mjd.tolist() == [FIRST_MJD - 9, FIRST_MJD, FIRST_MJD + 4]
 
 
+def test_a_class_that_the_taxonomy_does_not_have_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "a.avro").write_bytes(alerts.container([alerts.elasticc(alerts.source(1, FIRST_MJD))]))
+    (tmp_path / "truth.csv").write_text("diaObjectId,classId\n7,99999999999\n")
+    files = [str(tmp_path / "a.avro"), "--truth", str(tmp_path / "truth.csv")]
+    assert main(["import", "alerts", *files, "--output", str(tmp_path / "set")]) == 0
+    assert layout.read(tmp_path / "set").class_id.tolist() == [layout.UNKNOWN_CLASS]
+
+
 def test_alert_files_without_an_alert_cost_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.avro").write_bytes(b"nothing")
     (tmp_path / "empty").mkdir()

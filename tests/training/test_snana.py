@@ -398,6 +398,16 @@ def test_a_broken_text_costs_one_line_and_not_its_neighbours(
     assert layout.read(tmp_path / "set").object_id.tolist() == [17, 18]
 
 
+def test_a_text_may_leave_a_value_open(tmp_path: Path) -> None:
+    open_ = TEXT.replace("0.35020 +- 0.04680  (CMB)", "0.35020 +-").replace(
+        "SIM_REDSHIFT", "SIM_GENTYPE:\nSIM_REDSHIFT"
+    )
+    (tmp_path / "A.DAT").write_text(open_)
+    read = _import(tmp_path / "A.DAT", tmp_path / "set")
+    assert read.class_id.tolist() == [2224]
+    assert np.isnan(read.metadata[0, COLUMNS.index("z_final_err")])
+
+
 def test_an_archive_that_breaks_off_costs_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     noise = np.random.default_rng(0).bytes(100_000).hex()
     source = _archive(tmp_path / "in" / "all.tar.gz", {"A.DAT": TEXT, "B.DAT": TEXT + noise})
@@ -407,8 +417,9 @@ def test_an_archive_that_breaks_off_costs_one_line(tmp_path: Path, capsys: pytes
     assert not list((tmp_path / "set").iterdir())
 
 
-def test_an_id_that_is_a_name_becomes_a_number_that_stays(tmp_path: Path) -> None:
-    (tmp_path / "SN2010ab.dat").write_text(TEXT.replace("SNID:   17", "SNID: SN2010ab"))
+@pytest.mark.parametrize("name", ["SN2010ab", "20100000000000000001"])
+def test_an_id_that_is_no_number_of_64_bits_becomes_one_that_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / "SN2010ab.dat").write_text(TEXT.replace("SNID:   17", f"SNID: {name}"))
     first = _import(tmp_path / "SN2010ab.dat", tmp_path / "a").object_id
     assert first[0] > 2**32
     assert first.tolist() == _import(tmp_path / "SN2010ab.dat", tmp_path / "b").object_id.tolist()

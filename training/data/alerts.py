@@ -14,7 +14,7 @@ import numpy as np
 from models.inputs import avro
 from models.inputs.alert import NO_OBJECT, AlertBatch, alert_batch, by_object, concatenated
 from models.inputs.light_curve import merged
-from models.taxonomy import GENTYPE_CLASS
+from models.taxonomy import CLASS_NAMES, GENTYPE_CLASS
 from training.data.imported import Imported, Source
 from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects, fold_of, split_of
 
@@ -87,4 +87,5 @@ def _classes(truth: Path) -> dict[int, int]:
 def _class(row: Mapping[str, str]) -> int:
     if "gentype" in row:
         return GENTYPE_CLASS.get(int(row["gentype"]), UNKNOWN_CLASS)
-    return int(row["classId"])
+    class_id = int(row["classId"])
+    return class_id if class_id in CLASS_NAMES else UNKNOWN_CLASS

@@ -22,7 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from models.taxonomy import CLASS_NAMES
-from training.arguments import workers
+from training.arguments import seed_number, up_to, workers
 from training.data import alerts, layout, plasticc, snana, stripe82
 from training.data.imported import Imported, Source
 from training.data.layout import Dataset, InvalidData
@@ -52,10 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     packets.add_argument("--truth", type=Path, help="CSV (or .csv.gz) of diaObjectId and gentype, or classId")
     for each in (tables, kaggle, stars, packets):
         each.add_argument("--output", type=Path, required=True, help="directory for the Parquet shards")
-        each.add_argument("--seed", type=int, default=0, help="of the split into train, validation and test")
+        each.add_argument("--seed", type=seed_number, default=0, help="of the split into train, validation and test")
         each.add_argument(
             "--test-per-class",
-            type=int,
+            type=up_to(10**9),
             metavar="N",
             help="N test objects of each class, half of it at most; 0 for none (default: a fifth of all)",
         )

@@ -28,6 +28,8 @@ from training.data.snana_tables import Tables
 _SATURATED = 1024
 _TRIGGER = 2048
 """PHOTFLAG of the detection with which the survey found the object: 6144 together with ELAsTiCC's 4096."""
+_MOST = 2**63 - 1
+"""Of an object id."""
 
 _LEAST_SNR = 5.0
 """What counts as a detection where no flag says so."""
@@ -178,11 +180,14 @@ def imported(tables: Tables, *, numbering: str, seed: int, file: Path, failures:
 
 
 def _object_id(snid: str) -> int:
-    """The number that the id is, or 63 bits of a name's hash."""
+    """The number that the id is, or 63 bits of a name's hash, and of that of a number which 64 bits do not hold."""
     try:
-        return int(snid)
+        number = int(snid)
     except ValueError:
-        return int.from_bytes(hashlib.sha256(snid.encode()).digest()[:8], "big") >> 1
+        number = _MOST + 1
+    if abs(number) <= _MOST:
+        return number
+    return int.from_bytes(hashlib.sha256(snid.encode()).digest()[:8], "big") >> 1
 
 
 def _classes(tables: Tables, numbering: str, file: Path, noted: Counter[str]) -> NDArray[np.int32]:

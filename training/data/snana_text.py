@@ -23,6 +23,8 @@ _COMMENT = re.compile(r"SN Type\s*=\s*(\S+)\s*,\s*MODEL\s*=\s*(\S+)")
 @dataclass(frozen=True)
 class _One:
     header: Mapping[str, str]
+    type: str
+    model: str
     values: Mapping[str, float]
     zero_point: float
     mjd: NDArray[np.float64]
@@ -48,21 +50,14 @@ def _tables(every: list[_One]) -> Tables:
         return np.concatenate([getattr(one, name) for one in every])
 
     names = sorted({name for one in every for name in one.values})
-    comments = [_COMMENT.search(one.header.get("SIM_COMMENT", "")) for one in every]
     masks = {one.values.get("PHOTFLAG_DETECT", 0.0) for one in every}
     if len(masks) > 1:
         raise InvalidData(f"files with different PHOTFLAG_DETECT: {sorted(masks)}")
     return Tables(
         survey=every[0].header.get("SURVEY", ""),
         snid=tuple(one.header["SNID"].split()[0] for one in every),
-        type=tuple(
-            next((one.header[key].split()[0] for key in _TYPE if key in one.header), comment[1] if comment else "")
-            for one, comment in zip(every, comments, strict=True)
-        ),
-        model=tuple(
-            one.header.get("SIM_MODEL_NAME", comment[2] if comment else "")
-            for one, comment in zip(every, comments, strict=True)
-        ),
+        type=tuple(one.type for one in every),
+        model=tuple(one.model for one in every),
         head={name: np.array([one.values.get(name, np.nan) for one in every]) for name in names},
         zero_point=np.array([one.zero_point for one in every]),
         dereddened=np.array([one.values.get("MWEBV_APPLYFLAG", 0.0) == 1 for one in every]),
@@ -95,8 +90,12 @@ def _parse(text: str) -> _One:
     band = next((columns[name] for name in ("BAND", "FLT") if name in columns), None)
     if band is None or not {"MJD", "FLUXCAL", "FLUXCALERR"} <= columns.keys():
         raise InvalidData(f"no column MJD, BAND (or FLT), FLUXCAL or FLUXCALERR among {', '.join(columns)}")
+    comment = _COMMENT.search(header.get("SIM_COMMENT", ""))
+    types = [header[key].split()[0] for key in _TYPE if header.get(key)]
     return _One(
         header=header,
+        type=next(iter(types), comment[1] if comment else ""),
+        model=header.get("SIM_MODEL_NAME", comment[2] if comment else ""),
         values=_values(header),
         zero_point=zero_point_of(header, default=FLUXCAL_ZERO_POINT),
         mjd=np.array(columns["MJD"], dtype=np.float64),
@@ -124,7 +123,7 @@ def _values(header: Mapping[str, str]) -> dict[str, float]:
             values.update({f"{name}_{band}": float(word) for band, word in zip(bands, words, strict=False)})
         elif words and (value := _number(words[0])) is not None:
             values[name] = value
-            if words[1:2] == ["+-"]:
+            if words[1:2] == ["+-"] and len(words) > 2:
                 values[f"{name}_ERR"] = float(words[2])
     return values
 
