@@ -338,7 +338,7 @@ def _versioned(api: Api, tokens: Tokens | None) -> APIRouter:
 
     @v1.get("/objects/{diaObjectId}", responses={404: _DETAIL, 503: _DETAIL})
     def latest(diaObjectId: Annotated[int, Path(ge=-(2**63), lt=2**63, examples=["1344072"])]) -> dict[str, Any]:  # noqa: N803
-        """The latest classification of an object that the stream has published."""
+        """The latest classification of an object that the stream has published; of alerts that it declined, none."""
         return api.latest(diaObjectId)
 
     @v1.get("/model")

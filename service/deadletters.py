@@ -60,9 +60,13 @@ def dead_letter(message: Message, reason: InvalidAlert, *, topic: str, max_bytes
     return Output(topic=topic, key=message.key, value=message.value, headers=headers)
 
 
+_VALUES = re.compile(r"""\s*(\(.*|:.*|[-+]?\d\S*|"[^"]*"|(?<!\w)'[^']*')""")
+"""Of a reason: numbers, what is quoted, and what follows a bracket or a colon."""
+
+
 def kind_of(reason: str) -> str:
     """A reason's words without the values, which would make a kind each."""
-    return re.sub(r"\s*(\(.*|:.*|[-+]?\d\S*|(?<!\w)'[^']*')", "", reason).strip()[:60] or "other"
+    return _VALUES.sub("", reason).strip()[:60] or "other"
 
 
 # --- reading them -------------------------------------------------------------------------------------------------
@@ -70,6 +74,7 @@ def kind_of(reason: str) -> str:
 _REQUEUED = "requeued"
 _ORIGIN = ("origin-topic", "origin-partition", "origin-offset", "origin-timestamp")
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_EXACT = 2**53
 _NAME = re.compile(r"(\d{1,9}):(\d{1,18})")
 
 Name = tuple[int, int]
@@ -283,9 +288,14 @@ def _says(value: bytes, registry: Registry) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A record as JSON can say it: bytes by their length, and numbers that are none by their name."""
+    """A record as JSON can say it: bytes by their length, numbers that are none by their name, long ones as text.
+
+    Many readers of JSON round integers beyond 2^53, and most ids are.
+    """
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, int) and abs(value) > _EXACT:
+        return str(value)
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, bytes):

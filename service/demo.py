@@ -177,7 +177,7 @@ def _service(environment: dict[str, str], directory: Path) -> Iterator["subproce
 
 def _stream(directory: Path, environment: dict[str, str], rate: float, sent: int, console: Console) -> _Night:
     """Replay the night and a message that is no alert, and watch what comes out."""
-    poison = Publisher(Settings.from_env(environment))
+    poison = Publisher(Settings.from_env(environment), _ALERTS)
     poison.send(Output(topic=_ALERTS, key=None, value=_POISON, headers=[]))
     poison.close()
     files = sorted(map(str, (directory / "night").glob("*.avro")))

@@ -175,11 +175,17 @@ def reconcile(settings: Settings, begin: datetime, end: datetime) -> Report:
             inputs[message.topic, message.partition].saw(message.offset, _EXISTS | early)
         committed = reader.committed(partitions)
         window = (begin.timestamp() * 1000, end.timestamp() * 1000)
-        for message in _progress(_published(reader, outputs, begin - _CLOCKS), "output"):
+        for message in _progress(_published(reader, outputs, _before(begin)), "output"):
             _join(message, inputs, first, window=window, dead=message.topic == outputs[1])
         # Where a window begins at what is left of a partition, it may have begun before.
         cut = {name for name in partitions if 0 < first[name] == inputs[name].first}
         return Report(begin, end, [_account(name, inputs[name], committed, cut=name in cut) for name in partitions])
+
+
+def _before(begin: datetime) -> datetime:
+    """From when on outputs may be dated, of what is dated from ``begin`` on."""
+    earliest = datetime(1970, 1, 1, tzinfo=UTC)
+    return begin - _CLOCKS if begin > earliest + _CLOCKS else earliest
 
 
 def _kept_since(reader: Reader, topics: list[str]) -> float:

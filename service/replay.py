@@ -59,13 +59,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         replayed = itertools.chain.from_iterable(_of_file(Path(file), registry) for file in arguments.files)
     else:
         raise Misconfigured("name files, or --from-topic")
-    published, failed = publish(replayed, Publisher(settings), topic=arguments.topic, rate=arguments.rate)
+    published, failed = publish(replayed, Publisher(settings, arguments.topic), rate=arguments.rate)
     log.info("%d published, %d failed", published, failed)
     return 1 if failed else 0
 
 
 def publish(
-    replayed: Iterable[Replayed | InvalidAlert], publisher: Publisher, *, topic: str, rate: float | None = None
+    replayed: Iterable[Replayed | InvalidAlert], publisher: Publisher, *, rate: float | None = None
 ) -> tuple[int, int]:
     """Publish in order, at most ``rate`` a second; how many were published, and how many could not be."""
     started, published, failed = time.monotonic(), 0, 0
@@ -76,7 +76,7 @@ def publish(
             continue
         if rate is not None:
             time.sleep(max(started + published / rate - time.monotonic(), 0))
-        publisher.send(Output(topic=topic, key=one.key, value=one.value, headers=one.headers))
+        publisher.send(Output(topic=publisher.topic, key=one.key, value=one.value, headers=one.headers))
         published += 1
     lost = publisher.close()
     return published - lost, failed + lost

@@ -18,6 +18,7 @@ from service.errors import Misconfigured
 _KAFKA_CONFIG = "KAFKA_CONFIG_"
 _OF_SERVERS = ("KAFKA_", "REDIS_", "SCHEMA_REGISTRY_", "HTTP_")
 _FILE = "_FILE"
+_OF_LIBRDKAFKA = {"SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE", "SASL_OAUTHBEARER_ASSERTION_JWT_TEMPLATE_FILE"}
 
 
 def _named(name: str, default: Any, description: str, **limits: Any) -> Any:
@@ -99,7 +100,7 @@ class Settings(BaseModel):
         if values.get("HTTP_PORT") == "none":
             values["HTTP_PORT"] = None
         values["kafka_config"] = {
-            name.removeprefix(_KAFKA_CONFIG).lower().replace("_", "."): value
+            _option(name.removeprefix(_KAFKA_CONFIG).lower()): value
             for name, value in values.items()
             if name.startswith(_KAFKA_CONFIG)
         }
@@ -135,11 +136,21 @@ def process_environment(**values: str) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(others, ""), **values}
 
 
+def _option(name: str) -> str:
+    """Of librdkafka, by what follows KAFKA_CONFIG_. One alone has an underscore of its own."""
+    return name if name == "log_level" else name.replace("_", ".")
+
+
 def _given() -> dict[str, str]:
     """The process's own variables, and those of ``.env`` that it does not have itself, as NAME or as NAME_FILE."""
     own = {name.removesuffix(_FILE) for name in os.environ}
     written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     return {**{name: value for name, value in written.items() if name.removesuffix(_FILE) not in own}, **os.environ}
+
+
+def _names_a_file(variable: str) -> bool:
+    """Whether its value is in a file. Some options of librdkafka are themselves the names of files."""
+    return variable.endswith(_FILE) and variable.removeprefix(_KAFKA_CONFIG) not in _OF_LIBRDKAFKA
 
 
 def _with_files(environment: Mapping[str, str]) -> dict[str, str]:
@@ -148,7 +159,7 @@ def _with_files(environment: Mapping[str, str]) -> dict[str, str]:
     values = dict(environment)
     for variable, path in environment.items():
         name = variable.removesuffix(_FILE)
-        if path and variable.endswith(_FILE) and (name in known or name.startswith(_KAFKA_CONFIG)):
+        if path and _names_a_file(variable) and (name in known or name.startswith(_KAFKA_CONFIG)):
             if environment.get(name):
                 raise Misconfigured(f"{name} and {variable} are both set")
             try:

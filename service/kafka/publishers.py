@@ -14,6 +14,7 @@ from service.kafka.client import (
     TRANSACTION_SECONDS,
     common_options,
     known_topics,
+    must_be_there,
     new_client,
     outcome_of,
 )
@@ -29,11 +30,13 @@ _ANY_LENGTH = {"message.max.bytes": MOST_MESSAGE_BYTES}
 class Publisher:
     """A plain producer, for putting alerts on a topic."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises Refused or KafkaUnavailable where Kafka does not answer."""
+    def __init__(self, settings: Settings, topic: str) -> None:
+        """Raises Misconfigured for no such topic, and Refused or KafkaUnavailable where Kafka does not answer."""
         self._failed = 0
+        self.topic = topic
         common = common_options(settings)
-        known_topics(common)
+        _, topics = known_topics(common)
+        must_be_there([topic], topics)  # a Kafka that creates topics by itself would take a misspelt one
         options = {"linger.ms": 5, "enable.idempotence": True, **common, **_ANY_LENGTH}
         self._producer = new_client(Producer, options)
 

@@ -22,7 +22,9 @@ _READ_SECONDS = 0.1
 """Kafka's client waits so long for as many, even where there are no more."""
 _STALLED_SECONDS = 60.0
 _SETTLED_MESSAGES = 1000
-"""So many messages in a row that are dated behind a window end its reading: clocks of producers differ a little."""
+_CLOCKS_MS = 600_000
+"""So many messages in a row that are dated so far behind a window end its reading: clocks of producers differ, and a
+batch that is tried again comes later than it is dated."""
 
 
 class Reader:
@@ -136,7 +138,7 @@ class Reader:
     def window(self, topics: Iterable[str], begin: datetime, end: datetime) -> Iterator[list[Message]]:
         """What is dated from ``begin`` up to ``end`` by Kafka's timestamps, which need not be quite in order.
 
-        A partition is read until _SETTLED_MESSAGES in a row are dated later.
+        A partition is read until _SETTLED_MESSAGES in a row are dated later by more than _CLOCKS_MS.
         """
         partitions = self.partitions(topics)
         starts = {name: offset for name, (offset, _) in self.since(partitions, begin).items()}
@@ -147,7 +149,7 @@ class Reader:
         while messages is not None:
             for one in messages:
                 name = (one.topic, one.partition)
-                later[name] = later[name] + 1 if one.timestamp_ms >= end_ms else 0
+                later[name] = later[name] + 1 if one.timestamp_ms >= end_ms + _CLOCKS_MS else 0
             yield [one for one in messages if begin_ms <= one.timestamp_ms < end_ms]
             try:
                 messages = reading.send({name for name, count in later.items() if count >= _SETTLED_MESSAGES})

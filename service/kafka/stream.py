@@ -53,6 +53,9 @@ _LEAST_DEAD_LETTER_BYTES = 8192
 POLL_BYTES = 16 * 2**20
 """What one poll brings at most, by the topics' own max.message.bytes, and what is fetched ahead of it."""
 
+_STRATEGY, _COOPERATIVE = "partition.assignment.strategy", "cooperative-sticky"
+"""How partitions move, for which the callbacks are written: a few at a time, while the others are read on."""
+
 _USUAL_BYTES = 2**20
 """Kafka's own max.message.bytes, for topics whose settings may not be read."""
 
@@ -99,6 +102,9 @@ class KafkaStream:
         self._reset = settings.kafka_clients().get("auto.offset.reset")
         if self._reset not in {None, "earliest", "latest"}:
             raise Misconfigured(f"KAFKA_CONFIG_AUTO_OFFSET_RESET is {self._reset}: earliest or latest")
+        strategy = common.get(_STRATEGY, _COOPERATIVE)
+        if strategy != _COOPERATIVE:
+            raise Misconfigured(f"KAFKA_CONFIG_PARTITION_ASSIGNMENT_STRATEGY is {strategy}: {_COOPERATIVE} alone")
         self.waiting = waiting
         self._topics = settings.input_topics
         self._output_topics = [settings.kafka_output_topic, settings.kafka_dead_letter_topic]
@@ -135,10 +141,10 @@ class KafkaStream:
 
     def _new_consumer(self) -> Consumer:
         options = {
-            "partition.assignment.strategy": "cooperative-sticky",
             "queued.max.messages.kbytes": POLL_BYTES // 1024,
             "fetch.max.bytes": max(POLL_BYTES, message_bytes(self._common)),
             **self._common,
+            _STRATEGY: _COOPERATIVE,
             "error_cb": self._note,
             "group.id": self._group_id,
             "enable.auto.commit": False,

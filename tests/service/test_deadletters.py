@@ -24,7 +24,10 @@ from tests.service.stream import Topics, running, toy_alerts
 
 Command = Callable[..., tuple[int, list[dict[str, Any]]]]
 
-BAND = alerts.datum(alerts.elasticc(alerts.source(1, alerts.FIRST_MJD, band="w"), object_=alerts.dia_object(7)))
+LONG = 2**53 + 1
+BAND = alerts.datum(
+    alerts.elasticc(alerts.source(1, alerts.FIRST_MJD, band="w"), object_=alerts.dia_object(7), alert_id=LONG)
+)
 
 
 @pytest.fixture
@@ -78,6 +81,7 @@ def test_a_dead_letter_is_listed_shown_and_answered_again_when_it_is_requeued(
     assert (tmp_path / "raw").read_bytes() == BAND
     assert shown["key"] == keys[0]
     assert shown["decoded"]["v0_9_1"]["diaSource"]["filterName"] == "w"
+    assert shown["decoded"]["v0_9_1"]["alertId"] == str(LONG)  # as text: JSON's readers round it
     assert shown["problem"] == band["reason"]
     _, (shown,) = command(topics, "show", other["id"])
     assert (shown["decoded"], shown["begins"]) == (None, b"no alert".hex())

@@ -68,6 +68,19 @@ def test_an_alert_is_completed_with_what_earlier_alerts_of_its_object_carried(cl
     assert _times(history, _object(day=4, id_=2)) == [-9, 0, 4]
 
 
+def test_a_batch_costs_at_most_two_round_trips_however_many_its_objects(client: redis.Redis) -> None:
+    history = _history(client)
+    objects = [batch(elasticc(source(n, FIRST_MJD) | {"diaObjectId": n})) for n in range(1, 40)]
+
+    def round_trips() -> int:
+        before = client.info("stats")["total_reads_processed"]
+        assert history.complete(concatenated(objects)).full.all()
+        return int(client.info("stats")["total_reads_processed"] - before - 1)  # one of which asks
+
+    assert round_trips() == 2
+    assert round_trips() == 1  # nothing is new
+
+
 def test_what_a_later_alert_brought_is_not_known_to_an_earlier_one(client: redis.Redis) -> None:
     """Forced photometry of earlier epochs arrives with later alerts: cutting by the point's own time would leak it."""
     history = _history(client)

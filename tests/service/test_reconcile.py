@@ -127,6 +127,23 @@ def test_the_window_is_of_kafkas_timestamps_in_whatever_order(kafka: str) -> Non
     assert night.report(NOON + 5 * HOUR, NOON + 6 * HOUR).total == Account()
 
 
+def test_a_message_that_comes_late_is_of_its_own_window(kafka: str) -> None:
+    """As of a producer that tries again while another one's go through."""
+    night = Night(kafka)
+    night.alerts(10, *[61 + number / 1000 for number in range(1200)], 20)
+    night.answers(0)
+    night.commits(1202)
+    assert night.report().total == Account(messages=2, classified=1, missing=1)
+
+
+def test_a_window_may_begin_when_time_did(kafka: str) -> None:
+    night = Night(kafka)
+    night.alerts(0)
+    night.answers(0)
+    night.commits(1)
+    assert night.report(begin=datetime.min.replace(tzinfo=UTC)).total == Account(messages=1, classified=1)
+
+
 def test_a_header_without_a_value_is_somebody_elses(kafka: str) -> None:
     night = Night(kafka)
     night.alerts(0)

@@ -101,6 +101,16 @@ def test_what_a_topic_does_not_take_is_counted_and_the_rest_is_published(
     assert [len(value) for _, value, _ in _read(topics, 3)] == [10, 1_500_000, 20]
 
 
+def test_a_topic_that_is_not_there_is_not_created(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topics = Topics(kafka)
+    _environment(monkeypatch, topics)
+    (tmp_path / "one").write_bytes(b"no alert")
+    assert main(["replay", str(tmp_path / "one"), "--topic", f"{topics.alerts}-misspelt"]) == 2
+    assert f"no topic {topics.alerts}-misspelt" in capsys.readouterr().err
+
+
 def test_wrong_usage_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     assert main(["replay", "--topic", "x"]) == 2

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from service.__main__ import main
 from service.errors import Misconfigured
@@ -36,6 +37,14 @@ def test_everything_but_the_addresses_has_a_default() -> None:
 def test_kafkas_own_options_pass_through() -> None:
     settings = Settings.from_env({"KAFKA_CONFIG_SASL_USERNAME": "me", "KAFKA_BOOTSTRAP_SERVERS": "a:1"})
     assert settings.kafka_clients() == {"sasl.username": "me", "bootstrap.servers": "a:1"}
+
+
+def test_options_whose_names_are_odd_pass_through_too() -> None:
+    """Made with them, a client of librdkafka's knows them all."""
+    key = {"KAFKA_CONFIG_SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE": "key.pem"}
+    settings = Settings.from_env({**key, "KAFKA_CONFIG_LOG_LEVEL": "6", "KAFKA_BOOTSTRAP_SERVERS": "a:1"})
+    Producer(settings.kafka_clients())
+    assert settings.kafka_clients()["sasl.oauthbearer.assertion.private.key.file"] == "key.pem"
 
 
 def test_secrets_come_from_files_and_are_not_shown(tmp_path: Path) -> None:

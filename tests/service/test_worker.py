@@ -140,6 +140,7 @@ def test_while_every_transaction_is_aborted_the_worker_is_not_ready_and_tries_le
 ) -> None:
     topics = Topics(kafka, partitions=1)
     topics.send(toy_alerts(20)[0])
+    _Refused.refused = True
     with running(topics, classifier, stream=_Refused) as up:
 
         def aborted() -> float:
@@ -236,6 +237,27 @@ def test_a_message_that_the_model_fails_on_is_found_and_the_others_answered(kafk
     (dead,) = [one for one in seen if one.topic == topics.dead_letters]
     assert dead.headers["reason"] == "the model failed on it: RuntimeError"
     assert dead.value == toy_alerts(40)[0][13]
+
+
+def test_what_was_aborted_is_no_latest_classification(kafka: str, classifier: Classifier, valkey: ValkeyServer) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send(toy_alerts(20)[0])
+    with redis.Redis.from_url(valkey.url) as client:
+        _Refused.refused = True
+        with running(topics, classifier, stream=_Refused, redis_url=valkey.url) as up:
+            _until(lambda: up.metric("classifier_transactions_total", outcome="aborted") >= 2, what="two attempts")
+            assert client.keys("points:*")
+            assert not client.keys("latest:*")
+            _Refused.refused = False
+            topics.wait_for(20)
+            _until(lambda: bool(client.keys("latest:*")), what="it is remembered")
+
+
+def test_a_worker_that_has_no_partition_is_ready(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka, partitions=1)
+    one, two = (running(topics, classifier, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-{n}") for n in range(2))
+    with one as first, two as second:
+        _until(lambda: not any(up.health.unready() for up in (first, second)), what="both are ready")
 
 
 def test_alerts_without_an_object_are_counted_apart_from_those_whose_history_is_missing(
@@ -404,6 +426,11 @@ def _open_and_poll(stream: KafkaStream) -> None:
 def test_a_first_start_wants_to_know_where_to_begin(kafka: str) -> None:
     topics = Topics(kafka)
     assert "KAFKA_CONFIG_AUTO_OFFSET_RESET" in _start_fails(topics, KAFKA_CONFIG_AUTO_OFFSET_RESET="")
+
+
+def test_the_groups_strategy_is_the_services_own(kafka: str) -> None:
+    with pytest.raises(Misconfigured, match="KAFKA_CONFIG_PARTITION_ASSIGNMENT_STRATEGY is range"):
+        KafkaStream(Topics(kafka).settings(KAFKA_CONFIG_PARTITION_ASSIGNMENT_STRATEGY="range"))
 
 
 def test_a_partition_that_is_added_later_is_read_from_its_beginning(kafka: str, classifier: Classifier) -> None:
