@@ -5,8 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from training.data.layout import InvalidData
-from training.errors import Diverged
+from training.errors import Diverged, InvalidData
 
 _JOBS = {
     "import": ("training.data.importing", "other people's data into the data layout"),

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.classifier import Description
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 from training.predictions import Predictions, Scored, describe, under
 from training.rows import Rows
 

@@ -4,7 +4,7 @@ import argparse
 import math
 from collections.abc import Callable
 
-from training.data.layout import FOLDS
+from training.data.splits import FOLDS
 
 
 def up_to(most: int, *, least: int = 0) -> Callable[[str], int]:

@@ -23,10 +23,11 @@ from models.classifier import Classifier
 from models.taxonomy import Taxonomy
 from training import features, predictions
 from training.arguments import count, fold_number, not_negative
-from training.data import layout
 from training.data.alert_sample import LAST, AlertSample
-from training.data.layout import Dataset, Index, InvalidData, Objects
+from training.data.layout import Dataset, Index, Objects
 from training.data.selection import Selection, select
+from training.data.splits import position_of
+from training.errors import InvalidData
 from training.features import FeatureTable
 from training.metrics import class_weights
 
@@ -97,7 +98,7 @@ def fit_scalings(
     n_classes = len(classifier.taxonomy)
     of_object = classifier.taxonomy.places(objects.class_id)
     weights = stands_for * class_weights(of_object, np.full(n_classes, 1 / n_classes))[labels]
-    half = np.array([layout.position_of(f"calibration:{object_id}") < 0.5 for object_id in seen.object_id.tolist()])
+    half = np.array([position_of(f"calibration:{object_id}") < 0.5 for object_id in seen.object_id.tolist()])
     scalings, losses = {}, {}
     for head, logits in heads.items():
         held = Held(logits, torch.from_numpy(labels), seen.light_curves.detections, torch.from_numpy(weights))

@@ -32,7 +32,9 @@ from models.inputs.metadata import COLUMNS
 from models.inputs.photometry import BANDS
 from models.taxonomy import CLASS_NAMES
 from training.data import layout, views
-from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects
+from training.data.layout import UNKNOWN_CLASS, Objects
+from training.data.splits import position_of
+from training.errors import InvalidData
 
 FloatArray = NDArray[np.float64]
 
@@ -141,7 +143,7 @@ def _columns(side: Mapping[str, FloatArray], names: Sequence[str]) -> FloatArray
 
 def is_compared(object_ids: Sequence[int]) -> NDArray[np.bool_]:
     """The half of the real objects that is compared, by a hash of the id; the other half is for the domain shift."""
-    return np.array([layout.position_of(f"compare:{object_id}") < 0.5 for object_id in object_ids], dtype=np.bool_)
+    return np.array([position_of(f"compare:{object_id}") < 0.5 for object_id in object_ids], dtype=np.bool_)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

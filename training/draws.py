@@ -10,7 +10,8 @@ from models.inputs.light_curve import LightCurves
 from models.inputs.table import FloatTable, select
 from models.network_config import NetworkConfig
 from training.data import views
-from training.data.layout import InvalidData, Objects
+from training.data.layout import Objects
+from training.errors import InvalidData
 from training.experiment import Experiment
 from training.features import FeatureTable
 from training.objectives import Examples

@@ -13,7 +13,7 @@ from models.calibration import Calibration
 from models.classifier import Classifier
 from models.ensemble import Ensemble
 from training import predictions
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 
 
 def ensemble_of(members: list[Classifier], *, name: str, version: str) -> Classifier:

@@ -1,4 +1,8 @@
-"""What ends a training run before its time."""
+"""What the jobs raise: for wrong input, and for what ends a training run before its time."""
+
+
+class InvalidData(ValueError):
+    """A file or directory that is not what a job needs; its message says what is wrong, and where."""
 
 
 class Diverged(ArithmeticError):

@@ -23,8 +23,8 @@ from models.taxonomy import CLASS_NAMES
 from training import figures, measure, options, predictions, report
 from training.answers import Run
 from training.arguments import count, not_negative
-from training.data import layout
-from training.data.layout import InvalidData
+from training.data.splits import SPLITS
+from training.errors import InvalidData
 from training.measure import ALERT_VIEWS, ALERTS, Measured, Panel
 from training.metrics import DRAWS, Estimate
 from training.predictions import AGES, Ready, Selection
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", type=Path, action="append", required=True, help="directory of a model; may be given again"
     )
     parser.add_argument("--data", type=Path, required=True, help="data in the layout")
-    parser.add_argument("--split", choices=(*layout.SPLITS, "all"), default="test", help="default: test")
+    parser.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="default: test")
     parser.add_argument("--output", type=Path, required=True, help="directory for the report")
     parser.add_argument(
         "--days",

@@ -10,7 +10,7 @@ from models.choices import must_be_choices
 from models.network import build
 from models.self_supervision import SelfSupervision
 from training.data.augmentation import Augmentation
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 
 CONFIGS = Path(__file__).parent / "configs"
 

@@ -22,7 +22,8 @@ from models.taxonomy import CLASS_NAMES
 from training import options
 from training.arguments import count, positive
 from training.claims import shared
-from training.data.layout import Dataset, InvalidData
+from training.data.layout import Dataset
+from training.errors import InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, Tier, TrainingConfig
 from training.features import FeatureTable
 from training.loop import CHECKPOINT

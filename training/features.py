@@ -28,8 +28,9 @@ from models.inputs.table import ALL_COLUMNS
 from training.arguments import count, not_negative, positive, workers
 from training.data import views
 from training.data.alert_sample import AlertSample
-from training.data.layout import Dataset, InvalidData, Objects, Piece
+from training.data.layout import Dataset, Objects, Piece
 from training.data.selection import select
+from training.errors import InvalidData
 from training.experiment import TIERS, Tier
 
 _MARK = {b"layout": b"features-1"}

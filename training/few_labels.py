@@ -22,8 +22,10 @@ from rich.console import Console
 
 from training import options
 from training.arguments import count, share
-from training.data.layout import FOLDS, UNKNOWN_CLASS, Dataset, InvalidData
+from training.data.layout import UNKNOWN_CLASS, Dataset
 from training.data.selection import select
+from training.data.splits import FOLDS
+from training.errors import InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, path_of
 from training.experiments import OBJECTS, record
 from training.few_labels_choice import LABELS, SCREENED, best, compare, grid, screened

@@ -17,7 +17,8 @@ from models.inputs import features
 from models.inputs.table import select
 from models.random_forest import Boosted, Forest, ForestConfig
 from models.taxonomy import Taxonomy
-from training.data.layout import UNKNOWN_CLASS, InvalidData
+from training.data.layout import UNKNOWN_CLASS
+from training.errors import InvalidData
 from training.features import FeatureTable
 from training.metrics import summary
 

@@ -19,8 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training.data.layout import InvalidData
-from training.errors import Diverged
+from training.errors import Diverged, InvalidData
 from training.experiment import TrainingConfig
 from training.processes import World
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.taxonomy import CLASS_NAMES
 from training.answers import AnyAnswers, Run
 from training.data.alert_sample import BINS, bin_of
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 from training.metrics import DRAWS, Estimate, Rates, Reliability, Resampling, class_weights, over_seeds, reliability
 
 FloatArray = NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from training.arguments import positive, workers
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 from training.loop import CHECKPOINT
 
 

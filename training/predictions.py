@@ -29,7 +29,8 @@ from models.taxonomy import Taxonomy
 from training import features
 from training.data import layout, views
 from training.data.alert_sample import AlertSample
-from training.data.layout import UNKNOWN_CLASS, Dataset, Index, InvalidData, Objects
+from training.data.layout import UNKNOWN_CLASS, Dataset, Index, Objects
+from training.errors import InvalidData
 from training.features import FeatureTable
 from training.rows import Rows
 

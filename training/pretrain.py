@@ -25,10 +25,11 @@ from models.self_supervision import Masked, SelfSupervised
 from training import options, pretrained
 from training.arguments import count, fold_number, seed_number
 from training.data import layout
-from training.data.layout import Dataset, InvalidData, Objects
+from training.data.layout import Dataset, Objects
 from training.data.selection import select as select_objects
 from training.data.unpacked import unpacked
 from training.draws import Draws
+from training.errors import InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, TrainingConfig, path_of
 from training.loop import Judgement, Loop
 from training.processes import World

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.classifier import DESCRIPTION
 from models.network import AnyATAT
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 from training.experiment import TrainingConfig
 
 _WEIGHTS, _PRETRAINED = "weights.safetensors", "pretrained.json"

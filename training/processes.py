@@ -9,7 +9,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 
 Value = TypeVar("Value")
 

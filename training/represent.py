@@ -21,8 +21,7 @@ from training import representation_tables as tables
 from training.arguments import count, positive
 from training.claims import shared
 from training.data import synthetic, variables
-from training.data.layout import InvalidData
-from training.errors import Diverged, OutOfTime
+from training.errors import Diverged, InvalidData, OutOfTime
 from training.representation_tables import TABLES, Table
 from training.representations import SIZES, Bench, Cell, Parts, cell_of
 

@@ -20,8 +20,7 @@ from models.autoencoders.config import AutoencoderConfig
 from training import autoencode
 from training.data import curves, synthetic, variables
 from training.data.curves import Curves
-from training.data.layout import InvalidData
-from training.errors import Diverged
+from training.errors import Diverged, InvalidData
 from training.probes import Effort, n_batches
 
 _WHOLE = Effort(probe_epochs=1000, tuning_epochs=200, tuning_steps=20)

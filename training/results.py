@@ -27,7 +27,7 @@ from training.checks import (
     plasticc_checks,
     real_check,
 )
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 from training.experiment import TIERS
 from training.experiments import OBJECTS, SHORTER
 from training.predictions import Ready, Selection

@@ -10,7 +10,7 @@ from rich.progress import track
 
 from training.arguments import up_to, workers
 from training.data import layout
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 from training.survey import alerts, survey
 from training.survey.release import Fingerprint, Release
 from training.survey.survey import MAX_OBJECTS, MAX_SEED, SHARD, Simulated

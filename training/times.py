@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from training import predictions
-from training.data.layout import InvalidData, Objects
+from training.data.layout import Objects
+from training.errors import InvalidData
 
 _TIMES = 3
 """How often each is timed: the fastest was disturbed least."""

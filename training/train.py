@@ -30,11 +30,12 @@ from models.taxonomy import Taxonomy
 from training import features, options, processes
 from training.arguments import block_count, fold_number, seed_number, share
 from training.data import views
-from training.data.layout import Dataset, InvalidData, Objects
+from training.data.layout import Dataset, Objects
 from training.data.selection import Selection
 from training.data.selection import select as select_objects
 from training.data.unpacked import unpacked
 from training.draws import Draws, Tables
+from training.errors import InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, TrainingConfig, is_forest, path_of
 from training.features import FeatureTable
 from training.loop import Judgement, Loop

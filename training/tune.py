@@ -18,7 +18,8 @@ from rich.console import Console
 
 from training import options
 from training.arguments import fold_number
-from training.data.layout import Dataset, InvalidData
+from training.data.layout import Dataset
+from training.errors import InvalidData
 from training.experiment import TIERS, TrainingConfig, is_forest, path_of
 from training.features import FeatureTable
 from training.forests import Examples, ForestExperiment, divided, evaluate, grown

@@ -8,7 +8,8 @@ from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
 from models.inputs.ragged import offsets_of
 from training.data import layout
-from training.data.layout import Objects, fold_of, split_of
+from training.data.layout import Objects
+from training.data.splits import fold_of, split_of
 
 TRANSIENT, VARIABLE = 2222, 2323
 

@@ -14,8 +14,9 @@ from tests import alerts
 from tests.training import objects
 from training.__main__ import main
 from training.data import layout
-from training.data.layout import Dataset, InvalidData
+from training.data.layout import Dataset
 from training.data.selection import select
+from training.errors import InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, Tier, is_forest
 from training.experiments import VARIANTS
 

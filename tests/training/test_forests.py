@@ -15,7 +15,7 @@ from tests.training import objects
 from training import features
 from training.__main__ import main
 from training.data import layout
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 
 _CONFIG = """
 name = "toy"

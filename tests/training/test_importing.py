@@ -14,6 +14,7 @@ from tests.alerts import FIRST_MJD
 from tests.training import objects
 from training.__main__ import main
 from training.data import layout
+from training.data.splits import FOLDS
 
 
 def _plasticc(directory: Path, *, light_curves: str = "training_set.csv", detected: str = "detected") -> Path:
@@ -166,5 +167,5 @@ def test_the_thesis_balanced_test_set(data: Path, tmp_path: Path) -> None:
         assert test.sum() == min(100, members.sum() // 2), class_id
         assert set(index.split[members & ~test].tolist()) <= {"train", "validation"}
     rest = index.split != "test"
-    for fold in range(layout.FOLDS):
+    for fold in range(FOLDS):
         assert (index.fold[rest] == fold).mean() == pytest.approx(0.2, abs=0.03)

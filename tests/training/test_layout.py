@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from models.inputs.metadata import COLUMNS
 from tests.training import objects
 from training.data import layout
-from training.data.layout import Dataset, InvalidData, balanced_split, fold_of, split_of
+from training.data.layout import Dataset
+from training.data.splits import balanced_split, fold_of, split_of
+from training.errors import InvalidData
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

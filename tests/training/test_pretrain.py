@@ -18,8 +18,9 @@ from models.network import Network, build
 from tests.training import objects
 from training.__main__ import main
 from training.data import layout
-from training.data.layout import UNKNOWN_CLASS, Dataset, InvalidData
+from training.data.layout import UNKNOWN_CLASS, Dataset
 from training.data.selection import select
+from training.errors import InvalidData
 from training.experiment import TIERS, Experiment, Tier
 from training.few_labels import PAGE
 from training.few_labels_choice import LEARNING_RATES, best, chapter, grid, screened

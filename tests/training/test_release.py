@@ -8,7 +8,7 @@ import pytest
 
 from tests.stored.make import OBJECTS, STORED, first_objects
 from training.data import layout
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 from training.survey import cadence, survey
 from training.survey.classes import CLASSES
 from training.survey.population import TEST, TRAINING, sight_lines

@@ -29,7 +29,7 @@ from training.checks import (
     further_plasticc_checks,
     plasticc_checks,
 )
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 from training.measure import ENOUGH, Panel, difference, few, view_of
 from training.metrics import Estimate
 from training.predictions import AGES, Predictions, Ready, Scored

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tests.training import objects
 from training.data import layout
-from training.data.layout import Dataset, InvalidData, Objects
+from training.data.layout import Dataset, Objects
 from training.data.sampler import Sampler
+from training.errors import InvalidData
 
 BUDGET = 100
 

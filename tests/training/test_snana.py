@@ -14,6 +14,7 @@ from models.inputs.metadata import COLUMNS
 from training.__main__ import main
 from training.data import layout
 from training.data.layout import Objects
+from training.errors import InvalidData
 
 Point = tuple[float, str, float, float, int]
 
@@ -290,7 +291,7 @@ def test_an_interrupted_import_goes_on_where_it_stopped(tmp_path: Path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(layout, "write_shard", interrupted)
         assert main(command) == 1
-    with pytest.raises(layout.InvalidData, match="has not finished"):
+    with pytest.raises(InvalidData, match="has not finished"):
         layout.read(tmp_path / "set")
     done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "set").glob("*.parquet")}
     assert len(done) == 2

@@ -11,7 +11,7 @@ import pytest
 
 from training.data import variables
 from training.data.curves import LEAST_POINTS, prepared
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 
 
 def _write(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -16,7 +16,9 @@ from models.inputs.alert import NO_OBJECT, AlertBatch, alert_batch, by_object, c
 from models.inputs.light_curve import merged
 from models.taxonomy import CLASS_NAMES, GENTYPE_CLASS
 from training.data.imported import Imported, Source
-from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects, fold_of, split_of
+from training.data.layout import UNKNOWN_CLASS, Objects
+from training.data.splits import fold_of, split_of
+from training.errors import InvalidData
 
 _SUFFIXES = (".avro", ".avro.gz")
 _CHUNK = 4096

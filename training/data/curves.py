@@ -16,7 +16,8 @@ from torch import Tensor
 
 from models.autoencoders.points import Points, pack
 from models.inputs import ragged
-from training.data.layout import InvalidData, split_of
+from training.data.splits import split_of
+from training.errors import InvalidData
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -25,7 +25,9 @@ from models.taxonomy import CLASS_NAMES
 from training.arguments import seed_number, up_to, workers
 from training.data import alerts, layout, plasticc, snana, stripe82
 from training.data.imported import Imported, Source
-from training.data.layout import Dataset, InvalidData
+from training.data.layout import Dataset
+from training.data.splits import SPLITS
+from training.errors import InvalidData
 
 Read = Callable[[Source], Imported]
 
@@ -187,10 +189,10 @@ def _report(output: Path, console: Console) -> bool:
 
 def _summary(index: layout.Index) -> Table:
     title = f"{len(index)} objects, {index.lengths.sum():,} points; fluxes in FLUXCAL (AB zero point 27.5)"
-    table = Table("class", "objects", *layout.SPLITS, "points, mean", title=title)
+    table = Table("class", "objects", *SPLITS, "points, mean", title=title)
     counts = Counter(zip(index.class_id.tolist(), index.split.tolist(), strict=True))
     for class_id in np.unique(index.class_id).tolist():
-        splits = [counts[class_id, split] for split in layout.SPLITS]
+        splits = [counts[class_id, split] for split in SPLITS]
         points = index.lengths[index.class_id == class_id].mean()
         table.add_row(CLASS_NAMES.get(class_id, "unknown"), *map(str, (sum(splits), *splits)), f"{points:.0f}")
     return table

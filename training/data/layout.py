@@ -27,11 +27,10 @@ from models.inputs import ragged
 from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
 from models.inputs.photometry import FLUXCAL_ZERO_POINT
+from training.data.splits import balanced_split
+from training.errors import InvalidData
 
 UNKNOWN_CLASS = -1
-SPLITS = ("train", "validation", "test")
-FOLDS = 5
-"""Thesis 4.2: five models, each leaving one fold of the objects outside the test set for validation."""
 
 VERSION = "2"
 """Of the layout: 2 added ``fold``."""
@@ -64,10 +63,6 @@ SCHEMA = pa.schema(
     ],
     metadata={"flux_unit": "FLUXCAL", "zero_point": str(FLUXCAL_ZERO_POINT), "layout": VERSION},
 )
-
-
-class InvalidData(ValueError):
-    """A file or directory that is not what a job needs; its message says what is wrong, and where."""
 
 
 @dataclass(frozen=True)
@@ -103,47 +98,6 @@ class Objects:
     def where(self, selected: NDArray[np.bool_]) -> Self:
         """The rows where ``selected`` is True."""
         return self.take(np.flatnonzero(selected))
-
-
-def split_of(object_ids: Iterable[int], *, seed: int = 0, test: float = 0.2, validation: float = 0.1) -> list[str]:
-    """Each object's split, from a hash of its id: the same on every machine, whatever else is in the set."""
-    return [_split_at(position_of(f"{seed}:{object_id}"), test=test, validation=validation) for object_id in object_ids]
-
-
-def fold_of(object_ids: Iterable[int], *, seed: int = 0) -> NDArray[np.int8]:
-    """Each object's fold (N,), from another hash of its id."""
-    folds = [int(FOLDS * position_of(f"fold:{seed}:{object_id}")) for object_id in object_ids]
-    return np.array(folds, dtype=np.int8)
-
-
-def balanced_split(
-    object_id: NDArray[np.int64], class_id: NDArray[np.int32], *, test_per_class: int, seed: int = 0
-) -> NDArray[np.str_]:
-    """Splits (N,) with a test set of as many objects of each class (thesis 4.2: 1,000).
-
-    Those of the smallest hash of their id, so the choice can be made again; but at most half of a class, so that one
-    smaller than twice the number still has something to train on. Objects of unknown class are no test objects. The
-    rest are ``split_of``'s, without a test share.
-    """
-    split = np.array(split_of(object_id.tolist(), seed=seed, test=0.0))
-    split = split.astype(f"U{max(map(len, SPLITS))}")
-    position = np.array([position_of(f"test:{seed}:{id_}") for id_ in object_id.tolist()])
-    for class_ in set(class_id.tolist()) - {UNKNOWN_CLASS}:
-        members = np.flatnonzero(class_id == class_)
-        chosen = np.argsort(position[members], kind="stable")[: min(test_per_class, len(members) // 2)]
-        split[members[chosen]] = "test"
-    return split
-
-
-def _split_at(position: float, *, test: float, validation: float) -> str:
-    if position < test:
-        return "test"
-    return "validation" if position < test + validation else "train"
-
-
-def position_of(text: str) -> float:
-    """A number in [0, 1) that looks random and is a function of the text alone."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def write(directory: Path, shards: Iterable[Objects]) -> int:

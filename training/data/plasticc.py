@@ -17,7 +17,9 @@ from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
 from training.data.dust import reddened
 from training.data.imported import Imported, Source
-from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects, fold_of, split_of
+from training.data.layout import UNKNOWN_CLASS, Objects
+from training.data.splits import fold_of, split_of
+from training.errors import InvalidData
 
 TARGET_CLASS = {
     90: 2222,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.layout import Dataset, InvalidData, Objects, Piece, concatenated
+from training.data.layout import Dataset, Objects, Piece, concatenated
+from training.errors import InvalidData
 
 IntArray = NDArray[np.int64]
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.layout import UNKNOWN_CLASS, Index, position_of
+from training.data.layout import UNKNOWN_CLASS, Index
+from training.data.splits import position_of
 
 BoolArray = NDArray[np.bool_]
 

@@ -22,8 +22,10 @@ from models.taxonomy import CLASS_NAMES, GENTYPE_CLASS
 from training.data import snana_fits, snana_text
 from training.data.dust import reddened
 from training.data.imported import Imported, Source
-from training.data.layout import UNKNOWN_CLASS, InvalidData, Objects, fold_of, split_of
+from training.data.layout import UNKNOWN_CLASS, Objects
 from training.data.snana_tables import Tables
+from training.data.splits import fold_of, split_of
+from training.errors import InvalidData
 
 _SATURATED = 1024
 _TRIGGER = 2048

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from models.inputs import ragged
 from models.inputs.photometry import FLUXCAL_ZERO_POINT
-from training.data.layout import InvalidData
 from training.data.snana_tables import DETECTED, Tables, zero_point_of
+from training.errors import InvalidData
 
 Columns = dict[str, NDArray[Any]]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 
 DETECTED = 4096
 """PHOTFLAG of a detection, where the header (PHOTFLAG_DETECT) names no other."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from models.inputs import ragged
 from models.inputs.photometry import FLUXCAL_ZERO_POINT
-from training.data.layout import InvalidData
 from training.data.snana_tables import DETECTED, Tables, zero_point_of
+from training.errors import InvalidData
 
 _ALIASES = {"HOST_GALAXY_PHOTO-Z": "HOSTGAL_PHOTOZ", "HOST_GALAXY_SPEC-Z": "HOSTGAL_SPECZ"}
 _BY_BAND = ("HOSTGAL_MAG", "HOSTGAL_MAGERR")

@@ -18,7 +18,9 @@ from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
 from models.inputs.photometry import FLUXCAL_ZERO_POINT
 from training.data.imported import Imported, Source
-from training.data.layout import InvalidData, Objects, fold_of, split_of
+from training.data.layout import Objects
+from training.data.splits import fold_of, split_of
+from training.errors import InvalidData
 
 RR_LYRAE = 2323
 _N_BANDS = 5

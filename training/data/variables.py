@@ -26,7 +26,7 @@ from models.taxonomy import CLASS_NAMES
 from training.data import plasticc
 from training.data.curves import Photometry
 from training.data.imported import Source
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 
 FloatArray = NDArray[np.float64]
 

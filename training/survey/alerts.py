@@ -21,7 +21,7 @@ from models.inputs import schemas
 from models.inputs.light_curve import FORCED_DAYS, FORCED_DELAY_DAYS
 from models.inputs.metadata import COLUMNS
 from models.inputs.photometry import FLUXCAL_PER_NJY
-from training.data.layout import InvalidData
+from training.errors import InvalidData
 from training.survey.survey import Simulated
 
 Record = dict[str, Any]

@@ -9,7 +9,8 @@ from typing import Self
 
 import numpy as np
 
-from training.data.layout import InvalidData, Objects
+from training.data.layout import Objects
+from training.errors import InvalidData
 from training.survey import survey
 from training.survey.classes import CLASSES
 from training.survey.population import TEST, TRAINING

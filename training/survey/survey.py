@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from models.inputs.extinction import MILKY_WAY
 from models.inputs.light_curve import FORCED_DAYS, LightCurves
 from models.inputs.ragged import offsets_of
-from training.data.layout import Objects, fold_of, split_of
+from training.data.layout import Objects
+from training.data.splits import fold_of, split_of
 from training.survey import dust, hosts, photometry
 from training.survey.cadence import SightLine
 from training.survey.classes import CLASSES
