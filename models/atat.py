@@ -122,7 +122,7 @@ class ATAT(nn.Module):
         return np.where(has_metadata, "mix", "lc"), np.where(has_metadata, both, "lc")
 
     def fit_scales(self, metadata: NDArray[np.float32]) -> None:
-        """Store the quantiles of the training rows (N, K). Raises ValueError for a column without any value."""
+        """Store the scales of the columns of training rows (N, K). Raises ValueError for a column without any value."""
         if self.tab is not None:
             self.tab.tokenizer.fit(metadata, self.config.columns)
 

@@ -1,11 +1,10 @@
 """Classifier: alerts -> probabilities; and the one artifact directory that a model is saved to and loaded from."""
 
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +14,16 @@ from models.calibration import Calibration
 from models.inputs.alert import AlertBatch
 from models.inputs.light_curve import LightCurves, merged
 from models.inputs.photometry import BANDS
+from models.network import Network
 from models.scoring import Model, NoEmbedding, Precision, Scores
 from models.taxonomy import Taxonomy
 
+if TYPE_CHECKING:
+    from models.ensemble import Ensemble
+    from models.random_forest import Forest
+
 DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "atat2-elasticc"
 """The model that ships."""
-
-_KINDS = {
-    "atat": ("models.network", "Network"),
-    "atat2": ("models.network", "Network"),
-    "ensemble": ("models.ensemble", "Ensemble"),
-    "forest": ("models.random_forest", "Forest"),
-}
-"""Where each kind of model is; imported when one is loaded, for a forest needs packages that ATAT does not."""
 
 DESCRIPTION = "model.json"
 """The file of an artifact that says what it is; written last."""
@@ -244,8 +240,7 @@ class Classifier:
         """
         description = Description.read(directory)
         try:
-            module, name = _KINDS[description.kind]
-            kind = getattr(importlib.import_module(module), name)
+            kind = _kind(description.kind)
             return cls(
                 kind.load(directory, description.kind, description.architecture, device=device, precision=precision),
                 taxonomy=description.taxonomy,
@@ -263,3 +258,18 @@ class Classifier:
             raise InvalidArtifact(f"{directory} is not a model: {error}") from error
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InvalidArtifact(f"{directory} is not a model of this version: {error!r}") from error
+
+
+def _kind(name: str) -> "type[Network | Ensemble | Forest]":
+    """What loads a model of this kind. A forest needs packages that ATAT does not, and an ensemble this module."""
+    if name == "ensemble":
+        from models.ensemble import Ensemble  # noqa: PLC0415
+
+        return Ensemble
+    if name == "forest":
+        from models.random_forest import Forest  # noqa: PLC0415
+
+        return Forest
+    if name in {"atat", "atat2"}:
+        return Network
+    raise ValueError(f"no kind of model: {name}")

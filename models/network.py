@@ -1,6 +1,6 @@
 """Networks as a Classifier's model: batches by token budget, on a device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -132,12 +132,12 @@ class Network:
         cls,
         directory: Path,
         kind: str,
-        architecture: dict[str, Any],
+        architecture: Mapping[str, Any],
         *,
         device: str,
         precision: Precision,
     ) -> Self:
         """The inverse of ``describe`` and ``save``."""
-        module = build(kind, architecture)
+        module = build(kind, dict(architecture))
         module.load_state_dict(load_file(directory / _WEIGHTS))
         return cls(module, device=device, precision=precision)

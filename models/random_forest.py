@@ -21,17 +21,10 @@ from models.choices import must_be_choices
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS, FloatTable, table_of
 from models.scoring import Precision, Scores
-from models.taxonomy import Taxonomy
+from models.taxonomy import GROUPS, Taxonomy
 
 IntArray = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
-
-GROUPS: Mapping[str, tuple[int, ...]] = {
-    "transient": (2245, 2225, 2226, 2222, 2223, 2224, 2221, 2242, 2246, 2243, 2244, 2232),
-    "stochastic": (2233, 2234, 2332, 2235),
-    "periodic": (2324, 2323, 2322, 2325, 2326),
-}
-"""The hierarchy's top level (4.4.1); LPV/Mira, which the thesis does not have, is periodic."""
 
 _LEAST_PROBABILITY = 1e-6
 """Stands for a class that no tree voted for."""

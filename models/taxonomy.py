@@ -1,5 +1,6 @@
 """Class names and ids of DESC's ELAsTiCC taxonomy (version 0.9.1), and the order of a model's outputs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,13 @@ GENTYPE_CLASS = {
     91: 2324,
 }
 """SNANA's GENTYPE -> class id, by DESC's table but for 37 (SN IIb): SN-like/Other by the thesis (4.4.1), II by DESC."""
+
+GROUPS: Mapping[str, tuple[int, ...]] = {
+    "transient": (2245, 2225, 2226, 2222, 2223, 2224, 2221, 2242, 2246, 2243, 2244, 2232),
+    "stochastic": (2233, 2234, 2332, 2235),
+    "periodic": (2324, 2323, 2322, 2325, 2326),
+}
+"""The top level of a hierarchy of classes (4.4.1); LPV/Mira, which the thesis does not have, is periodic."""
 
 
 @dataclass(frozen=True)

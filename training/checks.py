@@ -3,11 +3,9 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from models.random_forest import GROUPS
-from models.taxonomy import CLASS_NAMES
-from training import figures
+from models.taxonomy import CLASS_NAMES, GROUPS
 from training.answers import Run
-from training.measure import ALERTS, Measured, Panel, by_variant, difference
+from training.measure import ALERTS, Measured, Panel, by_variant, days_of, difference
 from training.metrics import Estimate
 
 # --- names: what the experiments call their variants ----------------------------------------------------------------
@@ -229,7 +227,7 @@ def _every_length(book: Book, check: str, pair: tuple[str, str]) -> Row:
     if not all(name in book.variants for name in pair):
         return book.difference(asked.check, asked.thesis, asked.asked, pair, _above)
     first, second = (book.variants[name] for name in pair)
-    by_view = {view: difference(first, second, view) for view in first.views if figures.days_of(view) is not None}
+    by_view = {view: difference(first, second, view) for view in first.views if days_of(view) is not None}
     least = min(by_view, key=lambda view: by_view[view].value)
     most = max(by_view, key=lambda view: by_view[view].value)
     found = f"least {told(by_view[least])} at {least}; most {by_view[most].value:+.1f} at {most}"

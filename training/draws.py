@@ -123,11 +123,8 @@ class Tables:
 
 
 def _values(table: FeatureTable, objects: Objects, columns: Sequence[str], days: float) -> FloatTable:
-    part = table.where(table.days == days)
-    order = np.argsort(part.object_id, kind="stable")
-    place = np.searchsorted(part.object_id, objects.object_id, sorter=order)
-    place = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(objects), dtype=np.int64)
-    found = np.zeros(len(objects), dtype=np.bool_) if not len(order) else part.object_id[place] == objects.object_id
-    if not found.all():
-        raise InvalidData(f"the table of features lacks {np.sum(~found)} objects at {days:.0f} days")
-    return select(part.columns, columns)[place]
+    rows = table.find(objects.object_id, np.full(len(objects), days, dtype=np.float32))
+    lacking = int((rows < 0).sum())
+    if lacking:
+        raise InvalidData(f"the table of features lacks {lacking} objects at {days:.0f} days")
+    return select(table.columns[rows], columns)

@@ -1,6 +1,5 @@
 """Pictures of figures: F1 against time and detections, confusion matrices, reliability."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from models.taxonomy import CLASS_NAMES
 from training.data.alert_sample import BINS
-from training.measure import ALERT_VIEWS, ALERTS, Measured
+from training.measure import ALERT_VIEWS, ALERTS, Measured, days_of
 from training.metrics import Estimate
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
@@ -28,12 +27,6 @@ def _style(variants: Sequence[str], variant: str) -> dict[str, str]:
         "marker": _MARKERS[number % len(_MARKERS)],
         "linestyle": "--" if _MTA in variant else "-",
     }
-
-
-def days_of(view: str) -> float | None:
-    """Days after the first alert of a view of light curves; None for alerts."""
-    found = re.fullmatch(r"(\d+) days?", view)
-    return float(found[1]) if found else None
 
 
 def against_days(panels: Mapping[str, Sequence[Measured]]) -> Figure:

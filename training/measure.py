@@ -4,6 +4,7 @@ Models that differ by their seed alone are one variant. Intervals are a bootstra
 and over the variant's seeds; differences between variants are paired by object.
 """
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ ENOUGH = 30
 def view_of(days: float) -> str:
     """Name of the view of light curves so many days after the first alert."""
     return f"{days:.0f} day{'' if days == 1 else 's'}"
+
+
+def days_of(view: str) -> float | None:
+    """The inverse of ``view_of``; None for a view of alerts."""
+    found = re.fullmatch(r"(\d+) days?", view)
+    return float(found[1]) if found else None
 
 
 @dataclass(frozen=True)

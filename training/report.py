@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.taxonomy import CLASS_NAMES
-from training import figures
 from training.data.alert_sample import BINS
-from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, difference
+from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, days_of, difference
 from training.metrics import ECE_BINS, Estimate
 
 _STYLE = """
@@ -27,7 +26,7 @@ small { color: #57606a; } img { max-width: 100%; height: auto; } .wide { overflo
 
 def page(title: str, lead: str, variants: Sequence[Measured], pictures: Mapping[str, Figure]) -> str:
     """The whole page. ``pictures`` by file name, as ``evaluate`` writes them."""
-    days = [view for view in variants[0].views if figures.days_of(view) is not None]
+    days = [view for view in variants[0].views if days_of(view) is not None]
     parts = [
         f"<h1>{html.escape(title)}</h1><p>{lead}</p>",
         "<p>Figures are macro means over the classes, with 95&nbsp;% intervals of a bootstrap over the objects of each "

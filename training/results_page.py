@@ -24,7 +24,7 @@ from training.data.alert_sample import BINS
 from training.experiment import CONFIGS, TIERS
 from training.experiments import VARIANTS
 from training.forests import ForestExperiment
-from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, few
+from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, days_of, few
 from training.metrics import Estimate
 from training.pages import markdown
 from training.times import Times
@@ -34,28 +34,30 @@ def _rows(forest: ForestConfig) -> str:
     return f"{min(forest.per_class.values()):,} to {max(forest.per_class.values()):,}"
 
 
-_SMALL = TIERS["small"]
-_BHRF = ForestExperiment.read(CONFIGS / f"{_SMALL.forests['bhrf']}.toml").forest
-_THESIS = ForestExperiment.read(CONFIGS / f"{TIERS['full'].forests['bhrf']}.toml").forest
-_STEPS = _SMALL.training["steps"]
-_WORDS = f"""\
+def _words() -> str:
+    small, full = TIERS["small"], TIERS["full"]
+    steps = small.training["steps"]
+    bhrf, thesis = (ForestExperiment.read(CONFIGS / f"{tier.forests['bhrf']}.toml").forest for tier in (small, full))
+    return f"""\
 **Words.** *LC*: the light curve as sent. *MD*: the 64 columns of metadata (host galaxy, redshifts, dust). *Features*:
 engineered ones of the light curve, a period search's among them (thesis 4.4.2). *MTA*: mask temporal augmentation,
 training on shortened light curves (4.3.5). *QFT*: quantile feature tokenizer (4.3.3). *BHRF*: balanced hierarchical
-random forest, the thesis's baseline, but of {_BHRF.trees} and {_BHRF.transient_trees} trees (there {_THESIS.trees}
-and {_THESIS.transient_trees}), each grown on {_rows(_BHRF)} rows a class (there {_rows(_THESIS)}), with
-{_BHRF.max_features:.0%} of the columns at a split; `flat` one forest of all classes, which the thesis does not have.
+random forest, the thesis's baseline, but of {bhrf.trees} and {bhrf.transient_trees} trees (there {thesis.trees}
+and {thesis.transient_trees}), each grown on {_rows(bhrf)} rows a class (there {_rows(thesis)}), with
+{bhrf.max_features:.0%} of the columns at a split; `flat` one forest of all classes, which the thesis does not have.
 *Alerts as sent*: as a broker knows them that has kept what the object's earlier alerts carried.
 `atat2`: what goes past the thesis, a causal ATAT; *ATCAT* is a published successor of ATAT. *Full*: 2048 days after
 the first alert, of which, as always, the last 395 are looked at, as in a broker. *As one*: an ensemble.
-*Tier* `{_SMALL.name}`: {_SMALL.objects:,} training objects, at most {_SMALL.max_points} points of a light
-curve, networks of widths {_SMALL.d_lc} and {_SMALL.d_tab}, which learn for {_STEPS:,} steps at a rate that falls
-from {_SMALL.training["learning_rate"]:g} by a cosine (at the thesis's 2e-4 they would hardly have begun), the best
-of {_STEPS // _SMALL.training["evaluate_every"]} looks at validation objects being kept (the thesis's patience of 3
-would end some before they have begun). Networks see the {_SMALL.features} features that tell most, forests all
+*Tier* `{small.name}`: {small.objects:,} training objects, at most {small.max_points} points of a light
+curve, networks of widths {small.d_lc} and {small.d_tab}, which learn for {steps:,} steps at a rate that falls
+from {small.training["learning_rate"]:g} by a cosine (at the thesis's 2e-4 they would hardly have begun), the best
+of {steps // small.training["evaluate_every"]} looks at validation objects being kept (the thesis's patience of 3
+would end some before they have begun). Networks see the {small.features} features that tell most, forests all
 {len(features.NAMES)}. Forests learn from light curves of 8, 128 and 2048 days, `lightgbm-alerts` from alerts as sent
 too, and `atat2` from every prefix. *ECE*: expected calibration error; over all alerts errors of opposite sign cancel,
 so that it may be below that of each bin."""
+
+
 _ABOUT_SHIPPED = """\
 What `service` answers with by default. It has learned from more objects than those of a tier, and its card says how; so
 it is not to be compared with them."""
@@ -129,7 +131,7 @@ def page(
         "bootstrap over the objects of each class and over the seeds of each variant; where there is one seed, over "
         "objects alone, and of two or three they are still somewhat short. This page is about chapter 4 of the thesis; "
         "[chapter 3](results/chapter3/findings.md) and [chapter 5](results/few-labels.md) have their own.",
-        _WORDS,
+        _words(),
         *_not_run(tiers),
         "## Checks",
         "What these models were asked to show before any was trained. *Within noise*: the interval holds the bound.",
@@ -243,10 +245,10 @@ def _classes(variants: Sequence[Measured]) -> list[str]:
 
 def _by_view(variants: Sequence[Measured]) -> list[str]:
     """Macro F1 by days since the first alert, and as alerts were sent."""
-    days = [view for view in variants[0].views if figures.days_of(view) is not None]
+    days = [view for view in variants[0].views if days_of(view) is not None]
     return [
         "By days since the first alert" + _without(variants[0], days) + ":",
-        _macro(variants, days, [f"{figures.days_of(view):.0f} d" for view in days], spread_of=days[-1]),
+        _macro(variants, days, [f"{days_of(view):.0f} d" for view in days], spread_of=days[-1]),
         "Alerts as sent, by the number of detections that they carry" + _without(variants[0], ALERT_VIEWS) + ":",
         _macro(variants, ALERT_VIEWS, ["all", *BINS], spread_of=ALERTS),
     ]

@@ -76,7 +76,7 @@ def arrival(light_curves: LightCurves) -> FloatArray:
     """Epoch (P,) [mjd] of the alert that first carried each point.
 
     A detection is its own alert. Forced photometry comes with the first alert at or after it that is FORCED_DELAY_DAYS
-    older than the first detection; inf where there was none.
+    later than the first detection; inf where there was none.
     """
     detected = light_curves.detected
     row = ragged.row_of_each(light_curves.offsets)
@@ -155,13 +155,13 @@ def since_detection(row: IntArray, day: FloatArray, detected: NDArray[np.bool_])
     return since.astype(np.float32)
 
 
-_DECADES = 64.0
-"""More than the logarithm of any flux spans, so that rows do not overlap below."""
+_OCTAVES = 256.0
+"""More than the binary logarithm of any flux spans, so that rows do not overlap below."""
 
 
 def running_peak(row: IntArray, flux: NDArray[np.float32]) -> NDArray[np.float32]:
     """The largest absolute flux of each row up to each of its points, in the order given."""
     size = np.log2(np.maximum(np.abs(flux.astype(np.float64)), 1e-6))
-    base = 4 * _DECADES * row
+    base = _OCTAVES * row
     peaks = np.exp2(np.maximum.accumulate(size + base) - base)
     return np.asarray(peaks, dtype=np.float32)

@@ -14,9 +14,9 @@ from models.inputs import features
 from models.inputs.light_curve import merged
 from models.inputs.metadata import COLUMNS
 from models.inputs.table import ALL_COLUMNS
-from models.random_forest import GROUPS, Forest, ForestConfig, Hierarchical
+from models.random_forest import Forest, ForestConfig, Hierarchical
 from models.scoring import NoEmbedding
-from models.taxonomy import CLASS_NAMES, Taxonomy
+from models.taxonomy import CLASS_NAMES, GROUPS, Taxonomy
 from tests import alerts
 
 CLASSES = (2222, 2224, 2232, 2323, 2325, 2332)
