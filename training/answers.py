@@ -7,7 +7,7 @@ it had answered.
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from models.classifier import Description
 from training.errors import InvalidData
+from training.files import replacing
 from training.predictions import Predictions, Scored, describe, under
 from training.rows import Rows
 
@@ -77,7 +78,7 @@ class Run:
     variant: str
     seed: int | None
     model: str
-    """Its name and version."""
+    """Its name and version, and those of an ensemble's members."""
     classes: tuple[int, ...]
     """That it tells apart, in the order of its outputs."""
     prior: str
@@ -136,7 +137,7 @@ class Run:
         )
         return cls(
             *named,
-            model=f"{description.name}/{description.version}",
+            model=_called(description),
             classes=tuple(description.taxonomy.class_ids),
             prior=description.calibration.prior,
             shares=tuple(description.calibration.shares(len(description.taxonomy)).tolist()),
@@ -176,16 +177,15 @@ class Run:
         directory.mkdir(parents=True, exist_ok=True)
         table = pa.concat_tables([_table(self.by_age), _table(self.by_alert)], promote_options="default")
         notes = {_NOTES: json.dumps(_notes(self)).encode()}
-        unfinished = directory / f"{self.name}.unfinished"
-        pq.write_table(
-            table.replace_schema_metadata(notes),
-            unfinished,
-            compression="zstd",
-            compression_level=19,
-            use_dictionary=["source", "predicted", "confidence", "surprise"],
-            column_encoding={"object_id": "DELTA_BINARY_PACKED"},
-        )
-        unfinished.replace(directory / f"{self.name}{SUFFIX}")
+        with replacing(directory / f"{self.name}{SUFFIX}") as unfinished:
+            pq.write_table(
+                table.replace_schema_metadata(notes),
+                unfinished,
+                compression="zstd",
+                compression_level=19,
+                use_dictionary=["source", "predicted", "confidence", "surprise"],
+                column_encoding={"object_id": "DELTA_BINARY_PACKED"},
+            )
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -208,6 +208,19 @@ def seed_of(name: str) -> tuple[str, int] | None:
     """Variant and seed by a directory's name; None for another name."""
     found = _SEEDED.fullmatch(name)
     return (found["variant"], int(found["seed"])) if found else None
+
+
+def _called(description: Description) -> str:
+    """Name and version of a model; of an ensemble, each of its members' once."""
+    name = f"{description.name}/{description.version}"
+    members = dict.fromkeys(_members(description.provenance))
+    return f"{name} of {', '.join(members)}" if members else name
+
+
+def _members(provenance: Mapping[str, Any]) -> Iterator[str]:
+    for member in provenance.get("members", ()):
+        within = list(_members(member["provenance"]))
+        yield from within or [f"{member['name']}/{member['version']}"]
 
 
 def _notes(run: Run) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from models.autoencoders.losses import LOSSES, mean_squared_error
 from training import probes
 from training.data.curves import Curves
 from training.errors import Diverged, OutOfTime
+from training.files import replacing
 from training.probes import LEARNING_RATE, PATIENCE, Effort, OnlineProbes
 
 CONVERGED = "converged"
@@ -118,11 +119,10 @@ class _Progress:
     def save(self, path: Path) -> None:
         """In one move: a killed process leaves the file of the epoch before."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
         numbers = {"epochs": self.epochs, "waited": self.waited, "least": self.least}
         tensors = {"now": self.modules.state_dict(), "best": self.best}
-        torch.save({**numbers, **tensors, "optimizers": [each.state_dict() for each in self.optimizers]}, unfinished)
-        unfinished.rename(path)
+        with replacing(path) as unfinished:
+            torch.save({**numbers, **tensors, "optimizers": [one.state_dict() for one in self.optimizers]}, unfinished)
 
     def load(self, path: Path, device: torch.device) -> None:
         """The inverse of ``save``."""

@@ -32,6 +32,7 @@ from training.data.layout import Dataset, Objects, Piece
 from training.data.selection import select
 from training.errors import InvalidData
 from training.experiment import TIERS, Tier
+from training.files import replacing
 
 _MARK = {b"layout": b"features-1"}
 _POINTS, _WINDOW = b"max_points", b"window_days"
@@ -187,9 +188,8 @@ def _write(
         parts = [of_alerts(objects, **options)]
     else:
         parts = [of_objects(objects, days=length, **options) for length in days]
-    unfinished = path.with_suffix(".unfinished")
-    pq.write_table(pa.concat_tables([_arrow(part) for part in parts]), unfinished, compression="zstd")
-    unfinished.rename(path)
+    with replacing(path) as unfinished:
+        pq.write_table(pa.concat_tables([_arrow(part) for part in parts]), unfinished, compression="zstd")
     return sum(map(len, parts))
 
 

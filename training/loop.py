@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.errors import Diverged, InvalidData
 from training.experiment import TrainingConfig
+from training.files import replacing
 from training.processes import World
 
 CHECKPOINT = "checkpoint.pt"
@@ -213,9 +214,8 @@ class Loop(ABC, Generic[Model, Drawn]):
                 "_loss_steps": self._loss_steps,
             },
         }
-        unfinished = self.directory / f"{CHECKPOINT}.unfinished"
-        torch.save(state, unfinished)
-        unfinished.replace(self.directory / CHECKPOINT)
+        with replacing(self.directory / CHECKPOINT) as unfinished:
+            torch.save(state, unfinished)
 
     def resume(self) -> None:
         """Go on from the directory's checkpoint. Raises InvalidData if it has none, or one of another experiment."""
@@ -262,12 +262,10 @@ def _schedule(config: TrainingConfig, step: int, progress: float) -> float:
 
 
 def _write_log(path: Path, history: list[dict[str, float]]) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("w", newline="") as file:
+    with replacing(path) as unfinished, unfinished.open("w", newline="") as file:
         rows = csv.DictWriter(file, fieldnames=list(history[0]))
         rows.writeheader()
         rows.writerows(history)
-    unfinished.replace(path)
 
 
 @contextmanager

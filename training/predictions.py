@@ -32,6 +32,7 @@ from training.data.alert_sample import AlertSample
 from training.data.layout import UNKNOWN_CLASS, Dataset, Index, Objects
 from training.errors import InvalidData
 from training.features import FeatureTable
+from training.files import replacing
 from training.rows import Rows
 
 IntArray = NDArray[np.int64]
@@ -409,9 +410,8 @@ def _write(cache: Path, predictions: Predictions, key: str) -> None:
         for text in ("source", "head"):
             columns[text] = pa.array(columns[text].tolist(), type=pa.string()).dictionary_encode()
         columns["logits"] = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
-        unfinished = cache / f"{name}.unfinished"
-        pq.write_table(pa.table(columns).replace_schema_metadata(notes), unfinished, compression="zstd")
-        unfinished.replace(cache / f"{name}.parquet")
+        with replacing(cache / f"{name}.parquet") as unfinished:
+            pq.write_table(pa.table(columns).replace_schema_metadata(notes), unfinished, compression="zstd")
 
 
 def _read(cache: Path, key: str) -> Predictions | None:

@@ -16,6 +16,7 @@ from models.classifier import DESCRIPTION
 from models.network import AnyATAT
 from training.errors import InvalidData
 from training.experiment import TrainingConfig
+from training.files import replacing
 
 _WEIGHTS, _PRETRAINED = "weights.safetensors", "pretrained.json"
 _LEARNED_WITH_LABELS = ("n_classes", "dropout")
@@ -130,9 +131,8 @@ def save(directory: Path, network: AnyATAT, name: str, provenance: Mapping[str, 
         "architecture": network.config.to_dict(),
         "provenance": dict(provenance),
     }
-    unfinished = directory / f"{_PRETRAINED}.unfinished"
-    unfinished.write_text(json.dumps(description, indent=1) + "\n")
-    unfinished.replace(directory / _PRETRAINED)
+    with replacing(directory / _PRETRAINED) as unfinished:
+        unfinished.write_text(json.dumps(description, indent=1) + "\n")
 
 
 def is_done(directory: Path) -> bool:

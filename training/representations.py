@@ -21,6 +21,7 @@ from training import autoencode
 from training.data import curves, synthetic, variables
 from training.data.curves import Curves
 from training.errors import Diverged, InvalidData
+from training.files import replacing
 from training.probes import Effort, n_batches
 
 _WHOLE = Effort(probe_epochs=1000, tuning_epochs=200, tuning_steps=20)
@@ -219,9 +220,8 @@ class Bench:
     def _keep(self, cell: Cell, seed: int, what: Mapping[str, object]) -> None:
         path = self._path(cell, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps({"settings": self._settings(cell), **what}, indent=1))
-        unfinished.rename(path)
+        with replacing(path) as unfinished:
+            unfinished.write_text(json.dumps({"settings": self._settings(cell), **what}, indent=1))
         self._checkpoint(cell, seed).unlink(missing_ok=True)
 
     def model(self, cell: Cell, light_curves: Curves) -> Autoencoder | None:

@@ -12,6 +12,7 @@ from tests import alerts
 from tests.training import objects
 from training import predictions
 from training.__main__ import main
+from training.answers import Run
 from training.predictions import Selection
 
 _FOREST = """
@@ -95,6 +96,8 @@ def test_its_kept_predictions_are_not_those_of_other_members(
 ) -> None:
     artifact, selection = _ensemble(members, tmp_path), Selection.of(data_set, split="test")
     first = predictions.of_model(artifact, selection, tmp_path / "kept", ages=(8.0,))
+    of = dict.fromkeys(f"{each.name}/{each.version}" for each in map(predictions.describe, members))
+    assert Run.of(artifact, first).model == f"both/1 of {', '.join(of)}"
     again = predictions.of_model(artifact, selection, tmp_path / "kept", ages=(8.0,))
     np.testing.assert_array_equal(first.by_age.logits, again.by_age.logits)
     path = artifact / "member-0" / DESCRIPTION

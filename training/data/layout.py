@@ -29,6 +29,7 @@ from models.inputs.metadata import COLUMNS
 from models.inputs.photometry import FLUXCAL_ZERO_POINT
 from training.data.splits import balanced_split
 from training.errors import InvalidData
+from training.files import replacing
 
 UNKNOWN_CLASS = -1
 
@@ -140,9 +141,8 @@ def resplit(directory: Path, *, test_per_class: int, seed: int) -> None:
 
 
 def _replace(path: Path, table: pa.Table) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    pq.write_table(table, unfinished, compression="zstd", row_group_size=ROW_GROUP)
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        pq.write_table(table, unfinished, compression="zstd", row_group_size=ROW_GROUP)
 
 
 @dataclass(frozen=True)
