@@ -158,11 +158,10 @@ def _shares(path: Path, taxonomy: Taxonomy) -> FloatArray:
         raise InvalidPrior(f"{path} is no JSON object of numbers by class: {error}") from error
     names = {str(class_id): name for class_id, name in zip(taxonomy.class_ids, taxonomy.names, strict=True)}
     found = {names.get(key, key): value for key, value in given.items()}
-    odd = sorted(set(found) ^ set(taxonomy.names))
-    if odd or len(found) < len(given):
-        raise InvalidPrior(
-            f"{path}: each class of the model once, and no other: {', '.join(odd) or 'one stands twice'}"
-        )
+    odd = {"without": set(taxonomy.names) - set(found), "with": set(found) - set(taxonomy.names)}
+    if any(odd.values()) or len(found) < len(given):
+        told = "; ".join(f"{how} {', '.join(sorted(which))}" for how, which in odd.items() if which)
+        raise InvalidPrior(f"{path}: each class of the model once, and no other: {told or 'one stands twice'}")
     shares = np.array([found[name] for name in taxonomy.names])
     if not (np.isfinite(shares).all() and (shares > 0).all()):
         raise InvalidPrior(f"{path}: a prior is numbers above 0")

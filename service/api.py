@@ -76,7 +76,7 @@ _EXAMPLE: dict[str, Any] = {
 # What is wrong is told once: of a million wrong numbers a list of problems would take more memory than a pod has.
 Item = TypeVar("Item")
 Many = Annotated[list[Item], FailFast()]
-Band = Annotated[str, Field(pattern="^[ugrizyY]$")]
+Band = Annotated[str, Field(max_length=16, description="u, g, r, i, z or y")]
 DiaObjectId = Annotated[str, Field(pattern=r"^-?\d{1,19}$", description="64-bit id as a decimal string")]
 
 

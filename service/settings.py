@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,9 +16,12 @@ from models.classifier import DEFAULT_ARTIFACT
 from models.scoring import Precision
 from service.errors import Misconfigured
 
+_CENTURY, _DAY = 36_525.0, 86_400.0
+"""The most days, and the most seconds, that make sense."""
 _KAFKA_CONFIG = "KAFKA_CONFIG_"
 _OF_SERVERS = ("KAFKA_", "REDIS_", "SCHEMA_REGISTRY_", "HTTP_")
 _FILE = "_FILE"
+_ALIKE = 0.9
 _OF_LIBRDKAFKA = {"SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE", "SASL_OAUTHBEARER_ASSERTION_JWT_TEMPLATE_FILE"}
 
 
@@ -45,7 +49,9 @@ class Settings(BaseModel):
         "name of this worker's transactions: its own among the workers, and the same after a restart",
     )
     redis_url: str | None = _named("REDIS_URL", None, "Redis or Valkey for the history; none: every alert is alone")
-    history_days: float = _named("HISTORY_DAYS", 395.0, "how long an object's history outlives its last alert", gt=0)
+    history_days: float = _named(
+        "HISTORY_DAYS", 395.0, "how long an object's history outlives its last alert", gt=0, le=_CENTURY
+    )
     history_points: int = _named("HISTORY_POINTS", 2000, "at most this many points of history an object", ge=10)
     schema_registry_url: str | None = _named(
         "SCHEMA_REGISTRY_URL", None, "registry for ids that are not bundled; a password in it percent-encoded"
@@ -58,12 +64,14 @@ class Settings(BaseModel):
     device: Literal["cpu", "cuda"] = _named("DEVICE", "cpu", "where the model runs; cuda without a GPU is an error")
     broker_name: str = _named("BROKER_NAME", "ATAT Broker", "brokerName of the classifications")
     alert_days_ahead: float = _named(
-        "ALERT_DAYS_AHEAD", 1500.0, "an alert dated more days after its Kafka timestamp is refused", gt=0
+        "ALERT_DAYS_AHEAD", 1500.0, "an alert dated more days after its Kafka timestamp is refused", gt=0, le=_CENTURY
     )
     batch_tokens: int = _named("BATCH_TOKENS", 16_384, "a transaction closes at this many points", ge=1)
     batch_alerts: int = _named("BATCH_ALERTS", 1024, "... or at this many alerts", ge=1)
-    batch_seconds: float = _named("BATCH_SECONDS", 0.05, "... or this long after its first alert came", gt=0)
-    drain_seconds: float = _named("DRAIN_SECONDS", 20.0, "at most this long from a stop signal to the end", gt=0)
+    batch_seconds: float = _named("BATCH_SECONDS", 0.05, "... or this long after its first alert came", gt=0, le=_DAY)
+    drain_seconds: float = _named(
+        "DRAIN_SECONDS", 20.0, "at most this long from a stop signal to the end", gt=0, le=_DAY
+    )
     http_host: str = _named("HTTP_HOST", "127.0.0.1", "address that the HTTP API listens on")
     http_port: int | None = _named("HTTP_PORT", 8000, "its port; none for a worker without HTTP", ge=0, le=65_535)
     http_tokens_file: Path | None = _named(
@@ -96,6 +104,7 @@ class Settings(BaseModel):
     def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Settings from these variables, or from ``.env`` and the process's own. Raises Misconfigured."""
         given = _with_files(_given() if environment is None else environment)
+        _must_be_spelt_right(given)
         values: dict[str, Any] = {name: value for name, value in given.items() if value != ""}
         if values.get("HTTP_PORT") == "none":
             values["HTTP_PORT"] = None
@@ -134,6 +143,18 @@ def process_environment(**values: str) -> dict[str, str]:
     """The environment for a process that is to use these servers and no others, whatever is set here or in ``.env``."""
     others = [name for name in _given() if name.startswith(_OF_SERVERS)]
     return {**os.environ, **dict.fromkeys(others, ""), **values}
+
+
+def _must_be_spelt_right(given: Mapping[str, str]) -> None:
+    """Raises Misconfigured for a variable that is nearly one of these: its setting would stay as it is by default."""
+    known = Settings.variables()
+    for name in given:
+        own = name.removesuffix(_FILE)
+        if {name, own} & known.keys() or name.startswith(_KAFKA_CONFIG):
+            continue
+        meant = get_close_matches(own, known, n=1, cutoff=_ALIKE)
+        if meant:
+            raise Misconfigured(f"{name} is no setting: is {meant[0]} meant?")
 
 
 def _option(name: str) -> str:

@@ -110,8 +110,7 @@ class Run:
         if prior is not None:
             calibration = under(description.calibration, prior, description.taxonomy, told=str(directory))
             description = description.calibrated(calibration)
-        named = named or seed_of(directory.name) or seed_of(directory.parent.name) or (description.name, None)
-        return cls.by(description, predictions, named=named, among=among)
+        return cls.by(description, predictions, named=named or named_by(directory, description), among=among)
 
     @classmethod
     def by(
@@ -202,6 +201,11 @@ class Run:
             )
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise InvalidData(f"{path} holds no model's answers: {error!r}") from error
+
+
+def named_by(directory: Path, description: Description) -> tuple[str, int | None]:
+    """Variant and seed of a model, by its directory's name or the one above, or else the model's name and none."""
+    return seed_of(directory.name) or seed_of(directory.parent.name) or (description.name, None)
 
 
 def seed_of(name: str) -> tuple[str, int] | None:

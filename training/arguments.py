@@ -20,9 +20,9 @@ def up_to(most: int, *, least: int = 0) -> Callable[[str], int]:
 
 
 def positive(text: str) -> float:
-    """The type of an option that is a number above zero."""
+    """The type of an option that is a finite number above zero."""
     value = float(text)
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not above zero")
     return value
 

@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from models.calibration import PRIORS
 from models.taxonomy import CLASS_NAMES
 from training import figures, measure, options, predictions, report
-from training.answers import Run
-from training.arguments import count, not_negative
+from training.answers import Run, named_by
+from training.arguments import count, positive
 from training.data.splits import SPLITS
 from training.errors import InvalidData
 from training.measure import ALERT_VIEWS, ALERTS, Measured, Panel
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="directory for the report")
     parser.add_argument(
         "--days",
-        type=not_negative,
+        type=positive,
         nargs="+",
         default=list(AGES),
         help="days after the first alert (default: 1, 2, 4 ... 2048)",
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     split = None if arguments.split == "all" else arguments.split
     classes = set.intersection(*(set(predictions.describe(model).taxonomy.class_ids) for model in arguments.model))
     selection = Selection.of(arguments.data, split=split, classes=sorted(classes))
+    _must_go_together(arguments)
     ready = ready_of(arguments)
     runs = []
     for number, model in enumerate(arguments.model):
@@ -92,9 +94,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
         runs.append(Run.of(model, found, prior=arguments.prior))
     variants = measure.by_variant(runs)
-    for variant, seeds in variants.items():
-        if len({run.seed for run in seeds}) < len(seeds):
-            raise InvalidData(f"two of the models are called {variant}: in directories VARIANT-SEED they are its seeds")
     panel = Panel.of(runs, draws=arguments.draws)
     measured = [panel.measure(seeds) for seeds in variants.values()]
     sources = {}
@@ -116,6 +115,18 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"{notes['left_out']} objects left out: not of the models' classes, or never detected")
     console.print(f"{arguments.output / 'report.html'}")
     return 0
+
+
+def _must_go_together(arguments: argparse.Namespace) -> None:
+    """Raises InvalidData for what scoring would find out only in the end."""
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    names = [named_by(model, predictions.describe(model)) for model in arguments.model]
+    for variant, seed in names:
+        if names.count((variant, seed)) > 1:
+            raise InvalidData(f"two of the models are called {variant}: in directories VARIANT-SEED they are its seeds")
+    for model in arguments.model if arguments.prior is not None else ():
+        description = predictions.describe(model)
+        predictions.under(description.calibration, arguments.prior, description.taxonomy, told=str(model))
 
 
 def _models(runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -223,11 +234,16 @@ def _calibration(measured: Measured) -> dict[str, Any]:
             **_estimate("ece", Estimate.of(draws)),
             "cross_entropy": measured.cross_entropy[view],
             "bins": {
-                name: getattr(measured.curves[view], name)[0].tolist() for name in ("mass", "confidence", "accuracy")
+                name: _told(getattr(measured.curves[view], name)[0]) for name in ("mass", "confidence", "accuracy")
             },
         }
         for view, draws in measured.ece.items()
     }
+
+
+def _told(values: NDArray[np.float64]) -> list[float | None]:
+    """As JSON can say it: null where there is nothing to tell."""
+    return [value if np.isfinite(value) else None for value in values.tolist()]
 
 
 def _estimate(name: str, estimate: Estimate) -> dict[str, Any]:

@@ -202,8 +202,11 @@ def _values(path: Path) -> dict[str, Any]:
 
 
 def path_of(config: str) -> Path:
-    """A TOML file, by its path or by the name of one that ships."""
+    """A TOML file, by its path or by the name of one that ships. Raises InvalidData for neither."""
     named = CONFIGS / f"{config}.toml"
+    if not named.exists() and not Path(config).exists():
+        shipped = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml")))
+        raise InvalidData(f"no configuration {config}; there are: {shipped}")
     return named if named.exists() else Path(config)
 
 

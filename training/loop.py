@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training.errors import Diverged, InvalidData
 from training.experiment import TrainingConfig
 from training.files import replacing
+from training.interruption import heard
 from training.processes import World
 
 CHECKPOINT = "checkpoint.pt"
@@ -102,12 +103,17 @@ class Loop(ABC, Generic[Model, Drawn]):
     # --- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self, *, minutes: float | None, console: Console) -> None:
-        """Train until steps, patience or minutes run out, showing progress and what time is left. Raises Diverged."""
+        """Train until steps, patience or minutes run out, showing progress and what time is left.
+
+        Raises Diverged, and KeyboardInterrupt when the step at which it came is in the checkpoint.
+        """
         limit = math.inf if minutes is None else 60 * minutes
         started = time.monotonic() - self.seconds
         saved = shown = time.monotonic()
-        with _progress(console, self.name) as progress, self._drawn_ahead() as drawn:
+        with _progress(console, self.name) as progress, self._drawn_ahead() as drawn, heard() as interrupted:
             while not self._out_of_patience():
+                if interrupted.is_set():
+                    self._leave(progress.console)
                 self.seconds = time.monotonic() - started
                 done = max(self.step / self.config.steps, self.seconds / limit)
                 if minutes is not None:  # clocks differ, and all processes must stop at the same step
@@ -127,6 +133,12 @@ class Loop(ABC, Generic[Model, Drawn]):
                     saved = time.monotonic()
             if not self.history or self.history[-1]["step"] != self.step:
                 self._evaluate(progress.console)
+
+    def _leave(self, console: Console) -> NoReturn:
+        if self.world.leads:
+            self.save_checkpoint()
+            console.print(f"interrupted at step {self.step}, where resuming goes on")
+        raise KeyboardInterrupt
 
     def take_step(self) -> None:
         """One step of the run, by itself."""
@@ -224,6 +236,8 @@ class Loop(ABC, Generic[Model, Drawn]):
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
+        except FileNotFoundError as error:
+            raise InvalidData(f"{self.directory} has no checkpoint to resume from") from error
         except (OSError, UnpicklingError, RuntimeError, KeyError, ValueError) as error:
             raise InvalidData(f"{self.directory}: cannot resume: {error}") from error
         if state["experiment"] != self.identity():

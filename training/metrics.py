@@ -195,7 +195,7 @@ class Reliability:
     @property
     def ece(self) -> FloatArray:
         """Expected calibration error (...): the mean over the mass of how far the two are apart."""
-        apart = np.abs(self.confidence - self.accuracy)
+        apart = np.nan_to_num(np.abs(self.confidence - self.accuracy))
         return _ratio(np.einsum("...b,...b->...", self.mass, apart), self.mass.sum(axis=-1))
 
 
@@ -211,7 +211,8 @@ def reliability(
     for column, values in enumerate((np.ones(len(weight)), confidence, correct.astype(np.float64))):
         np.add.at(table[:, :, column], (row, place), weight * values)
     mass, confident, right = np.moveaxis(resampling.totals(table).sum(axis=1), -1, 0)
-    return Reliability(mass, _ratio(confident, mass), _ratio(right, mass))
+    with np.errstate(invalid="ignore"):  # a draw may leave a bin empty, of which there is nothing to tell
+        return Reliability(mass, confident / mass, right / mass)
 
 
 def class_weights(labels: IntArray, shares: FloatArray) -> FloatArray:

@@ -30,7 +30,8 @@ def page(title: str, lead: str, variants: Sequence[Measured], pictures: Mapping[
     parts = [
         f"<h1>{html.escape(title)}</h1><p>{lead}</p>",
         "<p>Figures are macro means over the classes, with 95&nbsp;% intervals of a bootstrap over the objects of each "
-        f"class and over the seeds; classes with fewer than {ENOUGH} objects in a view take no part in its mean. A "
+        f"class and over the seeds; a class takes no part in the mean of a view that has fewer than {ENOUGH} of its "
+        "objects, or not all of them where it has no more anywhere. A "
         "light curve <em>n days</em> long ends that long after the first alert; "
         "<em>alerts as sent</em> carry what the survey sends with a detection, the first one too.</p>",
         "<h2>In short</h2>",

@@ -26,7 +26,7 @@ from models.inputs.table import FloatTable, select
 from models.network import AnyATAT, Network, build
 from models.network_config import NetworkConfig
 from models.scoring import Scores
-from models.taxonomy import Taxonomy
+from models.taxonomy import CLASS_NAMES, Taxonomy
 from training import features, options, processes
 from training.arguments import block_count, fold_number, seed_number, share
 from training.data import views
@@ -261,8 +261,10 @@ def _parts(dataset: Dataset, config: TrainingConfig, directory: Path) -> tuple[O
     for name, found in zip(("train", "validation"), classes, strict=True):
         absent = (classes[0] | classes[1]) - found
         if absent or not found:
-            told = ", ".join(map(str, sorted(absent))) or "any"
-            raise InvalidData(f"the {name} split has no object of class {told}")
+            told = ", ".join(CLASS_NAMES[class_id] for class_id in sorted(absent)) or "any"
+            raise InvalidData(
+                f"the {name} split has no object of class {told}: more objects, or fewer classes, are needed"
+            )
     return parts[0], parts[1]
 
 

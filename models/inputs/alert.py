@@ -355,7 +355,7 @@ def _object_row(values: Mapping[str, Any]) -> _Row:
     return _Row(
         alert_id=NO_ALERT,
         dia_source_id=NO_ALERT,
-        dia_object_id=_int64(int(values["diaObjectId"] or NO_OBJECT)),
+        dia_object_id=_id({"diaObjectId": int(values["diaObjectId"] or NO_OBJECT)}, "diaObjectId"),
         epoch=max(point.mjd for point in points),
         metadata=metadata.row(values["metadata"]),
         has_metadata=bool(values["metadata"]),
@@ -641,9 +641,9 @@ def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert], not_after: NDArr
     absurd = (
         (~((raw.mjd >= MJD_RANGE[0]) & (raw.mjd <= MJD_RANGE[1])), "a time that no survey has (mjd {0})", raw.mjd),
         (raw.mjd > not_after[rows], "a time far after its message's own (mjd {0})", raw.mjd),
-        (np.isinf(flux), "a flux that is not finite ({0})", flux),
-        (np.isinf(flux_err), "a flux error that is not finite ({0})", flux_err),
-        (flux_err <= 0, "a flux error that is not positive ({0})", flux_err),
+        (np.isinf(flux), "a flux that is not finite ({0} FLUXCAL)", flux),
+        (np.isinf(flux_err), "a flux error that is not finite ({0} FLUXCAL)", flux_err),
+        (flux_err <= 0, "a flux error that is not positive ({0} FLUXCAL)", flux_err),
         (np.abs(flux) > FLUX_LIMIT, "a flux that no telescope measures ({0} FLUXCAL)", flux),
         (flux_err > FLUX_LIMIT, "a flux error that no telescope has ({0} FLUXCAL)", flux_err),
         (flux_err < FLUX_ERR_FLOOR, "a flux error that no telescope has ({0} FLUXCAL)", flux_err),

@@ -159,9 +159,12 @@ def test_alerts_in_avro_are_answered_as_the_command_line_does(client: TestClient
 
 
 def test_an_object_that_cannot_be_classified_says_why_in_its_place(client: TestClient) -> None:
-    objects = [_object(), _object(psfFluxErr=[0.0, 1.0, 1.0]), _object(psfFlux=[None] * 3)]
-    good, negative, nothing = client.post("/v1/classify", json={"objects": objects}).json()["results"]
+    wrong = ({"psfFluxErr": [0.0, 1.0, 1.0]}, {"psfFlux": [None] * 3}, {"band": ["g", "w", "g"]}, {"diaObjectId": "-5"})
+    objects = [_object(), *(_object(**fields) for fields in wrong)]
+    good, negative, nothing, band, id_ = client.post("/v1/classify", json={"objects": objects}).json()["results"]
     assert good["predicted"]
+    assert band["error"] == "unknown band 'w'; known are u, g, r, i, z, y"
+    assert id_["error"] == "diaObjectId is below zero: -5"
     assert "not positive" in negative["error"]
     assert "no usable observation" in nothing["error"]
 
@@ -170,7 +173,6 @@ def test_an_object_that_cannot_be_classified_says_why_in_its_place(client: TestC
     ("body", "where"),
     [
         ({"objects": [_object(mjd=[1.0])]}, "equally long"),
-        ({"objects": [_object(band=["w"] * 3)]}, "pattern"),
         ({"objects": [_object(metadata={"hostgal_ra": 1.0})]}, "no such metadata column: hostgal_ra"),
         ({"objects": [_object(diaObjectId="12x")]}, "pattern"),
         ({"objects": [_object(flux=[1])]}, "no such field: flux"),

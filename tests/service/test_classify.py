@@ -207,6 +207,15 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     assert "error" in captured.err
 
 
+def test_a_full_disk_is_one_line(files: list[Path]) -> None:
+    command = [sys.executable, "-m", "service", "classify", *map(str, files)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: [Errno 28] No space left on device"
+    assert "Traceback" not in done.stderr
+
+
 def test_standard_output_of_the_real_command_holds_json_lines_only(files: list[Path]) -> None:
     command = [sys.executable, "-m", "service", "classify", *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)

@@ -96,6 +96,30 @@ def test_a_wrong_value_is_named_and_not_quoted() -> None:
     assert "s3cret" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["HISTORY_DAYS", "DRAIN_SECONDS", "BATCH_SECONDS", "ALERT_DAYS_AHEAD"])
+def test_no_time_is_without_end(name: str) -> None:
+    with pytest.raises(Misconfigured, match=name):
+        Settings.from_env({name: "inf"})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("KAFKA_INPUT_TOPIC", "KAFKA_INPUT_TOPICS"),
+        ("KAFKA_GROUPID", "KAFKA_GROUP_ID"),
+        ("REDIS_URLS_FILE", "REDIS_URL"),
+    ],
+)
+def test_a_misspelt_setting_is_not_passed_over(name: str, meant: str) -> None:
+    with pytest.raises(Misconfigured, match=f"{name} is no setting: is {meant} meant"):
+        Settings.from_env({name: "x"})
+
+
+def test_what_other_programs_are_set_by_is_left_alone() -> None:
+    others = {"HTTP_PROXY": "x", "REDIS_PORT": "tcp://x", "KAFKA_SERVICE_HOST": "x", "HISTFILE": "x"}
+    assert Settings.from_env(others) == Settings.from_env({})
+
+
 def test_port_none_means_no_http() -> None:
     assert Settings.from_env({"HTTP_PORT": "none"}).http_port is None
 

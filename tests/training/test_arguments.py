@@ -24,6 +24,7 @@ from training.__main__ import main
         ("few-labels", "--labels", "0"),
         ("calibrate", "--alerts-per-bin", "0"),
         ("features", "--days", "-1"),
+        ("evaluate", "--days", "0"),
     ],
 )
 def test_a_number_or_a_device_that_makes_no_sense_is_wrong_usage(
@@ -57,6 +58,15 @@ def test_a_file_that_stands_where_a_directory_should_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()[-1:]
     assert line.startswith("error: ")
     assert str(tmp_path / "file") in line
+
+
+def test_a_configuration_that_is_not_there_is_told_from_those_that_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "atat3", "--data", str(tmp_path), "--output", str(tmp_path / "run")]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: no configuration atat3; there are: ")
+    assert "atat2-elasticc" in told
 
 
 def test_an_interrupt_ends_a_job_as_a_shell_expects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,9 +189,11 @@ def test_what_cannot_be_evaluated_is_told(
         ([str(tmp_path)], "holds no model"),
         ([str(model), "--prior", "training"], "does not say how common"),
         ([str(model), "--prior", "nowhere.json"], "no JSON object"),
+        ([str(model), "--model", str(model)], "two of the models are called"),
     ):
         assert main([*command, *options]) == 1
         assert reason in capsys.readouterr().err
+    assert not list((tmp_path / "report").iterdir())  # nothing has been scored in vain
 
 
 def test_calibration_on_lengths_under_a_prior_is_told_and_what_is_no_prior_refused(

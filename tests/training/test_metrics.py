@@ -92,7 +92,14 @@ def test_weights_count_in_calibration_errors() -> None:
     resampling = Resampling.of(np.zeros(3, dtype=np.int64), 1, draws=1)
     found = reliability(confidence, right, weight, np.arange(3), resampling)
     assert found.mass[0].sum() == 4
-    assert found.accuracy[0] @ found.mass[0] == 3
+    assert np.nansum(found.accuracy[0] * found.mass[0]) == 3
+
+
+def test_a_bin_that_a_draw_leaves_empty_makes_no_interval_wider() -> None:
+    n = 30
+    resampling = Resampling.of(np.zeros(n, dtype=np.int64), 1, draws=500)
+    found = reliability(np.linspace(0.5, 0.99, n), np.ones(n, dtype=np.bool_), np.ones(n), np.arange(n), resampling)
+    assert Estimate.of(found.accuracy[:, 0]) == Estimate(1.0, 1.0, 1.0)
 
 
 def test_class_weights_make_classes_as_common_as_asked() -> None:

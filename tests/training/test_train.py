@@ -1,12 +1,15 @@
 """Training: learns, stops, resumes exactly, and leaves an artifact that the service can load."""
 
 import csv
+import io
 import json
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from training.data.layout import Dataset
 from training.data.unpacked import unpacked
 from training.experiment import CONFIGS, Experiment, is_forest
 from training.forests import ForestExperiment
+from training.interruption import heard
 from training.train import Trainer
 
 
@@ -78,6 +82,40 @@ def test_a_resumed_run_takes_the_same_steps(data_set: Path, config: Path, tmp_pa
     assert resumed.step == whole.step == 60
     for one, two in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_an_interrupted_run_keeps_the_step_that_it_had_reached(
+    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _trainer(config, data_set, tmp_path / "whole")
+    whole.run(minutes=None, console=Console(quiet=True))
+
+    class Interrupted(Trainer):
+        def loss(self, drawn: Any) -> Tensor:
+            if self.step == 7:
+                signal.raise_signal(signal.SIGINT)  # in the midst of a step
+            return super().loss(drawn)
+
+    (tmp_path / "broken").mkdir()
+    broken_off = Interrupted(Experiment.read(config), Dataset.open(data_set), tmp_path / "broken")
+    told = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        broken_off.run(minutes=None, console=Console(file=told))
+    assert "interrupted at step 8, where resuming goes on" in told.getvalue()
+    resumed = _trainer(config, data_set, tmp_path / "broken")
+    resumed.resume()
+    assert resumed.step == 8
+    resumed.run(minutes=None, console=Console(quiet=True))
+    for one, two in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_second_interrupt_does_not_wait() -> None:
+    with heard() as interrupted:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_an_average_of_long_memory_has_soon_forgotten_what_training_started_from(
