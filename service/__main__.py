@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 
 from service.errors import Misconfigured, ServiceError
-from service.settings import Settings
 
 _COMMANDS = {
     "serve": ("service.serve", "classify a Kafka stream, and answer over HTTP"),
@@ -26,7 +25,13 @@ _INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0; 1 if some input failed; 2 for wrong usage; 130 if interrupted."""
-    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _run(sys.argv[1:] if argv is None else list(argv))
+    except KeyboardInterrupt:  # while modules are loaded, too
+        return _INTERRUPTED
+
+
+def _run(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m service", description="Classifies survey alerts.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, purpose) in _COMMANDS.items():
@@ -40,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.add_arguments(subparser)
             subparser.set_defaults(run=command.run)
     arguments = parser.parse_args(words)
+    from service.settings import Settings  # noqa: PLC0415 - it takes seconds, during which ctrl-C is to end this
+
     try:
         code: int = arguments.run(arguments, Settings.from_env())
         sys.stdout.flush()
@@ -52,8 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # such as a full disk
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
     return code
 
 

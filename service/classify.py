@@ -138,6 +138,8 @@ class InvalidSchema(ValueError):
 
 def read_schema(path: Path) -> Schema:
     """An ``.avsc``, with the types it names taken from files beside it. Raises InvalidSchema."""
+    if not path.is_file():
+        raise InvalidSchema(f"{path} is no file")
     try:
         schema: Schema = fastavro.schema.load_schema(str(path))
     except (OSError, ValueError, LookupError, TypeError, SchemaParseException, SchemaRepositoryError) as error:

@@ -67,6 +67,8 @@ PANELS = {
     "light curves and tables": (LC_MD, ATAT, ALL, ALL + MTA),
 }
 """Figure 4.3."""
+COMPARED = (*PANELS["the best, and the forest"], LIGHTGBM_OF_ALERTS)
+"""By the detections of alerts as sent."""
 CONFUSED = (ATAT, ALL + MTA, BHRF, ATAT2)
 """Figure 4.4, and table 4.1."""
 

@@ -10,6 +10,7 @@ from models.taxonomy import CLASS_NAMES
 from training import figures
 from training.checks import (
     ATAT,
+    COMPARED,
     CONFUSED,
     FIRST,
     FULL,
@@ -28,6 +29,9 @@ from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, days_of, few
 from training.metrics import Estimate
 from training.pages import markdown
 from training.times import Times
+
+_BY_DAYS, _BY_DETECTIONS = "f1_by_days", "f1_by_detections"
+"""Pictures."""
 
 
 def _rows(forest: ForestConfig) -> str:
@@ -81,8 +85,8 @@ objects that it is tried on: a row has the difference without the two classes. W
 what weights, was chosen by these very objects, so that the best is somewhat flattered."""
 
 
-def draw(directory: Path, book: Book, shipped: Book) -> dict[str, str]:
-    """Pictures by what they show; returns their file names."""
+def draw(directory: Path, book: Book, shipped: Book) -> list[str]:
+    """Pictures of a tier and of the shipped model, each in a file of its name; returns their names."""
     panels = {
         f"{title}, {book.tier}": [book.variants[name] for name in names if name in book.variants]
         for title, names in PANELS.items()
@@ -90,23 +94,29 @@ def draw(directory: Path, book: Book, shipped: Book) -> dict[str, str]:
     panels = {title: variants for title, variants in panels.items() if variants}
     drawn = {}
     if panels:
-        drawn["f1_by_days"] = figures.against_days(panels)
-    shown = {name: _named(book.variants[name], book) for name in CONFUSED if name in book.variants}
-    shown |= {name: _named(measured, shipped) for name, measured in shipped.variants.items()}
-    if shown:
-        drawn["f1_by_detections"] = figures.against_detections(list(shown.values()))
-    for name, measured in shown.items():
-        drawn[f"confusion-{name}"] = figures.confusion(measured, FULL)
+        drawn[_BY_DAYS] = figures.against_days(panels)
+    compared = [book.variants[name] for name in COMPARED if name in book.variants]
+    if compared:
+        drawn[_BY_DETECTIONS] = figures.against_detections(compared)
+    for name in CONFUSED:
+        if name in book.variants:
+            drawn[f"confusion-{name}"] = figures.confusion(_named(book.variants[name], book), FULL)
     for name, measured in shipped.variants.items():
+        drawn[f"confusion-{name}"] = figures.confusion(_named(measured, shipped), FULL)
         drawn[f"reliability-{name}"] = figures.reliability(measured)
     for name, picture in drawn.items():
         picture.savefig(directory / f"{name}.png", dpi=80)
-    return {name: f"results/{name}.png" for name in drawn}
+    return list(drawn)
 
 
 def _named(measured: Measured, book: Book) -> Measured:
     """Called by its tier, too."""
     return replace(measured, variant=f"{measured.variant} ({book.tier})")
+
+
+def _shown(drawn: Sequence[str], captions: Mapping[str, str]) -> list[str]:
+    """Those of the pictures that have been drawn, each under what it shows."""
+    return [f"{caption}\n\n![{caption}](results/{name}.png)" for name, caption in captions.items() if name in drawn]
 
 
 def page(
@@ -118,7 +128,7 @@ def page(
     shipped: Book,
     plasticc: Book,
     elasticc: Book,
-    pictures: Mapping[str, str],
+    pictures: Sequence[str],
     times: Times | None,
     tried: Path,
 ) -> str:
@@ -141,11 +151,13 @@ def page(
     ]
     for book in tiers:
         if book.variants:
-            parts += _tier(book)
+            parts += _tier(book, pictures if book is tiers[0] else ())
     if shipped.variants:
         models = list(shipped.variants.values())
         parts += ["## The shipped model", _ABOUT_SHIPPED, *_by_view(models), *_classes(models)]
-    parts += [f"![{name}]({path})" for name, path in pictures.items()]
+    for name in shipped.variants:
+        matrix = {f"confusion-{name}": f"Which class `{name}` takes for which, at {FULL}."}
+        parts += _shown(pictures, matrix | {f"reliability-{name}": f"How right `{name}` is at each confidence."})
     everything = [measured for book in (*tiers, shipped) for measured in book.variants.values()]
     parts += [
         "## Calibration",
@@ -182,7 +194,7 @@ def _not_run(tiers: Sequence[Book]) -> list[str]:
     return [f"**Tier {', '.join(absent)}** {told}."] if absent else []
 
 
-def _tier(book: Book) -> list[str]:
+def _tier(book: Book, pictures: Sequence[str]) -> list[str]:
     variants = list(book.variants.values())
     shown = [book.variants[name] for name in CONFUSED if name in book.variants]
     absent = [name for name in VARIANTS if name not in book.variants]
@@ -190,9 +202,11 @@ def _tier(book: Book) -> list[str]:
         f"## F1, {book.tier}",
         *([f"Not run: {', '.join(absent)}; no check rests on them."] if absent else []),
         *_by_view(variants),
+        *_shown(pictures, {_BY_DAYS: "By days since the first alert.", _BY_DETECTIONS: "Alerts as sent."}),
     ]
     if shown:
-        parts += [f"## Classes, {book.tier}", *_classes(shown)]
+        matrices = {f"confusion-{m.variant}": f"Which class `{m.variant}` takes for which, at {FULL}." for m in shown}
+        parts += [f"## Classes, {book.tier}", *_classes(shown), *_shown(pictures, matrices)]
     if len(shown) < len(variants):
         parts += [f"F1 of every model at {FULL}.", _by_class(variants, ("f1",))]
     return parts
