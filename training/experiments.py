@@ -28,7 +28,8 @@ from training.experiment import CONFIGS, TIERS, Experiment, Tier, TrainingConfig
 from training.features import FeatureTable
 from training.loop import CHECKPOINT
 from training.processes import World
-from training.train import selected_features, selection_of, train, with_features
+from training.selected import selected_features, selection_of, with_features
+from training.trainer import train
 
 if TYPE_CHECKING:
     from training.forests import ForestExperiment

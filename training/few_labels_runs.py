@@ -26,7 +26,7 @@ from training.predictions import AGES, Selection
 from training.pretrain import pretrain
 from training.pretrained import Pretrained
 from training.processes import World
-from training.train import train
+from training.trainer import train
 
 COMPARED = AGES[-1]
 """Days after the first alert of the light curves that methods are compared on: whole ones."""

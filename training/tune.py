@@ -23,7 +23,7 @@ from training.errors import InvalidData
 from training.experiment import TIERS, TrainingConfig, is_forest, path_of
 from training.features import FeatureTable
 from training.forests import Examples, ForestExperiment, divided, evaluate, grown
-from training.train import selected_features
+from training.selected import selected_features
 
 _OF_EXPERIMENT = ("days", "alerts", "seed")
 """Options that are the experiment's and not the forest's."""

@@ -27,7 +27,7 @@ from training.few_labels_choice import LEARNING_RATES, best, chapter, grid, scre
 from training.few_labels_runs import OUTCOMES, Bench, Outcome
 from training.pretrain import Pretrainer
 from training.pretrained import Pretrained
-from training.train import Trainer
+from training.trainer import Trainer
 
 TWO_BLOCKS = objects.CONFIG.replace("n_layers = 1", "n_layers = 2")
 TINY = Tier("tiny", 100, 12, d_lc=8, d_tab=8, training={"steps": 2, "evaluate_every": 2}, features=None, forests={})

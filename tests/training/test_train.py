@@ -26,7 +26,7 @@ from training.data.unpacked import unpacked
 from training.experiment import CONFIGS, Experiment, is_forest
 from training.forests import ForestExperiment
 from training.interruption import heard
-from training.train import Trainer
+from training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
