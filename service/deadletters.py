@@ -6,13 +6,11 @@ is the dead letter's name. So nothing is requeued twice, whatever stops the comm
 """
 
 import argparse
-import hashlib
 import itertools
 import json
 import logging
 import math
 import re
-import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,44 +28,11 @@ from service.errors import Misconfigured, RegistryUnavailable, ServiceError, Too
 from service.kafka.messages import Headers, Message, Output, Partition
 from service.kafka.publishers import TransactionalPublisher
 from service.kafka.reader import Reader
+from service.publishing import kind_of
 from service.registry import Registry
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
-
-_REASON_BYTES = 500
-"""A reason may quote the message, and a message may be long."""
-
-
-def dead_letter(message: Message, reason: InvalidAlert, *, topic: str, max_bytes: int | None = None) -> Output:
-    """The message as it came, with headers that say why it is here and where it is from.
-
-    Of one longer than ``max_bytes`` a stub: a JSON object of its size, SHA-256 and origin. The headers ``size`` and
-    ``sha256`` mark it.
-    """
-    headers: Headers = [
-        ("reason", str(reason).encode()[:_REASON_BYTES].decode(errors="ignore").encode()),
-        *message.origin,
-    ]
-    if len(message.value) >= 5 and message.value[0] == 0:
-        headers.append(("schema-id", str(struct.unpack_from(">I", message.value, 1)[0]).encode()))
-    if max_bytes is not None and len(message.value) + len(message.key or b"") > max_bytes:
-        kept = {"size": str(len(message.value)), "sha256": hashlib.sha256(message.value).hexdigest()}
-        headers += [(name, text.encode()) for name, text in kept.items()]
-        origin = {name: value.decode() for name, value in message.origin if isinstance(value, bytes)}
-        stub = json.dumps({"size": len(message.value), "sha256": kept["sha256"], **origin})
-        return Output(topic=topic, key=None, value=stub.encode(), headers=headers)
-    return Output(topic=topic, key=message.key, value=message.value, headers=headers)
-
-
-_VALUES = re.compile(r"""\s*(\(.*|:.*|[-+]?\d\S*|"[^"]*"|(?<!\w)'[^']*')""")
-"""Of a reason: numbers, what is quoted, and what follows a bracket or a colon."""
-
-
-def kind_of(reason: str) -> str:
-    """A reason's words without the values, which would make a kind each."""
-    return _VALUES.sub("", reason).strip()[:60] or "other"
-
 
 # --- reading them -------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,11 @@ _IN_UNION = b"\x02"
 _END_OF_ARRAY = b"\x00"
 
 
+def key_of(dia_object_id: int) -> bytes | None:
+    """The key of an object's messages; none where it has no id."""
+    return None if dia_object_id == NO_OBJECT else str(dia_object_id).encode()
+
+
 def results(classifications: Classifications, classifier: Classifier) -> list[Result]:
     """One JSON object an alert, row for row, with its ``embedding`` where there are any.
 

@@ -12,13 +12,14 @@ from datetime import datetime
 from pathlib import Path
 
 from models.inputs import avro
-from models.inputs.alert import NO_OBJECT, alert_batch
+from models.inputs.alert import alert_batch
 from models.inputs.errors import InvalidAlert
 from service.arguments import add_window, positive
 from service.errors import Misconfigured, RegistryUnavailable
 from service.kafka.messages import Headers, Output
 from service.kafka.publishers import Publisher
 from service.kafka.reader import Reader
+from service.outputs import key_of
 from service.registry import Registry
 from service.settings import Settings
 
@@ -121,5 +122,4 @@ def _keyed(messages: list[bytes | InvalidAlert], path: Path, registry: Registry)
             yield Replayed(message, None, [])
             continue
         id_ = int(decoded.alerts.dia_object_id[row])
-        key = None if id_ == NO_OBJECT else str(id_).encode()
-        yield Replayed(message, key, [("original-mjd", repr(float(decoded.alerts.epoch[row])).encode())])
+        yield Replayed(message, key_of(id_), [("original-mjd", repr(float(decoded.alerts.epoch[row])).encode())])

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,8 @@ from numpy.typing import NDArray
 from models.classifier import Classifications
 from models.inputs import avro
 from models.inputs.alert import NO_OBJECT, AlertBatch, Decoded, alert_batch, joined
-from models.inputs.errors import InvalidAlert, NothingLeft
+from models.inputs.errors import NothingLeft
 from service import memory, pipeline
-from service.deadletters import dead_letter, kind_of
 from service.errors import (
     Fatal,
     Fenced,
@@ -31,11 +29,12 @@ from service.errors import (
 from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference
-from service.kafka.messages import Header, Message, Output, Partition
+from service.kafka.messages import Message, Output, Partition
 from service.kafka.stream import POLL_BYTES, KafkaStream
 from service.metrics import Metrics
-from service.outputs import broker_classifications, declined_classification, history_of
+from service.outputs import history_of
 from service.pipeline import Answers
+from service.publishing import Outputs, kind_of
 from service.registry import Registry
 from service.settings import Settings
 
@@ -63,8 +62,6 @@ BATCH_BYTES = POLL_BYTES
 """A transaction closes at this many bytes of messages, or at twice as many by what the last poll brings."""
 
 _MS_PER_DAY, _MJD_OF_1970 = 86_400_000, 40_587
-
-BROKER_VERSION = version("atat-broker")
 
 
 @dataclass
@@ -101,6 +98,7 @@ class Worker:
         self._stream = stream
         self._inference = inference
         self._history = history
+        self._outputs = Outputs(settings, inference.classifier)
         self._registry = registry
         self._metrics = metrics
         self._health = health
@@ -339,7 +337,9 @@ class Worker:
         messages = gathered.messages
         answers = pipeline.answer(self._inference.classifier, decoded, complete=self._completed, infer=self._infer)
         with self._metrics.time("encode"):
-            outputs = self._outputs(messages, answers, ingested_ms)
+            outputs = self._outputs.of(
+                messages, answers, ingested_ms, max_dead_letter_bytes=self._stream.max_dead_letter_bytes
+            )
         with self._open_transaction(), self._stream.transaction(messages) as send:
             with self._metrics.time("produce"):
                 for output in outputs:
@@ -419,59 +419,6 @@ class Worker:
             return pipeline.alone(alerts)
         with self._metrics.time("history"):
             return self._history.complete(alerts)
-
-    def _outputs(self, messages: list[Message], answers: Answers, ingested_ms: int) -> list[Output]:
-        """One output a message, in order: a classification, or a dead letter."""
-        outputs = {place: self._refused(messages[place], why, ingested_ms) for place, why in answers.invalid.items()}
-        outputs |= self._classifications(messages, answers, ingested_ms)
-        return [outputs[place] for place in range(len(messages))]
-
-    def _refused(self, message: Message, reason: InvalidAlert, ingested_ms: int) -> Output:
-        """A dead letter; of a sound alert that there is nothing to classify by, a classification that says so."""
-        if not isinstance(reason, NothingLeft):
-            topic, max_bytes = self._settings.kafka_dead_letter_topic, self._stream.max_dead_letter_bytes
-            return dead_letter(message, reason, topic=topic, max_bytes=max_bytes)
-        classifier = self._inference.classifier
-        model = f"{classifier.name}/{classifier.version}".encode()
-        return Output(
-            topic=self._settings.kafka_output_topic,
-            key=None if reason.dia_object_id == NO_OBJECT else str(reason.dia_object_id).encode(),
-            value=declined_classification(
-                reason,
-                classifier,
-                broker=(self._settings.broker_name, BROKER_VERSION),
-                published_ms=message.timestamp_ms,
-                ingested_ms=ingested_ms,
-            ),
-            headers=[*message.origin, ("history", history_of(False).encode()), ("model-version", model)],
-        )
-
-    def _classifications(self, messages: list[Message], answers: Answers, ingested_ms: int) -> dict[int, Output]:
-        """By message."""
-        places = answers.messages.tolist()
-        classifier = self._inference.classifier
-        values = broker_classifications(
-            answers.classified,
-            classifier,
-            broker=(self._settings.broker_name, BROKER_VERSION),
-            published_ms=[messages[place].timestamp_ms for place in places],
-            ingested_ms=ingested_ms,
-            full_history=answers.full_history,
-        )
-        model: Header = ("model-version", f"{classifier.name}/{classifier.version}".encode())
-        histories: dict[bool, Header] = {full: ("history", history_of(full).encode()) for full in (True, False)}
-        ids = answers.classified.alerts.dia_object_id.tolist()
-        return {
-            place: Output(
-                topic=self._settings.kafka_output_topic,
-                key=None if dia_object_id == NO_OBJECT else str(dia_object_id).encode(),
-                value=value,
-                headers=[*messages[place].origin, histories[full], model],
-            )
-            for place, dia_object_id, value, full in zip(
-                places, ids, values, answers.full_history.tolist(), strict=True
-            )
-        }
 
     # --- afterwards -----------------------------------------------------------------------------------------------
 

@@ -14,10 +14,10 @@ from confluent_kafka import Producer
 from models.classifier import Classifier
 from models.inputs.errors import InvalidAlert
 from service.__main__ import main
-from service.deadletters import dead_letter
 from service.errors import Fenced
 from service.kafka.messages import Message, Output
 from service.kafka.publishers import TransactionalPublisher
+from service.publishing import dead_letter
 from service.settings import process_environment
 from tests import alerts
 from tests.service.stream import Topics, running, toy_alerts
