@@ -1,6 +1,7 @@
 """``python -m service``: dispatches to one subcommand a module."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -56,8 +57,10 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough; standard output must not complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # such as a full disk
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"error: standard output: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 1
     return code
 

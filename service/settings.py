@@ -148,11 +148,12 @@ def process_environment(**values: str) -> dict[str, str]:
 def _must_be_spelt_right(given: Mapping[str, str]) -> None:
     """Raises Misconfigured for a variable that is nearly one of these: its setting would stay as it is by default."""
     known = Settings.variables()
-    for name in given:
+    for name, value in given.items():
         own = name.removesuffix(_FILE)
-        if {name, own} & known.keys() or name.startswith(_KAFKA_CONFIG):
+        if not value or {name, own} & known.keys() or name.startswith(_KAFKA_CONFIG):
             continue
-        meant = get_close_matches(own, known, n=1, cutoff=_ALIKE)
+        family = [each for each in known if "_" in own and each.split("_")[0] == own.split("_")[0]]
+        meant = get_close_matches(own, family, n=1, cutoff=_ALIKE)
         if meant:
             raise Misconfigured(f"{name} is no setting: is {meant[0]} meant?")
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -29,6 +30,9 @@ def kafka() -> str:
 def pytest_configure() -> None:
     # For the servers and commands that tests start: several processes of tests share the cores already.
     os.environ["OMP_NUM_THREADS"] = "1"
+    if os.environ.get("CI"):  # where hypothesis would try the same examples each time
+        hypothesis.settings.register_profile("ci-too", hypothesis.settings.get_profile("ci"), derandomize=False)
+        hypothesis.settings.load_profile("ci-too")
 
 
 @pytest.fixture(autouse=True)

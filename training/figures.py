@@ -12,7 +12,7 @@ from training.data.alert_sample import BINS
 from training.measure import ALERT_VIEWS, ALERTS, Measured, days_of
 from training.metrics import Estimate
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 """Okabe and Ito's, told apart by colour-blind readers too."""
 _MARKERS = "osD^vPX*"
 _MTA = "-mta"
@@ -23,7 +23,7 @@ def _style(variants: Sequence[str], variant: str) -> dict[str, str]:
     families = list(dict.fromkeys(name.replace(_MTA, "") for name in variants))
     number = families.index(variant.replace(_MTA, ""))
     return {
-        "color": _COLOURS[number % len(_COLOURS)],
+        "color": COLOURS[number % len(COLOURS)],
         "marker": _MARKERS[number % len(_MARKERS)],
         "linestyle": "--" if _MTA in variant else "-",
     }
@@ -125,7 +125,7 @@ def reliability(measured: Measured) -> Figure:
             value = np.array([each.value for each in spread])
             bars = np.abs(np.array([[each.low for each in spread], [each.high for each in spread]]) - value)
             axes.errorbar(
-                curve.confidence[0, filled], value, yerr=bars, fmt="o-", color=_COLOURS[0], markersize=4, linewidth=1
+                curve.confidence[0, filled], value, yerr=bars, fmt="o-", color=COLOURS[0], markersize=4, linewidth=1
             )
             ece = Estimate.of(measured.ece[view])
             axes.text(0.05, 0.9, f"ECE {100 * ece.value:.1f} %", transform=axes.transAxes)

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def heard() -> Iterator[threading.Event]:
-    """Is set by the first ctrl-C, which interrupts nothing; a second one does, as do both in other threads' blocks."""
+    """Is set by the first ctrl-C, which interrupts nothing; a second one does.
+
+    Where ctrl-C is ignored, as by what a script runs in the background, and beside the main thread, all stays as it is.
+    """
     interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if before in {signal.SIG_IGN, None} or threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def hear(_: int, __: object) -> None:
         interrupted.set()

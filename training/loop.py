@@ -2,6 +2,7 @@
 
 import csv
 import math
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from training.processes import World
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
+_AGREED_STEPS = 20
 _CHECKPOINT_SECONDS = 60.0
 _SHOW_SECONDS = 1.0
 
@@ -112,7 +114,7 @@ class Loop(ABC, Generic[Model, Drawn]):
         saved = shown = time.monotonic()
         with _progress(console, self.name) as progress, self._drawn_ahead() as drawn, heard() as interrupted:
             while not self._out_of_patience():
-                if interrupted.is_set():
+                if self._must_leave(interrupted):
                     self._leave(progress.console)
                 self.seconds = time.monotonic() - started
                 done = max(self.step / self.config.steps, self.seconds / limit)
@@ -133,6 +135,14 @@ class Loop(ABC, Generic[Model, Drawn]):
                     saved = time.monotonic()
             if not self.history or self.history[-1]["step"] != self.step:
                 self._evaluate(progress.console)
+            if interrupted.is_set():  # while it was judged for the last time
+                self._leave(progress.console)
+
+    def _must_leave(self, interrupted: threading.Event) -> bool:
+        """Several processes hear of it at different steps, and must leave at the same one: at times they agree."""
+        if self.world.size == 1:
+            return interrupted.is_set()
+        return self.step % _AGREED_STEPS == 0 and self.world.agreed(interrupted.is_set())
 
     def _leave(self, console: Console) -> NoReturn:
         if self.world.leads:

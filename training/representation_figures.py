@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from models.autoencoders.autoencoder import Autoencoder
 from training import probes
 from training.data.curves import Curves
+from training.figures import COLOURS
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 _EXAMPLES = 3
 """Light curves of each class."""
 _MOST_CLASSES = 6
@@ -30,7 +30,7 @@ def reconstructions(model: Autoencoder, curves: Curves) -> Figure:
         for panel, row in zip(place, np.flatnonzero(test.label == label)[:_EXAMPLES], strict=False):
             one = test.take(np.array([row]))
             for band in np.unique(one.band):
-                colour = _COLOURS[band % len(_COLOURS)]
+                colour = COLOURS[band % len(COLOURS)]
                 own = one.band == band
                 error = np.sqrt(one.variance[own])
                 panel.errorbar(one.time[own], one.value[own], error, fmt=".", color=colour, markersize=4, alpha=0.5)
@@ -39,8 +39,9 @@ def reconstructions(model: Autoencoder, curves: Curves) -> Figure:
                 panel.fill_between(time, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
             panel.set_title(curves.classes[label], loc="left", fontsize=9)
             panel.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].legend(frameon=False, fontsize=8)
-    figure.supxlabel("phase, or share of the span", fontsize=10)
+    if len(curves.bands) > 1:
+        axes[0, 0].legend(frameon=False, fontsize=8)
+    figure.supxlabel("time: the phase of a folded light curve, or the share of its span", fontsize=10)
     figure.supylabel("value, as the autoencoder sees it", fontsize=10)
     return figure
 
@@ -87,7 +88,7 @@ def latent_space(model: Autoencoder, curves: Curves, *, most_epochs: int) -> Fig
     for panel, (title, answer) in zip(figure.subplots(1, len(seen)), seen.items(), strict=True):
         for label, name in enumerate(curves.classes):
             own = flat[answer == label]
-            panel.plot(*own.T, ".", markersize=3, color=_COLOURS[label % len(_COLOURS)], label=name)
+            panel.plot(*own.T, ".", markersize=3, color=COLOURS[label % len(COLOURS)], label=name)
         panel.set_title(title, loc="left", fontsize=10)
         panel.set_xticks([])
         panel.set_yticks([])

@@ -37,7 +37,7 @@ def parts_of(dataset: Dataset, config: TrainingConfig, directory: Path) -> tuple
     for name, found in zip(("train", "validation"), classes, strict=True):
         absent = (classes[0] | classes[1]) - found
         if absent or not found:
-            told = ", ".join(CLASS_NAMES[class_id] for class_id in sorted(absent)) or "any"
+            told = ", ".join(CLASS_NAMES.get(class_id, str(class_id)) for class_id in sorted(absent)) or "any"
             raise InvalidData(
                 f"the {name} split has no object of class {told}: more objects, or fewer classes, are needed"
             )

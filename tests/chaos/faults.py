@@ -71,18 +71,22 @@ def frozen(ground: Ground, publisher: Publisher, rng: random.Random) -> float:
 
 
 def replaced(ground: Ground, publisher: Publisher, rng: random.Random) -> float:
-    """SIGSTOP within a transaction, and another worker of the same name; the zombie goes on, and must be refused."""
+    """SIGSTOP within a transaction, and another worker of the same name; the zombie goes on, and one must be refused.
+
+    The zombie, whose transaction is over; or, if its group told it first, so that it began anew and took the name back,
+    the other.
+    """
     with ground.victim(rng) as name:
         zombie = ground.worker(name)
         since = _freeze(zombie)
-        ground.start(name)
+        other = ground.start(name)
         seconds = _recovered(ground, publisher, since)
         again = now_ms()
         zombie.send(signal.SIGCONT)
         _recovered(ground, publisher, again)
         until(lambda: not (zombie.is_running and ground.worker(name).is_running), what="one of two of a name ends")
-        _note_refusal(ground, zombie)
-        if zombie.is_running:  # it began anew, and so took the name back: one of the two is enough
+        _note_refusal(ground, zombie, other)
+        if zombie.is_running:  # one of the two is enough
             zombie.send(signal.SIGTERM)
             zombie.wait()
         return seconds
@@ -172,9 +176,8 @@ def _freeze(worker: Worker) -> int:
     return now_ms()
 
 
-def _note_refusal(ground: Ground, zombie: Worker) -> None:
-    if REFUSED in zombie.events():
-        ground.fenced.append(zombie.directory.name)
+def _note_refusal(ground: Ground, *workers: Worker) -> None:
+    ground.fenced += [worker.directory.name for worker in workers if REFUSED in worker.events()]
 
 
 def _drain(ground: Ground, worker: Worker) -> None:

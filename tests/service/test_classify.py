@@ -212,7 +212,7 @@ def test_a_full_disk_is_one_line(files: list[Path]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: [Errno 28] No space left on device"
+    assert done.stderr.splitlines()[-1] == "error: standard output: No space left on device"
     assert "Traceback" not in done.stderr
 
 

@@ -130,9 +130,9 @@ def test_the_window_is_of_kafkas_timestamps_in_whatever_order(kafka: str) -> Non
 def test_a_message_that_comes_late_is_of_its_own_window(kafka: str) -> None:
     """As of a producer that tries again while another one's go through."""
     night = Night(kafka)
-    night.alerts(10, *[61 + number / 1000 for number in range(1200)], 20)
+    night.alerts(10, *[61 + number / 1000 for number in range(2000)], 20)
     night.answers(0)
-    night.commits(1202)
+    night.commits(2002)
     assert night.report().total == Account(messages=2, classified=1, missing=1)
 
 

@@ -116,7 +116,14 @@ def test_a_misspelt_setting_is_not_passed_over(name: str, meant: str) -> None:
 
 
 def test_what_other_programs_are_set_by_is_left_alone() -> None:
-    others = {"HTTP_PROXY": "x", "REDIS_PORT": "tcp://x", "KAFKA_SERVICE_HOST": "x", "HISTFILE": "x"}
+    others = {
+        "HTTP_PROXY": "x",
+        "REDIS_PORT": "tcp://x",
+        "KAFKA_SERVICE_HOST": "x",
+        "HISTFILE": "x",
+        "HTTPS_PORT": "443",
+        "DEVICES": "x",
+    }
     assert Settings.from_env(others) == Settings.from_env({})
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from models.classifier import Classifier
+from models.network import AnyATAT
 from tests.training import objects
 from training.__main__ import main
 from training.data import layout
@@ -26,6 +27,7 @@ from training.data.unpacked import unpacked
 from training.experiment import CONFIGS, Experiment, is_forest
 from training.forests import ForestExperiment
 from training.interruption import heard
+from training.loop import Judgement
 from training.trainer import Trainer
 
 
@@ -84,9 +86,7 @@ def test_a_resumed_run_takes_the_same_steps(data_set: Path, config: Path, tmp_pa
         assert torch.equal(one, two)
 
 
-def test_an_interrupted_run_keeps_the_step_that_it_had_reached(
-    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_keeps_the_step_that_it_had_reached(data_set: Path, config: Path, tmp_path: Path) -> None:
     whole = _trainer(config, data_set, tmp_path / "whole")
     whole.run(minutes=None, console=Console(quiet=True))
 
@@ -108,6 +108,20 @@ def test_an_interrupted_run_keeps_the_step_that_it_had_reached(
     resumed.run(minutes=None, console=Console(quiet=True))
     for one, two in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_an_interrupt_while_it_is_judged_for_the_last_time_is_heard(
+    data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    class Interrupted(Trainer):
+        def judge(self, model: AnyATAT) -> Judgement:
+            if self.step == self.config.steps:
+                signal.raise_signal(signal.SIGINT)
+            return super().judge(model)
+
+    trainer = Interrupted(Experiment.read(config), Dataset.open(data_set), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(minutes=None, console=Console(quiet=True))
 
 
 def test_a_second_interrupt_does_not_wait() -> None:

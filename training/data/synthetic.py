@@ -16,7 +16,12 @@ from training.data.curves import Curves
 
 FloatArray = NDArray[np.float64]
 
-NAMES = ("syn-a", "syn-b", "syn-c")
+_CLASSES = {
+    "syn-a": ("sine", "sine and noise"),
+    "syn-b": ("sine", "sine with a ripple"),
+    "syn-c": ("sine", "saw blade"),
+}
+NAMES = tuple(_CLASSES)
 
 N_POINTS = 200
 KEPT = 0.8
@@ -51,7 +56,7 @@ def make(name: str, per_class: Mapping[str, int], *, seed: int, n_points: int = 
         label=label.astype(np.int64),
         split=split,
         owner=np.arange(len(label)),
-        classes=("0", "1"),
+        classes=_CLASSES[name],
         bands=("one",),
     )
 
