@@ -33,6 +33,8 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""No message is dated before."""
 _CLOCKS = timedelta(hours=1)
 """An output is dated after its input, but for the difference of two clocks."""
 _MOST_RANGES = 1000
@@ -175,24 +177,19 @@ def reconcile(settings: Settings, begin: datetime, end: datetime) -> Report:
             inputs[message.topic, message.partition].saw(message.offset, _EXISTS | early)
         committed = reader.committed(partitions)
         window = (begin.timestamp() * 1000, end.timestamp() * 1000)
-        for message in _progress(_published(reader, outputs, _before(begin)), "output"):
+        since = max(begin, _EARLIEST + _CLOCKS) - _CLOCKS
+        for message in _progress(_published(reader, outputs, since), "output"):
             _join(message, inputs, first, window=window, dead=message.topic == outputs[1])
         # Where a window begins at what is left of a partition, it may have begun before.
         cut = {name for name in partitions if 0 < first[name] == inputs[name].first}
         return Report(begin, end, [_account(name, inputs[name], committed, cut=name in cut) for name in partitions])
 
 
-def _before(begin: datetime) -> datetime:
-    """From when on outputs may be dated, of what is dated from ``begin`` on."""
-    earliest = datetime(1970, 1, 1, tzinfo=UTC)
-    return begin - _CLOCKS if begin > earliest + _CLOCKS else earliest
-
-
 def _kept_since(reader: Reader, topics: list[str]) -> float:
     """From when on every output is there still [ms]: where retention has removed some, others may be gone too."""
     partitions = reader.partitions(topics)
     first, end = reader.first(partitions), reader.end(partitions)
-    oldest = reader.since(partitions, datetime(1970, 1, 1, tzinfo=UTC))
+    oldest = reader.since(partitions, _EARLIEST)
     kept = 0.0
     for name in partitions:
         if first[name] > 0 and name in oldest:

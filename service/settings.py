@@ -152,7 +152,8 @@ def _must_be_spelt_right(given: Mapping[str, str]) -> None:
         own = name.removesuffix(_FILE)
         if not value or {name, own} & known.keys() or name.startswith(_KAFKA_CONFIG):
             continue
-        family = [each for each in known if "_" in own and each.split("_")[0] == own.split("_")[0]]
+        first, underscore, _ = own.partition("_")
+        family = [each for each in known if underscore and each.startswith(first + underscore)]
         meant = get_close_matches(own, family, n=1, cutoff=_ALIKE)
         if meant:
             raise Misconfigured(f"{name} is no setting: is {meant[0]} meant?")

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.calibration import PRIORS
+from models.classifier import Description
 from models.taxonomy import CLASS_NAMES
 from training import figures, measure, options, predictions, report
 from training.answers import Run, named_by
@@ -78,9 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
     options.use_machine(arguments)
     split = None if arguments.split == "all" else arguments.split
-    classes = set.intersection(*(set(predictions.describe(model).taxonomy.class_ids) for model in arguments.model))
+    descriptions = {model: predictions.describe(model) for model in arguments.model}
+    classes = set.intersection(*(set(description.taxonomy.class_ids) for description in descriptions.values()))
     selection = Selection.of(arguments.data, split=split, classes=sorted(classes))
-    _must_go_together(arguments)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    _must_go_together(arguments.model, descriptions, arguments.prior)
     ready = ready_of(arguments)
     runs = []
     for number, model in enumerate(arguments.model):
@@ -117,16 +120,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _must_go_together(arguments: argparse.Namespace) -> None:
+def _must_go_together(models: Sequence[Path], descriptions: Mapping[Path, Description], prior: str | None) -> None:
     """Raises InvalidData for what scoring would find out only in the end."""
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    names = [named_by(model, predictions.describe(model)) for model in arguments.model]
+    names = [named_by(model, descriptions[model]) for model in models]
     for variant, seed in names:
         if names.count((variant, seed)) > 1:
             raise InvalidData(f"two of the models are called {variant}: in directories VARIANT-SEED they are its seeds")
-    for model in arguments.model if arguments.prior is not None else ():
-        description = predictions.describe(model)
-        predictions.under(description.calibration, arguments.prior, description.taxonomy, told=str(model))
+    if prior is not None:
+        for model, description in descriptions.items():
+            predictions.under(description.calibration, prior, description.taxonomy, told=str(model))
 
 
 def _models(runs: Sequence[Run]) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -183,12 +184,9 @@ def imported(tables: Tables, *, numbering: str, seed: int, file: Path, failures:
 
 def _object_id(snid: str) -> int:
     """The number that the id is, or 63 bits of a name's hash, and of that of a number which 64 bits do not hold."""
-    try:
-        number = int(snid)
-    except ValueError:
-        number = _MOST + 1
-    if abs(number) <= _MOST:
-        return number
+    with suppress(ValueError):
+        if abs(number := int(snid)) <= _MOST:
+            return number
     return int.from_bytes(hashlib.sha256(snid.encode()).digest()[:8], "big") >> 1
 
 
