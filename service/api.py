@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi_offline import FastAPIOffline
 from fastavro.types import Schema
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import (
@@ -28,6 +29,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
+from typing_extensions import TypedDict
 
 from models.inputs import avro
 from models.inputs.alert import AlertBatch, Decoded, alert_batch, joined, object_batch
@@ -128,6 +130,30 @@ class ClassifyBody(_Body):
     objects: Many[ObjectBody]
 
 
+class Failed(TypedDict):
+    """In place of a result: of an object or alert that cannot be classified."""
+
+    index: int
+    """Its place in the request."""
+    error: str
+    """Why."""
+
+
+class ClassifyAnswer(TypedDict):
+    """What it answers, one entry an object or alert, in their order."""
+
+    results: list[Result | Failed]
+
+
+class Readiness(TypedDict):
+    """What ``/readyz`` answers."""
+
+    status: Literal["ready", "degraded", "unready"]
+    reasons: list[str]
+    history: str
+    """``ok``, or what is the matter with it."""
+
+
 _TOLD = 5
 """Unknown names, of many."""
 
@@ -157,7 +183,7 @@ class Api:
         """Bytes of bodies that are being read or answered."""
         self._reconciling = threading.Lock()
 
-    def classify(self, decoded: Decoded, *, with_history: bool, embed: bool) -> list[Mapping[str, Any]]:
+    def classify(self, decoded: Decoded, *, with_history: bool, embed: bool) -> list[Result | Failed]:
         """Results in order; an object that cannot be classified says why in its place."""
         classifier = self.inference.classifier
         complete = self._with_history if with_history else pipeline.alone
@@ -169,7 +195,7 @@ class Api:
         infer = functools.partial(self._infer, embed=embed)
         answers = pipeline.answer(classifier, decoded, complete=complete, infer=infer)
         return [
-            {"index": index, "error": str(result)} if isinstance(result, InvalidAlert) else result
+            Failed(index=index, error=str(result)) if isinstance(result, InvalidAlert) else result
             for index, result in enumerate(answers.results)
         ]
 
@@ -287,7 +313,8 @@ class Api:
 
 def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
     """The application. Everything it talks to is in ``api``; with ``tokens``, /v1/* is for their holders alone."""
-    app = FastAPI(
+    # The pages of /docs with all that they load: from elsewhere, a script could read the tokens that are typed there.
+    app = FastAPIOffline(
         title="ATAT Broker",
         summary="Class probabilities of survey alerts",
         description="Fluxes are difference fluxes in nJy (AB zero point 31.4), times TAI MJD, ids decimal strings.",
@@ -321,8 +348,8 @@ def _versioned(api: Api, tokens: Tokens | None) -> APIRouter:
         responses={} if tokens is None else {401: _DETAIL, 429: _DETAIL},
     )
 
-    @v1.post("/classify", openapi_extra=_CLASSIFY_REQUEST, responses=_CLASSIFY_RESPONSES)
-    async def classify(request: Request, history: bool = False, embedding: bool = False) -> dict[str, Any]:
+    @v1.post("/classify", openapi_extra=_CLASSIFY_REQUEST, responses=_CLASSIFY_RESPONSES, response_model=None)
+    async def classify(request: Request, history: bool = False, embedding: bool = False) -> ClassifyAnswer:
         """Classify objects (JSON) or alerts (Avro: container, Confluent-framed or bare), in order.
 
         Writes nothing. With ``history=true``, completed with what the stream has seen of the same objects. With
@@ -334,10 +361,10 @@ def _versioned(api: Api, tokens: Tokens | None) -> APIRouter:
         async with api.body(request) as data:
             decoded = await run_in_threadpool(api.decoded, data, request.headers.get("content-type", ""))
             results = await run_in_threadpool(api.classify, decoded, with_history=history, embed=embedding)
-            return {"results": results}
+            return ClassifyAnswer(results=results)
 
     @v1.get("/objects/{diaObjectId}", responses={404: _DETAIL, 503: _DETAIL})
-    def latest(diaObjectId: Annotated[int, Path(ge=-(2**63), lt=2**63, examples=["1344072"])]) -> dict[str, Any]:  # noqa: N803
+    def latest(diaObjectId: Annotated[int, Path(ge=-(2**63), lt=2**63, examples=["1344072"])]) -> Result:  # noqa: N803
         """The latest classification of an object that the stream has published; of alerts that it declined, none."""
         return api.latest(diaObjectId)
 
@@ -374,16 +401,19 @@ def _probes(api: Api) -> APIRouter:
             raise HTTPException(503, f"the loop has not turned for {still:.0f} s")
         return {"status": "alive"}
 
-    @probes.get("/readyz", responses={503: {"description": "not ready, and why"}})
-    async def readyz(response: Response) -> dict[str, Any]:
+    @probes.get("/readyz", responses={503: {"description": "not ready, and why", "model": Readiness}})
+    async def readyz(response: Response) -> Readiness:
         """Ready: the model is warm and partitions are assigned.
 
         Degraded, and ready: without its history, or while a partition waits for a schema or for an operator.
         """
         unready, waiting, history = api.health.unready(), api.health.waiting(), api.health.history
         response.status_code = 503 if unready else 200
-        status = "unready" if unready else "degraded" if waiting or history else "ready"
-        return {"status": status, "reasons": unready + waiting, "history": history or "ok"}
+        return Readiness(
+            status="unready" if unready else "degraded" if waiting or history else "ready",
+            reasons=unready + waiting,
+            history=history or "ok",
+        )
 
     @probes.get("/metrics", response_class=Response)
     async def metrics() -> Response:
@@ -437,6 +467,7 @@ _CLASSIFY_REQUEST: dict[str, Any] = {
 }
 
 _CLASSIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"model": ClassifyAnswer},  # told, and tested: to check every answer would cost more than to make it
     413: {"description": "too many bytes or objects"},
     415: {"description": "neither JSON nor Avro"},
     422: {"description": "JSON that is not of this form, nothing that is an alert, or a model without embeddings"},

@@ -5,19 +5,21 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import (
+    Any,
+    NotRequired,  # of typing's own, pydantic reads none before Python 3.12
+)
 
 import fastavro
 import fastavro.schema
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
-from models.classifier import Classifications, Classifier, Predictions
+from models.classifier import Classifications, Classifier
 from models.inputs.alert import NO_ALERT, NO_OBJECT
 from models.inputs.errors import NothingLeft
 from models.taxonomy import CLASS_NAMES, NOT_CLASSIFIED
-
-Result = dict[str, Any]
 
 SCHEMAS = Path(__file__).parent / "schemas"
 _BROKER_CLASSIFICATION = fastavro.schema.load_schema(str(SCHEMAS / "elasticc.v0_9_1.brokerClassification.avsc"))
@@ -28,40 +30,53 @@ _IN_UNION = b"\x02"
 _END_OF_ARRAY = b"\x00"
 
 
+class Result(TypedDict):
+    """An alert's classification in JSON. Ids are decimal strings: JSON clients round integers beyond 2^53."""
+
+    alertId: str | None
+    diaSourceId: str | None
+    diaObjectId: str | None
+    probabilities: dict[str, float]
+    """Of every class of the model by its name in the taxonomy; their sum is 1 within 1e-6."""
+    predicted: str
+    """The most probable class."""
+    nObservations: int
+    """Points as fed to the model, after merging and cleaning."""
+    branches: str
+    """What took part: ``lc``, ``lc+md``, ..."""
+    classifier: str
+    """Name and version, a slash between them."""
+    embedding: NotRequired[list[float]]
+
+
 def key_of(dia_object_id: int) -> bytes | None:
     """The key of an object's messages; none where it has no id."""
     return None if dia_object_id == NO_OBJECT else str(dia_object_id).encode()
 
 
 def results(classifications: Classifications, classifier: Classifier) -> list[Result]:
-    """One JSON object an alert, row for row, with its ``embedding`` where there are any.
-
-    Ids are decimal strings: JSON clients round integers beyond 2^53.
-    """
+    """One an alert, row for row, with its ``embedding`` where there are any."""
     alerts, predictions = classifications.alerts, classifications.predictions
     names = classifier.taxonomy.names
-    return [
-        {
-            "alertId": _id(alerts.alert_id[row], NO_ALERT),
-            "diaSourceId": _id(alerts.dia_source_id[row], NO_ALERT),
-            "diaObjectId": _id(alerts.dia_object_id[row], NO_OBJECT),
-            "probabilities": {
+    found = [
+        Result(
+            alertId=_id(alerts.alert_id[row], NO_ALERT),
+            diaSourceId=_id(alerts.dia_source_id[row], NO_ALERT),
+            diaObjectId=_id(alerts.dia_object_id[row], NO_OBJECT),
+            probabilities={
                 name: round(float(p), 9) for name, p in zip(names, predictions.probabilities[row], strict=True)
             },
-            "predicted": names[best],
-            "nObservations": int(predictions.n_observations[row]),
-            "branches": str(predictions.branches[row]),
-            "classifier": f"{classifier.name}/{classifier.version}",
-            **_embedding(predictions, row),
-        }
+            predicted=names[best],
+            nObservations=int(predictions.n_observations[row]),
+            branches=str(predictions.branches[row]),
+            classifier=f"{classifier.name}/{classifier.version}",
+        )
         for row, best in enumerate(predictions.best.tolist())
     ]
-
-
-def _embedding(predictions: Predictions, row: int) -> dict[str, list[float]]:
-    if predictions.embeddings is None:
-        return {}
-    return {"embedding": [round(value, 6) for value in predictions.embeddings[row].tolist()]}
+    if predictions.embeddings is not None:
+        for result, embedding in zip(found, predictions.embeddings.tolist(), strict=True):
+            result["embedding"] = [round(value, 6) for value in embedding]
+    return found
 
 
 def _id(value: np.int64, nothing: int) -> str | None:
@@ -183,13 +198,13 @@ def read_result(value: bytes, dia_object_id: int) -> Result:
     record = read_broker_classification(value)
     params = json.loads(record["classifierParams"])
     probabilities = {CLASS_NAMES[one["classId"]]: round(one["probability"], 9) for one in record["classifications"]}
-    return {
-        "alertId": str(record["alertId"]),
-        "diaSourceId": str(record["diaSourceId"]),
-        "diaObjectId": str(dia_object_id),
-        "probabilities": probabilities,
-        "predicted": max(probabilities, key=probabilities.__getitem__),
-        "nObservations": params["nObservations"],
-        "branches": params["branches"],
-        "classifier": record["classifierName"],
-    }
+    return Result(
+        alertId=str(record["alertId"]),
+        diaSourceId=str(record["diaSourceId"]),
+        diaObjectId=str(dia_object_id),
+        probabilities=probabilities,
+        predicted=max(probabilities, key=probabilities.__getitem__),
+        nObservations=params["nObservations"],
+        branches=params["branches"],
+        classifier=record["classifierName"],
+    )

@@ -237,7 +237,7 @@ def _check_answers(decoded: Decoded, sources: Sequence[bytes], classifier: Class
                 raise Disagreement(str(answer), data)
             continue
         probabilities = np.array(list(answer["probabilities"].values()))
-        if int(answer["alertId"]) != ids[place] or not abs(probabilities.sum() - 1) < 1e-5:
+        if answer["alertId"] != str(ids[place]) or not abs(probabilities.sum() - 1) < 1e-5:
             raise Disagreement(f"an answer of another alert, or no probabilities: {answer}", data)
         if data is _GOOD:
             assert not isinstance(alone, InvalidAlert)

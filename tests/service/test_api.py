@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import io
+import re
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -106,7 +107,17 @@ def test_every_example_of_the_openapi_document_works(client: TestClient) -> None
                 assert len(answer.json()["results"]) == len(body["example"]["objects"])
                 tried += 1
     assert tried
-    assert client.get("/docs").status_code == 200
+
+
+def test_the_page_of_the_document_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert any(address.endswith(".js") for address in loaded)
+    for address in loaded:
+        assert address.startswith("/")
+        assert client.get(address).status_code == 200
+    assert "http" not in page.text
 
 
 def test_objects_are_answered_in_order_with_ids_as_strings(client: TestClient) -> None:

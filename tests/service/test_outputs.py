@@ -105,7 +105,6 @@ def test_a_published_classification_reads_as_the_result_that_it_was_made_of(twen
         _written(classified, twenty), batch.dia_object_id.tolist(), results(classified, twenty), strict=True
     ):
         read = read_result(value, id_)
-        probabilities = read.pop("probabilities")
-        assert probabilities == pytest.approx(result.pop("probabilities"), rel=1e-6, abs=2e-9)
-        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-6)
-        assert read == result
+        assert read["probabilities"] == pytest.approx(result["probabilities"], rel=1e-6, abs=2e-9)
+        assert sum(read["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+        assert read | {"probabilities": {}} == result | {"probabilities": {}}
