@@ -84,10 +84,10 @@ MAE = SelfSupervision(kind="M", eta_pred=1.0, eta_orig=0.25)
 
 @dataclass(frozen=True)
 class Masks:
-    """M_pred and M_mod over inputs (P,), of which ``observed`` (P,) are there; M_base is the rest of these."""
+    """M_pred and M_mod (``hidden``) over inputs (P,); M_base is the rest of those that are not missing."""
 
     predicted: BoolArray
-    modified: BoolArray
+    hidden: BoolArray
 
     @classmethod
     def draw(
@@ -97,8 +97,7 @@ class Masks:
         together = np.arange(len(observed)) if together is None else together
         drawn = rng.random((2, int(together.max(initial=-1)) + 1))[:, together]
         predicted = observed & (drawn[0] < config.eta_pred)
-        modified = predicted & (drawn[1] < 1 - config.eta_orig)
-        return cls(predicted, modified)
+        return cls(predicted, predicted & (drawn[1] < 1 - config.eta_orig))
 
 
 @dataclass(frozen=True)
@@ -220,12 +219,12 @@ class SelfSupervised(nn.Module):
         peak = batch.peak if isinstance(batch, Sequences) else peak_of(batch)
         return Asked(
             predicted=torch.from_numpy(masks.predicted),
-            hidden=torch.from_numpy(masks.modified),
+            hidden=torch.from_numpy(masks.hidden),
             target=batch.flux / peak,
             weight=1 / (1 + (batch.flux_err / peak / ERR_FLOOR).square()),
             noise=None,
             layout=dataclasses.replace(batch.layout, causal=causal),
-            visible=layout_of(ragged.keep(offsets, ~masks.modified), causal=causal),
+            visible=layout_of(ragged.keep(offsets, ~masks.hidden), causal=causal),
         )
 
     def _asked_cells(self, batch: Batch | Sequences, masks: Masks, rng: np.random.Generator) -> Asked:
@@ -234,12 +233,12 @@ class SelfSupervised(nn.Module):
         noise = rng.standard_normal(rows * columns, dtype=np.float32) if self.config.token == "noise" else None  # noqa: S105
         return Asked(
             predicted=torch.from_numpy(masks.predicted),
-            hidden=torch.from_numpy(masks.modified),
+            hidden=torch.from_numpy(masks.hidden),
             target=batch.metadata.flatten(),
             weight=torch.ones(rows * columns),
             noise=None if noise is None else torch.from_numpy(noise),
             layout=layout_of(offsets),
-            visible=layout_of(ragged.keep(offsets, ~masks.modified)),
+            visible=layout_of(ragged.keep(offsets, ~masks.hidden)),
         )
 
     # --- what is answered -------------------------------------------------------------------------------------------

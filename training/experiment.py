@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from models.choices import must_be_choices
 from models.network import build
+from models.network_config import NetworkConfig
 from models.self_supervision import SelfSupervision
 from training.data.augmentation import Augmentation
 from training.errors import InvalidData
@@ -161,12 +162,16 @@ class Experiment:
             self_supervision = SelfSupervision(**values.pop("self_supervision", {}))
             experiment = cls(**values, training=training, augmentation=augmentation, self_supervision=self_supervision)
             experiment.pretrained()
-            config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
-            if training.every_prefix and not getattr(config, "causal", True):
+            if training.every_prefix and not getattr(experiment.network, "causal", True):
                 raise ValueError("a model that is not causal has one answer a sequence: every_prefix = false")
         except (OSError, tomllib.TOMLDecodeError, TypeError, ValueError) as error:
             raise InvalidData(f"{path}: {error}") from error
         return experiment
+
+    @property
+    def network(self) -> NetworkConfig:
+        """What its network is like, whatever the number of classes. Raises TypeError or ValueError for no network."""
+        return build(self.architecture, {"n_classes": 1, **self.model}).config
 
     def at(self, tier: Tier) -> Self:
         """The same variant at a tier. It keeps a number of points that it names itself."""

@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             methods += [Method(None, longer=True)] if arguments.longer else []
             compare(bench, methods, arguments.labels, arguments.seeds)
     except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on with it")
+        console.print(f"interrupted; the same command goes on with it. So far: {_write(bench, methods, arguments)}")
         return 1
     console.print(str(_write(bench, methods, arguments)))
     return 0

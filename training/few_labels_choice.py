@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from models.network import build
 from models.self_supervision import SelfSupervision
 from training.experiment import Experiment
 from training.few_labels_runs import Bench, Method, Run
@@ -20,8 +19,7 @@ LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
 def grid(experiment: Experiment) -> list[Method]:
     """What is screened: the chapter's four hyperparameters, and some settings beyond it."""
-    config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
-    beyond = [] if getattr(config, "causal", False) else _beyond(experiment)
+    beyond = [] if getattr(experiment.network, "causal", False) else _beyond(experiment)
     return [*chapter(experiment), *map(Method, beyond)]
 
 
@@ -44,8 +42,7 @@ def _of(experiment: Experiment, **varied: Any) -> SelfSupervision:
 
 
 def _has_table(experiment: Experiment) -> bool:
-    config = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
-    return experiment.architecture == "atat" and bool(config.columns)
+    return experiment.architecture == "atat" and bool(experiment.network.columns)
 
 
 def _beyond(experiment: Experiment) -> Iterator[SelfSupervision]:
@@ -93,7 +90,9 @@ def compare(bench: Bench, methods: Sequence[Method], labels: Sequence[float], se
 
 
 def rates_to_try(bench: Bench, method: Method, share: float) -> list[Run]:
-    """The learning rates to try: those in the middle, then outwards until the best has a worse one on either side."""
+    """The learning rates to try: those in the middle, then outwards until the best has a worse one on either side, or
+    none.
+    """
     low = (len(LEARNING_RATES) - 1) // 2
     high = low + 2
     while True:
@@ -107,6 +106,11 @@ def rates_to_try(bench: Bench, method: Method, share: float) -> list[Run]:
             high += 1
         else:
             return runs
+
+
+def at_an_end(rate: float) -> bool:
+    """Whether no lower, or no higher, learning rate is ever tried: the best may lie beyond."""
+    return rate in (LEARNING_RATES[0], LEARNING_RATES[-1])
 
 
 def chosen(bench: Bench, method: Method, share: float, seeds: int) -> list[Run]:

@@ -26,6 +26,7 @@ from training.predictions import AGES, Selection
 from training.pretrain import pretrain
 from training.pretrained import Pretrained
 from training.processes import World
+from training.selected import selection_of
 from training.trainer import train
 
 COMPARED = AGES[-1]
@@ -179,6 +180,16 @@ class Bench:
     def answers(self, run: Run) -> answers.Run:
         """What it answered."""
         return answers.Run.read(self._answers(run))
+
+    def n_labels(self, run: Run) -> int:
+        """How many labels a run learns from."""
+        training = self._at(run.seed).trained(labels=run.labels).training
+        return int(selection_of(self.dataset, training).train.sum())
+
+    @property
+    def n_validation(self) -> int:
+        """How many objects choose, at the first seed."""
+        return int(selection_of(self.dataset, self._at(0).training).validation.sum())
 
     # --- making it --------------------------------------------------------------------------------------------------
 

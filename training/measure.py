@@ -131,12 +131,8 @@ class Panel:
     def __len__(self) -> int:
         return len(self.object_id)
 
-    def measure(self, runs: Sequence[Run], *, paired_by_seed: bool = False) -> Measured:
-        """One variant: runs that differ by seed.
-
-        Seeds of one variant have nothing to do with another's, unless they are told to be paired: then as many seeds of
-        each are drawn alike.
-        """
+    def measure(self, runs: Sequence[Run]) -> Measured:
+        """One variant: runs that differ by seed. Seeds of one variant have nothing to do with another's."""
         each = [self._rates(run) for run in runs]
         views, present, objects, counts, rates = (list(column) for column in zip(*each, strict=True))
         if any(other != views[0] for other in views):
@@ -148,7 +144,7 @@ class Panel:
             raise InvalidData(f"the seeds of {runs[0].variant} are not of one model: {', '.join(models)}")
         calibrations = [self._calibration(run) for run in runs]
         fastest = min(runs, key=lambda run: sum(run.seconds.values()))  # the least disturbed
-        stirred = 0 if paired_by_seed else zlib.crc32(runs[0].variant.encode())
+        stirred = zlib.crc32(runs[0].variant.encode())
         return Measured(
             variant=runs[0].variant,
             model=models[0],

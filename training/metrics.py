@@ -117,6 +117,19 @@ class Estimate:
         reach = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
         return cls(value, value - float(reach), value + float(reach))
 
+    @classmethod
+    def of_seeds(cls, draws: Sequence[FloatArray]) -> Self:
+        """The mean over S seeds of (1 + R,) each, as ``of`` takes them, all with the same draws of objects.
+
+        How seeds differ (by ``of_mean``) and which objects were drawn (by ``of``) have nothing to do with each other:
+        what the two reach is added in quadrature. One seed alone has no interval: it says nothing of how seeds differ.
+        """
+        stacked = np.stack(draws)
+        by_object, by_seed = cls.of(stacked.mean(axis=0)), cls.of_mean(stacked[:, 0])
+        value, reach = by_seed.value, by_seed.high - by_seed.value
+        low, high = np.hypot(value - by_object.low, reach), np.hypot(by_object.high - value, reach)
+        return cls(value, value - float(low), value + float(high))
+
     def times(self, factor: float) -> Self:
         """In another unit."""
         return type(self)(factor * self.value, factor * self.low, factor * self.high)

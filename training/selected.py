@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from models.network import build
 from models.taxonomy import CLASS_NAMES
 from training import features
 from training.data.layout import Dataset, Objects
@@ -51,7 +50,7 @@ def with_features(
 
     Raises InvalidData for a table of light curves that are thinned otherwise.
     """
-    shape = build(experiment.architecture, {"n_classes": 1, **experiment.model}).config
+    shape = experiment.network
     if not shape.feature_columns or directory is None:
         return experiment, None
     table = selected_features(dataset, experiment.training, directory)

@@ -72,7 +72,7 @@ def test_bert_and_mae_are_two_settings_of_one_code() -> None:
     for config, predicted, hidden in ((BERT, 0.15, 0.15 * 0.9), (MAE, 1.0, 0.75)):
         masks = Masks.draw(observed, config, np.random.default_rng(0))
         assert masks.predicted.mean() == pytest.approx(predicted, abs=0.005)
-        assert masks.modified.mean() == pytest.approx(hidden, abs=0.005)
+        assert masks.hidden.mean() == pytest.approx(hidden, abs=0.005)
     bert, mae = (SelfSupervised(_network(), config) for config in BOTH_KINDS)
     assert type(bert) is type(mae)
     only_mae = {name.split(".")[1] for name in mae.state_dict().keys() - bert.state_dict().keys()}
@@ -94,13 +94,13 @@ def test_padding_and_missing_inputs_are_never_predicted_or_hidden(
     config = SelfSupervision(eta_pred=eta_pred, eta_orig=eta_orig)
     masks = Masks.draw(there, config, np.random.default_rng(seed))
     assert not (masks.predicted & ~there).any()
-    assert not (masks.modified & ~masks.predicted).any()
+    assert not (masks.hidden & ~masks.predicted).any()
 
 
 def test_mae_shows_what_it_keeps_though_it_predicts_everything() -> None:
     masks = Masks.draw(np.ones(1000, dtype=np.bool_), MAE, np.random.default_rng(0))
     assert masks.predicted.all()
-    assert 200 < (~masks.modified).sum() < 300
+    assert 200 < (~masks.hidden).sum() < 300
 
 
 @pytest.mark.parametrize(

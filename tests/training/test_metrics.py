@@ -74,6 +74,18 @@ def test_the_mean_of_a_few_seeds_spreads_as_the_seeds_say() -> None:
     assert draws[1:].std() == pytest.approx(np.std(values, ddof=1) / np.sqrt(2), rel=0.02)
 
 
+def test_few_seeds_and_the_objects_drawn_make_an_interval_together() -> None:
+    rng = np.random.default_rng(0)
+    for spread in (0.0, 0.02):
+        objects = np.concatenate([[0.0], rng.normal(0, spread, 20_000)])
+        found = Estimate.of_seeds([value + objects for value in (0.6, 0.7, 0.8)])
+        by_seed = 4.3027 * 0.1 / np.sqrt(3)
+        assert found.value == pytest.approx(0.7)
+        assert found.high - 0.7 == pytest.approx(np.hypot(by_seed, 1.96 * spread), rel=0.02)
+        assert 0.7 - found.low == pytest.approx(np.hypot(by_seed, 1.96 * spread), rel=0.02)
+    assert np.isnan(Estimate.of_seeds([objects]).low)
+
+
 def test_calibration_errors_are_as_made() -> None:
     rng = np.random.default_rng(1)
     n = 30_000

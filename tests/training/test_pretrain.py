@@ -2,14 +2,12 @@
 
 import csv
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 
 from models.classifier import Classifier
@@ -19,33 +17,13 @@ from tests.training import objects
 from training.__main__ import main
 from training.data import layout
 from training.data.layout import UNKNOWN_CLASS, Dataset
-from training.data.selection import select
 from training.errors import InvalidData
-from training.experiment import TIERS, Experiment, Tier
-from training.few_labels import PAGE
-from training.few_labels_choice import LEARNING_RATES, best, chapter, grid, screened
-from training.few_labels_runs import OUTCOMES, Bench, Outcome
+from training.experiment import Experiment
 from training.pretrain import Pretrainer
 from training.pretrained import Pretrained
 from training.trainer import Trainer
 
-TWO_BLOCKS = objects.CONFIG.replace("n_layers = 1", "n_layers = 2")
-TINY = Tier("tiny", 100, 12, d_lc=8, d_tab=8, training={"steps": 2, "evaluate_every": 2}, features=None, forests={})
 QUICK = ["--steps", "4", "--threads", "1"]
-
-
-@pytest.fixture(scope="module")
-def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory of 160 objects."""
-    return objects.write(tmp_path_factory.mktemp("data") / "set", 160)
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy experiment with two blocks."""
-    path = tmp_path_factory.mktemp("config") / "toy.toml"
-    path.write_text(TWO_BLOCKS + "[pretraining]\nlearning_rate = 2e-3\n[self_supervision]\neta_pred = 0.5\n")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -296,189 +274,6 @@ def test_weights_of_another_network_are_refused(config: Path, weights: Path, tmp
         Pretrained.read(tmp_path)
     with pytest.raises(InvalidData, match="2 blocks cannot stay"):
         Pretrained.read(weights, blocks=1, frozen=2)
-
-
-# --- few labels -----------------------------------------------------------------------------------------------------
-
-
-def test_a_share_of_the_labels_is_chosen_within_each_class_and_a_smaller_share_is_part_of_it() -> None:
-    made = objects.make(2000)
-    rare = np.where(np.arange(2000) % 50 == 0, 2232, made.class_id)
-    index = layout.Index(made.object_id, rare, made.split, made.fold, made.light_curves.lengths)
-    whole, tenth, few = (select(index, labels=labels) for labels in (1.0, 0.1, 0.01))
-    assert tenth.train.sum() == pytest.approx(0.1 * whole.train.sum(), abs=2)
-    for class_id in np.unique(rare):
-        own = rare == class_id
-        assert (tenth.train & own).sum() == pytest.approx(0.1 * (whole.train & own).sum(), abs=0.51)
-        assert (few.train & own).any()
-    assert not (few.train & ~tenth.train).any()
-    assert not (tenth.train & ~whole.train).any()
-    np.testing.assert_array_equal(tenth.validation, whole.validation)
-    again, other = (select(index, labels=0.1, seed=seed) for seed in (0, 1))
-    np.testing.assert_array_equal(again.train, tenth.train)
-    assert (other.train & tenth.train).sum() < 0.5 * tenth.train.sum() == 0.5 * other.train.sum()
-
-
-def test_a_run_learns_from_its_share_of_the_labels(data_set: Path, config: Path, tmp_path: Path) -> None:
-    experiment = Experiment.read(config).trained(labels=0.2)
-    (tmp_path / "run").mkdir()
-    trainer = Trainer(experiment, Dataset.open(data_set), tmp_path / "run")
-    whole = select(Dataset.open(data_set).index())
-    assert len(trainer.train) == pytest.approx(0.2 * whole.train.sum(), abs=1)
-    assert len(trainer.validation) == whole.validation.sum()
-
-
-def test_scales_are_of_all_objects_to_train_on_however_few_have_labels(
-    data_set: Path, config: Path, tmp_path: Path
-) -> None:
-    quantiles = []
-    for name, labels in (("all", 1.0), ("few", 0.1)):
-        (tmp_path / name).mkdir()
-        trainer = Trainer(Experiment.read(config).trained(labels=labels), Dataset.open(data_set), tmp_path / name)
-        quantiles.append(trainer.model.state_dict()["tab.tokenizer.quantiles"])
-    assert torch.equal(*quantiles)
-
-
-def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
-    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(TIERS, "tiny", TINY)
-    monkeypatch.setattr("training.few_labels_choice.ETA_PRED", (0.5,))
-    monkeypatch.setattr("training.few_labels_choice.ETA_ORIG", (0.1,))
-    monkeypatch.setattr("training.few_labels_choice.LEARNING_RATES", LEARNING_RATES[:2])
-    command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
-    command += ["--output", str(tmp_path / "bench"), "--seeds", "2", "--labels", "0.1", "1", "--best", "1", "--longer"]
-    assert main(command) == 0
-    screened = {method.name for method in grid(Experiment.read(config))}
-    tokens = ("learned", "noise")
-    assert screened == {
-        *(f"ssl-{kind}-0.5-0.1-{token}" for kind in "bm" for token in tokens),
-        *(
-            f"ssl-m-0.5-0.1-learned-{seen}"
-            for seen in (
-                "class-token",
-                "class-token-light-curve-alone",
-                "class-token-groups",
-                "class-tokens-groups",
-            )
-        ),
-    }
-    page = (tmp_path / "bench" / PAGE).read_text()
-    for name in (*screened, "scratch"):
-        assert f"| {name} |" in page
-    assert page.count("| 10% |") == 3
-    assert page.count("| 100% |") == 2
-    longer = next((tmp_path / "bench" / "runs").glob("scratch-for-longer-labels-0.1-*"))
-    log = (longer / "log.csv").read_text().splitlines()
-    assert log[-1].startswith("4,")  # two steps, and as many as pretraining has
-    assert "(+3, interval above 0)" in page
-    assert "Pretraining: 2 steps on 99 objects of test, no label looked at." in page
-    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
-    assert main(command) == 0
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")} == made
-    assert (tmp_path / "bench" / PAGE).read_text() == page
-    assert not list(tmp_path.rglob("checkpoint.pt"))
-    assert main([*command, "--steps", "3"]) == 1
-    assert main([*command, "--methods", "ssl-x"]) == 1
-    elsewhere = [str(each).replace("bench", "elsewhere") for each in command]
-    shutil.copytree(tmp_path / "bench", tmp_path / "elsewhere", ignore=shutil.ignore_patterns("runs", "pretrained"))
-    (tmp_path / "elsewhere" / PAGE).unlink()
-    assert main(elsewhere) == 0
-    assert (tmp_path / "elsewhere" / PAGE).read_text() == page
-    assert not (tmp_path / "elsewhere" / "runs").exists()  # nothing had to be made again
-    config_of_another = tmp_path / "toy.toml"
-    config_of_another.write_text(config.read_text().replace("noise = 0.2", "noise = 0.3"))
-    assert main([*command[:2], str(config_of_another), *command[3:]]) == 1
-
-
-def test_methods_can_be_compared_without_a_screen(
-    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(TIERS, "tiny", TINY)
-    monkeypatch.setattr("training.few_labels_choice.LEARNING_RATES", LEARNING_RATES[:1])
-    command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
-    command += ["--output", str(tmp_path / "bench"), "--seeds", "1", "--labels", "0.1"]
-    assert main([*command, "--methods", "ssl-b-0.15-0.1-learned"]) == 0
-    runs = {path.name for path in (tmp_path / "bench" / "runs").iterdir()}
-    assert runs == {f"{name}-labels-0.1-rate-0.0003-0" for name in ("scratch", "ssl-b-0.15-0.1-learned")}
-    assert "## Screen" not in (tmp_path / "bench" / PAGE).read_text()
-
-
-@pytest.mark.parametrize(("number", "found"), [(1, ["b"]), (2, ["beyond", "b"]), (3, ["beyond", "beyond", "b"])])
-def test_one_of_the_chapters_own_is_always_compared(
-    data_set: Path, config: Path, tmp_path: Path, number: int, found: list[str]
-) -> None:
-    """Of a screen in which what is beyond the chapter is best, and SSL-B better than SSL-M."""
-    experiment = Experiment.read(config)
-    bench = Bench(tmp_path, experiment, Dataset.open(data_set), (), {}, 2, False, "cpu", Console())
-    own = chapter(experiment)
-    kinds = {each.name: "beyond" for each in grid(experiment)}
-    kinds |= {each.name: each.self_supervision.kind.lower() for each in own if each.self_supervision is not None}
-    score = {"beyond": 0.9, "b": 0.8}
-    told = [Outcome(score.get(kinds.get(run.method.name, ""), 0.7)).told(run) for run in screened(experiment)]
-    (tmp_path / OUTCOMES).write_text("".join(told))
-    assert [kinds[method.name] for method in best(bench, number)] == found
-
-
-def test_learning_rates_are_tried_from_the_middle_towards_the_better_ones(
-    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(TIERS, "tiny", TINY)
-    score = {3e-4: 9, 1e-3: 1, 3e-3: 2, 1e-2: 3}
-    monkeypatch.setattr("training.few_labels_runs.Bench.score", lambda _, run: score[run.learning_rate])
-    command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
-    command += ["--output", str(tmp_path / "bench"), "--seeds", "1", "--labels", "0.1"]
-    assert main([*command, "--methods", "ssl-b-0.15-0.1-learned"]) == 0
-    tried = {path.name for path in (tmp_path / "bench" / "runs").glob("scratch-*")}
-    assert tried == {f"scratch-labels-0.1-rate-{rate}-0" for rate in ("0.001", "0.003", "0.01")}
-    assert "| scratch | 10% | 0.01 |" in (tmp_path / "bench" / PAGE).read_text()
-
-
-def test_a_run_that_diverges_is_told_and_the_others_go_on(
-    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(TIERS, "tiny", TINY)
-    monkeypatch.setattr("training.few_labels_choice.LEARNING_RATES", (1e-3, 1e38))
-    command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
-    command += ["--output", str(tmp_path / "bench"), "--seeds", "1", "--labels", "0.1", "--steps", "3"]
-    command += ["--methods", "ssl-b-0.15-0.1-learned"]
-    assert main(command) == 0
-    told = map(json.loads, (tmp_path / "bench" / OUTCOMES).read_text().splitlines())
-    diverged = {each["run"]: each["diverged"] for each in told if each["diverged"]}
-    assert "training has diverged" in diverged["scratch-labels-0.1-rate-1e+38-0"]
-    assert "| scratch | 10% | 0.001 |" in (tmp_path / "bench" / PAGE).read_text()
-    capsys.readouterr()
-    assert main(command) == 0
-    assert "learning rates" not in capsys.readouterr().err  # there is nothing left to try
-    steps = json.loads(next(tmp_path.rglob("pretrained.json")).read_text())["provenance"]["training"]["steps"]
-    assert steps == 2  # the tier's, whatever --steps
-
-
-def test_methods_are_compared_on_folds_that_nothing_has_learned_from(
-    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(TIERS, "tiny", TINY)
-    monkeypatch.setattr("training.few_labels_choice.LEARNING_RATES", LEARNING_RATES[:1])
-    command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
-    command += ["--labels", "0.5", "--methods", "ssl-b-0.15-0.1-learned", "--output"]
-    assert main([*command, str(tmp_path / "bench"), "--seeds", "2", "--folds"]) == 0
-    index = Dataset.open(data_set).index()
-    page = (tmp_path / "bench" / PAGE).read_text()
-    assert f"Macro F1 on {np.sum(index.fold < 2)} test objects" in page
-    assert "Student's t over them" in page
-    described = [*tmp_path.rglob("pretrained.json"), *tmp_path.rglob("model.json")]
-    assert len(described) == 6
-    for path in described:
-        training = json.loads(path.read_text())["provenance"]["training"]
-        assert training["left_out"] == training["seed"], path
-    assert main([*command, str(tmp_path / "bench"), "--seeds", "6", "--folds"]) == 1
-    assert "fewer than --seeds 6" in capsys.readouterr().err
-    command += [str(tmp_path / "other"), "--seeds", "1"]
-    assert main([*command, "--test", str(data_set)]) == 0
-    mine = objects.make(160)
-    layout.write(tmp_path / "turned", [replace(mine, split=np.where(mine.split == "train", "test", "train"))])
-    assert main([*command, "--test", str(tmp_path / "turned")]) == 1
-    assert "objects to compare on are among those to learn from" in capsys.readouterr().err
 
 
 def test_a_pretrained_network_is_as_good_a_model_as_any(config: Path, weights: Path) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from numpy.typing import NDArray
 
 from models.calibration import Calibration
 from models.classifier import Description
-from models.taxonomy import CLASS_NAMES, Taxonomy
+from models.taxonomy import CLASS_NAMES
 from tests.training import objects
+from tests.training.answered import TAXONOMY, N, run_of, scored_of
 from training import results
 from training.__main__ import main
 from training.answers import Run
@@ -30,50 +30,14 @@ from training.checks import (
     plasticc_checks,
 )
 from training.errors import InvalidData
-from training.measure import ENOUGH, Panel, difference, few, view_of
+from training.measure import ENOUGH, Panel, difference, few
 from training.metrics import Estimate
-from training.predictions import AGES, Predictions, Ready, Scored
-
-TAXONOMY = Taxonomy(tuple(class_id for class_id in CLASS_NAMES if class_id != 2326))
-N = 20 * 40
-
-
-def _run(variant: str, seed: int, right: dict[str, float], *, sure: float = 0.9, n: int = N) -> Run:
-    """A model that is right about the first shares of each class's objects, by view; wrong about the others."""
-    class_id = np.repeat(TAXONOMY.class_ids, n // 20).astype(np.int32)
-    by_age = [_scored(class_id, days, share=right.get(view_of(days), right["else"]), sure=sure) for days in AGES]
-    share = right.get("alerts", right["else"])
-    alerts = [_scored(class_id, 0.5, share=share, sure=sure, detections=detections) for detections in (1, 2, 4, 9, 50)]
-    description = Description(
-        "atat", {}, TAXONOMY, Calibration({}, prior="uniform over the classes"), variant, "1", {}, {}
-    )
-    joined = Predictions(Scored.joined(by_age), Scored.joined(alerts), {"inference": 1e-3}, "CPU, 1 thread")
-    return Run.by(description, joined, named=(variant, seed))
-
-
-def _scored(class_id: NDArray[np.int32], days: float, *, share: float, sure: float, detections: int = 3) -> Scored:
-    n = len(class_id)
-    number = np.tile(np.arange(n // 20), 20)
-    true = TAXONOMY.places(class_id)
-    said = np.where(number < share * (n // 20), true, (true + 1) % 20)
-    probabilities = np.full((n, 20), (1 - sure) / 19)
-    probabilities[np.arange(n), said] = sure
-    return Scored(
-        object_id=np.arange(1, n + 1),
-        class_id=class_id,
-        source=np.full(n, "test"),
-        days=np.full(n, days, dtype=np.float32),
-        detections=np.full(n, detections),
-        carried=np.full(n, detections),
-        weight=np.ones(n, dtype=np.float32),
-        head=np.full(n, "mix"),
-        logits=np.log(probabilities).astype(np.float32),
-    )
+from training.predictions import AGES, Predictions, Ready
 
 
 def test_figures_are_as_made() -> None:
     """With a share s right of every class, and the rest taken for its neighbour, each class has F1 s."""
-    runs = [_run("one", seed, {"else": 0.8, "8 days": 0.6}, sure=0.9) for seed in (0, 1)]
+    runs = [run_of("one", seed, {"else": 0.8, "8 days": 0.6}, sure=0.9) for seed in (0, 1)]
     panel = Panel.of(runs, draws=200)
     measured = panel.measure(runs)
     assert len(panel) == N
@@ -86,7 +50,7 @@ def test_figures_are_as_made() -> None:
 
 
 def test_differences_are_paired_by_object() -> None:
-    runs = [_run("a", 0, {"else": 0.8}), _run("b", 0, {"else": 0.8}), _run("c", 0, {"else": 0.75})]
+    runs = [run_of("a", 0, {"else": 0.8}), run_of("b", 0, {"else": 0.8}), run_of("c", 0, {"else": 0.75})]
     panel = Panel.of(runs, draws=200)
     a, b, c = (panel.measure([run]) for run in runs)
     assert difference(a, b, "8 days") == Estimate(0, 0, 0)
@@ -96,7 +60,7 @@ def test_differences_are_paired_by_object() -> None:
 
 
 def test_a_class_of_few_objects_in_a_view_takes_no_part_in_its_mean() -> None:
-    run = _run("atat2", 0, {"else": 1.0})
+    run = run_of("atat2", 0, {"else": 1.0})
     scarce = TAXONOMY.class_ids[3]
     alerts, ages = run.by_alert, run.by_age
     number = np.arange(len(alerts)) // len(np.unique(alerts.carried))
@@ -116,19 +80,8 @@ def test_a_class_of_few_objects_in_a_view_takes_no_part_in_its_mean() -> None:
         assert np.nanmax(measured.recall[:, place, column]) == 0
 
 
-def test_seeds_are_paired_where_they_share_what_they_learned_from() -> None:
-    """Both variants do better with one seed's labels than with the other's, and by as much."""
-    runs = {name: [_run(name, seed, {"else": 0.6 + 0.2 * seed}) for seed in (0, 1)] for name in ("a", "b")}
-    panel = Panel.of([run for each in runs.values() for run in each], draws=200)
-    a, b = (panel.measure(each) for each in runs.values())
-    apart = difference(a, b, "8 days")
-    assert apart.high - apart.low > 10
-    a, b = (panel.measure(each, paired_by_seed=True) for each in runs.values())
-    assert difference(a, b, "8 days") == Estimate(0, 0, 0)
-
-
 def test_models_are_compared_on_the_objects_they_share() -> None:
-    runs = [_run("a", 0, {"else": 0.8}), _run("b", 0, {"else": 0.8}, n=N // 2)]
+    runs = [run_of("a", 0, {"else": 0.8}), run_of("b", 0, {"else": 0.8}, n=N // 2)]
     assert len(Panel.of(runs, draws=5)) == N // 2
 
 
@@ -139,19 +92,19 @@ def _verdicts(runs: list[Run]) -> dict[str, str]:
 
 def test_checks_pass_where_they_should() -> None:
     runs = [
-        *(_run("lc-md-mta", seed, {"else": 0.80, "8 days": 0.70, "alerts": 0.70}) for seed in (0, 1, 2)),
-        _run("bhrf", 0, {"else": 0.75, "8 days": 0.60}),
-        _run("flat", 0, {"else": 0.75}),
-        _run("lc-mta", 0, {"else": 0.60, "8 days": 0.50}),
-        _run("lc-md", 0, {"else": 0.80, "8 days": 0.60}),
-        _run("lc-md-features-mta", 0, {"else": 0.80}),
-        _run("lc-md-mta-no-quantiles", 0, {"else": 0.825}),
-        _run("lc-md-mta-sinusoid", 0, {"else": 0.70}),
-        _run("lc-mta-sinusoid", 0, {"else": 0.60, "8 days": 0.50}),
-        _run("md-features-mta", 0, {"else": 0.775}),
-        _run("atat2+lightgbm", 0, {"else": 0.85, "8 days": 0.75, "alerts": 0.80}),
-        _run("atat2", 0, {"else": 0.85, "8 days": 0.725, "alerts": 0.75}),
-        _run("lightgbm", 0, {"else": 0.80, "8 days": 0.70, "alerts": 0.75}),
+        *(run_of("lc-md-mta", seed, {"else": 0.80, "8 days": 0.70, "alerts": 0.70}) for seed in (0, 1, 2)),
+        run_of("bhrf", 0, {"else": 0.75, "8 days": 0.60}),
+        run_of("flat", 0, {"else": 0.75}),
+        run_of("lc-mta", 0, {"else": 0.60, "8 days": 0.50}),
+        run_of("lc-md", 0, {"else": 0.80, "8 days": 0.60}),
+        run_of("lc-md-features-mta", 0, {"else": 0.80}),
+        run_of("lc-md-mta-no-quantiles", 0, {"else": 0.825}),
+        run_of("lc-md-mta-sinusoid", 0, {"else": 0.70}),
+        run_of("lc-mta-sinusoid", 0, {"else": 0.60, "8 days": 0.50}),
+        run_of("md-features-mta", 0, {"else": 0.775}),
+        run_of("atat2+lightgbm", 0, {"else": 0.85, "8 days": 0.75, "alerts": 0.80}),
+        run_of("atat2", 0, {"else": 0.85, "8 days": 0.725, "alerts": 0.75}),
+        run_of("lightgbm", 0, {"else": 0.80, "8 days": 0.70, "alerts": 0.75}),
     ]
     found = _verdicts(runs)
     expected = {
@@ -186,12 +139,12 @@ def test_checks_pass_where_they_should() -> None:
 
 
 def test_the_least_length_decides_where_every_length_is_asked() -> None:
-    everywhere = [_run("lc-md", 0, {"else": 0.8}), _run("lc", 0, {"else": 0.6})]
+    everywhere = [run_of("lc-md", 0, {"else": 0.8}), run_of("lc", 0, {"else": 0.6})]
     (row,) = (
         each for each in checks(book_of(everywhere, "", draws=20)) if each.check == "LC + MD minus LC, every length"
     )
     assert row.verdict == "pass"
-    but_once = [everywhere[0], _run("lc", 0, {"else": 0.6, "32 days": 0.7})]
+    but_once = [everywhere[0], run_of("lc", 0, {"else": 0.6, "32 days": 0.7})]
     (row,) = (
         each for each in checks(book_of(but_once, "", draws=20)) if each.check == "LC + MD minus LC, every length"
     )
@@ -202,10 +155,10 @@ def test_the_least_length_decides_where_every_length_is_asked() -> None:
 
 def test_a_change_is_worth_what_is_lost_without_it_or_gained_by_it() -> None:
     runs = [
-        _run("atat2-first", 0, {"else": 0.5, "alerts": 0.6}),
-        _run("atat2-no-ema", 0, {"else": 0.4, "8 days": 0.55, "alerts": 0.6}),
-        _run("atat2-statistics", 0, {"else": 0.7}),
-        _run("atat2", 0, {"else": 0.8}),
+        run_of("atat2-first", 0, {"else": 0.5, "alerts": 0.6}),
+        run_of("atat2-no-ema", 0, {"else": 0.4, "8 days": 0.55, "alerts": 0.6}),
+        run_of("atat2-statistics", 0, {"else": 0.7}),
+        run_of("atat2", 0, {"else": 0.8}),
     ]
     without, with_statistics, with_both = change_rows(book_of(runs, "small", draws=20))
     assert without[0] == "a moving average of the weights"
@@ -215,14 +168,14 @@ def test_a_change_is_worth_what_is_lost_without_it_or_gained_by_it() -> None:
     assert with_both[0] == "both: `atat2`"
     assert [float(cell.split()[0]) for cell in with_both[1:]] == pytest.approx([30, 30, 20], abs=0.06)
     assert not change_rows(book_of(runs[1:], "small", draws=20))
-    of_atat = [_run("lc-md-mta", 0, {"else": 0.5}), _run("lc-md-mta-200", 0, {"else": 0.6, "alerts": 0.5})]
+    of_atat = [run_of("lc-md-mta", 0, {"else": 0.5}), run_of("lc-md-mta-200", 0, {"else": 0.6, "alerts": 0.5})]
     ((told, *gained),) = change_rows_of_atat(book_of(of_atat, "small", draws=20))
     assert "200 points" in told
     assert [float(cell.split()[0]) for cell in gained] == pytest.approx([10, 10, 0], abs=0.06)
 
 
 def test_folds_are_pooled_each_calibrated_as_its_own() -> None:
-    runs = [_run("atat2", 0, {"else": 0.9}, sure=0.6), _run("atat2", 0, {"else": 0.5}, sure=0.8)]
+    runs = [run_of("atat2", 0, {"else": 0.9}, sure=0.6), run_of("atat2", 0, {"else": 0.5}, sure=0.8)]
     by_age = replace(runs[1].by_age, object_id=runs[1].by_age.object_id + N)
     by_alert = replace(runs[1].by_alert, object_id=runs[1].by_alert.object_id + N)
     runs[1] = replace(runs[1], by_age=by_age, by_alert=by_alert)
@@ -236,7 +189,7 @@ def test_folds_are_pooled_each_calibrated_as_its_own() -> None:
 
 @pytest.mark.parametrize(("right", "verdict"), [(0.875, "pass"), (0.85, "pass, within noise"), (0.825, "FAIL")])
 def test_a_score_passes_from_its_bound_on(right: float, verdict: str) -> None:
-    _, score = plasticc_checks(book_of([_run("atat2", 0, {"else": right})], "", draws=100))
+    _, score = plasticc_checks(book_of([run_of("atat2", 0, {"else": right})], "", draws=100))
     assert score.verdict == verdict
     assert score.found.startswith(f"{right:.3f} (")
 
@@ -252,7 +205,7 @@ def test_a_score_passes_from_its_bound_on(right: float, verdict: str) -> None:
     ],
 )
 def test_calibration_passes_up_to_its_bounds(error: float, verdicts: list[str]) -> None:
-    book = book_of([_run("atat2", 0, {"else": 0.8})], "shipped", draws=20)
+    book = book_of([run_of("atat2", 0, {"else": 0.8})], "shipped", draws=20)
     measured = book.variants["atat2"]
     spread = error + np.linspace(-0.001, 0.001, 21)
     uncertain = replace(measured, ece={view: np.append(error, spread) for view in measured.ece})
@@ -262,7 +215,7 @@ def test_calibration_passes_up_to_its_bounds(error: float, verdicts: list[str]) 
 
 def test_what_the_simulation_knows_of_plasticc_is_told_apart() -> None:
     """A gain in the two classes whose simulation was fitted to it is no gain without them."""
-    forest, network = _run("lightgbm", 0, {"else": 0.5}), _run("atat2", 0, {"else": 0.5})
+    forest, network = run_of("lightgbm", 0, {"else": 0.5}), run_of("atat2", 0, {"else": 0.5})
     answers = network.by_age
     iax = answers.class_id == 2225  # the others of it were taken for 91bg
     network = replace(network, by_age=replace(answers, predicted=np.where(iax, answers.class_id, answers.predicted)))
@@ -273,7 +226,7 @@ def test_what_the_simulation_knows_of_plasticc_is_told_apart() -> None:
 
 
 def test_answers_are_kept_to_the_last_figure(tmp_path: Path) -> None:
-    run = _run("lc-md", 3, {"else": 0.8, "8 days": 0.6}, sure=0.87)
+    run = run_of("lc-md", 3, {"else": 0.8, "8 days": 0.6}, sure=0.87)
     run.write(tmp_path)
     again = Run.read(tmp_path / "lc-md-3.parquet")
     panel = Panel.of([run, again], draws=20)
@@ -403,7 +356,7 @@ def test_changes_are_compared_apart_from_what_the_tier_has(
 def test_a_model_may_be_told_which_classes_there_are() -> None:
     probabilities = np.tile([0.5, 0.3, 0.2, *17 * [0.0]], (2, 1)) + 1e-9
     scored = replace(
-        _scored(np.repeat(TAXONOMY.class_ids, 1).astype(np.int32), 1.0, share=1.0, sure=0.9),
+        scored_of(np.repeat(TAXONOMY.class_ids, 1).astype(np.int32), 1.0, share=1.0, sure=0.9),
         logits=np.log(np.tile(probabilities[0], (20, 1))).astype(np.float32),
         class_id=np.full(20, TAXONOMY.class_ids[2], dtype=np.int32),
     )

@@ -1,0 +1,114 @@
+"""What the runs that ``few-labels`` compares have answered, measured: each method's F1, and how much more than scratch.
+
+Seeds are few, so what differs from one to another is judged by Student's t; what objects were drawn, by a bootstrap.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training import answers
+from training.few_labels_choice import chosen, pairs
+from training.few_labels_runs import COMPARED, LONGER, SCRATCH, Bench, Method, Run
+from training.measure import Panel, view_of
+from training.metrics import Estimate
+
+FloatArray = NDArray[np.float64]
+Draws = Mapping[int, FloatArray]
+"""By seed, (1 + R,) macro F1: the figure itself, then the bootstrap's over the objects."""
+
+_VIEW = view_of(COMPARED)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A method at a share of the labels: its runs that have answered, of as many as were asked for. In points of F1."""
+
+    method: Method
+    labels: float
+    runs: tuple[Run, ...]
+    f1: Estimate
+    gain: Estimate | None
+    """More than from scratch at the same share, over the seeds that both have; None for scratch, and without it."""
+    paired: int
+    """How many seeds these are."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All of them, on the same objects."""
+
+    rows: tuple[Compared, ...]
+    n_objects: int
+
+    def scratch(self, labels: float) -> Compared | None:
+        """The start from scratch at this share of the labels."""
+        return next((row for row in self.rows if (row.method.name, row.labels) == (SCRATCH, labels)), None)
+
+
+def comparison(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> Comparison | None:
+    """Of what has answered; None of nothing."""
+    asked = [(method, share, chosen(bench, method, share, seeds)) for method, share in pairs(methods, labels)]
+    there = [(method, share, tuple(filter(bench.has_answered, runs))) for method, share, runs in asked]
+    there = [each for each in there if each[2]]
+    if not there:
+        return None
+    told = {run.name: bench.answers(run) for _, _, runs in there for run in runs}
+    measured = _OnFolds(told) if bench.folds else _OnOneTrial(told)
+    scratch = {share: runs for method, share, runs in there if method.name == SCRATCH}
+    rows = []
+    for method, share, runs in there:
+        others = scratch.get(share, ()) if method.name != SCRATCH else ()
+        couples = [(run, other) for run in runs for other in others if run.seed == other.seed]
+        gain = measured.gain(couples).times(100) if couples else None
+        rows.append(Compared(method, share, runs, measured.f1(runs).times(100), gain, len(couples)))
+    return Comparison(tuple(rows), measured.n_objects)
+
+
+def judged(row: Compared, seeds: int, least: float) -> str:
+    """Whether a method has gained so many points, surely some; no verdict on fewer seeds than were asked for."""
+    if row.gain is None or row.method.name == LONGER:
+        raise ValueError(f"{row.method.name} is not compared with scratch")
+    if row.paired < seeds:
+        return f"not judged: {row.paired} of {seeds} seeds"
+    if np.isnan(row.gain.low):
+        return "not judged: one seed"
+    return "pass" if row.gain.value >= least and row.gain.low > 0 else "**FAIL**"
+
+
+class _OnOneTrial:
+    """Runs of all seeds answered about the same objects."""
+
+    def __init__(self, told: Mapping[str, answers.Run]) -> None:
+        panel = Panel.of(list(told.values()))
+        self.n_objects = len(panel)
+        self._draws = {name: panel.measure([each]).macro(_VIEW) for name, each in told.items()}
+
+    def f1(self, runs: Sequence[Run]) -> Estimate:
+        return Estimate.of_seeds([self._draws[run.name] for run in runs])
+
+    def gain(self, couples: Sequence[tuple[Run, Run]]) -> Estimate:
+        return Estimate.of_seeds([self._draws[run.name] - self._draws[other.name] for run, other in couples])
+
+
+class _OnFolds:
+    """The run of each seed answered about its own fold: all folds together are the objects."""
+
+    def __init__(self, told: Mapping[str, answers.Run]) -> None:
+        self._told = told
+        self.n_objects = len(np.unique(np.concatenate([each.by_age.object_id for each in told.values()])))
+
+    def f1(self, runs: Sequence[Run]) -> Estimate:
+        pooled = answers.Run.pooled([self._told[run.name] for run in runs])
+        return Estimate.of(Panel.of([pooled]).measure([pooled]).macro(_VIEW))
+
+    def gain(self, couples: Sequence[tuple[Run, Run]]) -> Estimate:
+        return Estimate.of_mean(np.array([self._apart(*couple) for couple in couples]))
+
+    def _apart(self, run: Run, other: Run) -> float:
+        both = [self._told[run.name], self._told[other.name]]
+        panel = Panel.of(both, draws=1)
+        first, second = (float(panel.measure([each]).macro(_VIEW)[0]) for each in both)
+        return first - second
