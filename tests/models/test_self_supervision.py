@@ -22,6 +22,20 @@ WIDTHS = {"atat": {"d_lc": 16, "d_tab": 8}, "atat2": {"d_model": 16, "d_metadata
 KNOWN = ("mwebv", "hostgal_zphot", "hostgal_zphot_err", "hostgal_mag_r")
 
 BOTH_KINDS = (BERT, MAE)
+OF_CLASS_TOKENS = SelfSupervision(
+    eta_pred=0.5,
+    token="noise",  # noqa: S106 - no secret
+    decoder_sees="class tokens",
+    hidden_together="groups",
+)
+OF_ONE_CLASS_TOKEN = SelfSupervision(decoder_sees="class token", of="light curve")
+EVERY = [
+    *((network, config) for network in WIDTHS for config in BOTH_KINDS),
+    ("atat", OF_CLASS_TOKENS),
+    ("atat", OF_ONE_CLASS_TOKEN),
+    ("atat", SelfSupervision(kind="B", eta_pred=0.5, token="noise")),  # noqa: S106 - no secret
+]
+"""Networks and what they can learn by."""
 
 
 def _curves(*counts: int) -> LightCurves:
@@ -124,8 +138,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, object], reas
 # --- what is asked, and what is shown -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("network", ["atat", "atat2"])
-@pytest.mark.parametrize("config", BOTH_KINDS, ids=lambda config: config.kind)
+@pytest.mark.parametrize(("network", "config"), EVERY)
 def test_hidden_values_change_nothing_of_what_is_guessed(config: SelfSupervision, network: str) -> None:
     model = SelfSupervised(_network(network), config).eval()
     curves = _curves(3, 25, 40)
@@ -145,15 +158,24 @@ def test_hidden_values_change_nothing_of_what_is_guessed(config: SelfSupervision
 def test_every_input_that_is_shown_tells_of_the_others(kind: str, token: str) -> None:
     config = SelfSupervision(kind=kind, eta_pred=0.5, eta_orig=0.0, token=token)  # type: ignore[arg-type]
     model = SelfSupervised(_network(), config).eval()
-    masked = _asked(model, _curves(12))
-    shown = torch.nonzero(~masked.asked[LIGHT_CURVE].hidden)[0, 0]
-    moved = masked.batch.flux.clone()
-    moved[shown] += 50
-    other = dataclasses.replace(masked, batch=dataclasses.replace(masked.batch, flux=moved))
-    with torch.inference_mode():
-        guess, again = model.guess(masked)[LIGHT_CURVE], model.guess(other)[LIGHT_CURVE]
-    hidden = masked.asked[LIGHT_CURVE].hidden
-    assert (guess[hidden] != again[hidden]).all()
+    masked = _asked(model, _curves(12), seed=2)
+    batch = masked.batch
+    inputs = {LIGHT_CURVE: batch.flux, TABLE: batch.metadata.flatten()}
+    for name, values in inputs.items():
+        hidden = masked.asked[name].hidden
+        shown = torch.nonzero(~hidden & ~(batch.missing.flatten() if name == TABLE else torch.zeros_like(hidden)))
+        assert hidden.any()
+        for place in shown[:, 0]:
+            moved = values.clone()
+            moved[place] += 50
+            other = (
+                dataclasses.replace(batch, flux=moved)
+                if name == LIGHT_CURVE
+                else dataclasses.replace(batch, metadata=moved.view(batch.metadata.shape))
+            )
+            with torch.inference_mode():
+                guess, again = (model.guess(dataclasses.replace(masked, batch=each))[name] for each in (batch, other))
+            assert (guess[hidden] != again[hidden]).all()
 
 
 @pytest.mark.parametrize("sees", ["tokens", "class token"])
@@ -282,15 +304,23 @@ def test_noise_stands_for_columns_only_where_it_is_asked_for() -> None:
     torch.testing.assert_close(*still)
 
 
-@pytest.mark.parametrize("kind", ["B", "M"])
-def test_company_does_not_change_a_guess(kind: str) -> None:
-    config = SelfSupervision(kind=kind, eta_pred=1.0, eta_orig=0.0)  # type: ignore[arg-type]
-    model = SelfSupervised(_network(), config).eval()
-    curves = _curves(4, 30)
+@pytest.mark.parametrize(("network", "config"), EVERY)
+def test_another_light_curve_beside_it_does_not_change_a_guess(network: str, config: SelfSupervision) -> None:
+    model = SelfSupervised(_network(network), config).eval()
+    masked = _asked(model, _curves(9, 30))
+    batch = masked.batch
+    own = {LIGHT_CURVE: int(batch.lengths[0]), TABLE: batch.metadata.shape[1]}
+    brighter = dataclasses.replace(
+        batch,
+        flux=torch.cat([batch.flux[: own[LIGHT_CURVE]], batch.flux[own[LIGHT_CURVE] :] * 7 + 40]),
+        metadata=torch.cat([batch.metadata[:1], batch.metadata[1:] + 3]),
+    )
     with torch.inference_mode():
-        together = model.guess(_asked(model, curves))
-        first = model.guess(_asked(model, curves.take(np.array([0]))))
-    torch.testing.assert_close(together[LIGHT_CURVE][: len(first[LIGHT_CURVE])], first[LIGHT_CURVE])
+        guesses, again = (model.guess(dataclasses.replace(masked, batch=each)) for each in (batch, brighter))
+    assert guesses.keys() == again.keys()
+    for name, guess in guesses.items():
+        torch.testing.assert_close(again[name][: own[name]], guess[: own[name]])
+        assert not torch.equal(again[name][own[name] :], guess[own[name] :])
 
 
 def test_atat2_guesses_a_point_from_those_before_it() -> None:

@@ -206,8 +206,12 @@ def test_methods_are_compared_on_folds_that_nothing_has_learned_from(
     assert main([*command, "--test", str(data_set)]) == 0
     mine = objects.make(160)
     layout.write(tmp_path / "turned", [replace(mine, split=np.where(mine.split == "train", "test", "train"))])
-    assert main([*command, "--test", str(tmp_path / "turned")]) == 1
-    assert "objects to compare on are among those to learn from" in capsys.readouterr().err
+    layout.write(tmp_path / "tested", [replace(mine, object_id=mine.object_id + 10**6)])
+    unlabelled = ["--unlabelled", str(tmp_path / "unlabelled")]
+    layout.write(tmp_path / "unlabelled", [replace(mine, object_id=mine.object_id + 10**6)])
+    for learned in (["--test", str(tmp_path / "turned")], ["--test", str(tmp_path / "tested"), *unlabelled]):
+        assert main([*command, *learned]) == 1
+        assert "objects to compare on are among those to learn from" in capsys.readouterr().err
 
 
 # --- what the page makes of answers -------------------------------------------------------------------------------

@@ -107,6 +107,22 @@ def test_no_test_object_is_learned_from_and_objects_of_no_class_are(
     assert not set(pretrainer.validation.object_id.tolist()) & (seen | tested)
 
 
+@pytest.mark.parametrize("held_out", [{"fold": 1}, {"left_out": 2}, {"fold": 1, "left_out": 2}])
+def test_no_fold_that_is_held_out_is_learned_from_in_another_set(
+    data_set: Path, config: Path, tmp_path: Path, held_out: dict[str, int]
+) -> None:
+    mine = objects.make(160)
+    layout.write(tmp_path / "same", [replace(mine, split=np.full(160, "train"))])
+    (tmp_path / "run").mkdir()
+    experiment = Experiment.read(config).trained(**held_out).pretrained()
+    unlabelled = [Dataset.open(tmp_path / "same")]
+    pretrainer = Pretrainer(experiment, Dataset.open(data_set), tmp_path / "run", unlabelled=unlabelled)
+    seen = np.isin(mine.object_id, pretrainer.train.object_id)
+    assert seen.any()
+    assert not np.isin(mine.fold[seen], list(held_out.values())).any()
+    assert not (mine.split[seen] == "test").any()
+
+
 def test_scales_are_those_of_the_datas_own_training_objects(data_set: Path, config: Path, tmp_path: Path) -> None:
     mine = objects.make(160)
     layout.write(tmp_path / "far", [replace(mine, object_id=mine.object_id + 10**6, metadata=mine.metadata + 50)])
