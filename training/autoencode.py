@@ -86,7 +86,7 @@ def _epoch(
     for rows in probes.batches(order):
         points, variance, labels = own.take(rows).batch(device)
         latent, reconstruction = model(points)
-        loss = LOSSES[model.config.loss](reconstruction, points, variance).mean()
+        loss = LOSSES[model.config.loss].of(reconstruction, points, variance).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -165,11 +165,9 @@ def measure(
     for name, make in probes.PROBES.items():
         if time.monotonic() > until:
             raise OutOfTime
-        fitted = probes.fit(make, latent, labels, n_classes, most_epochs=effort.probe_epochs)
-        with torch.inference_mode():
-            online = probes.answers(trained.online.modules[name](held_out))
-        figures[name] = probes.accuracy(test.label, fitted.predict(held_out))
-        figures[f"online-{name}"] = probes.accuracy(test.label, online)
+        offline = probes.fit(make, latent, labels, n_classes, most_epochs=effort.probe_epochs)
+        for key, probe in ((name, offline), (f"online-{name}", trained.online.modules[name])):
+            figures[key] = probes.accuracy(test.label, probes.predicted(probe, held_out))
     figures["neighbours"] = probes.accuracy(test.label, probes.neighbours(latent, labels, held_out))
     if fine_tune:
         tuned = probes.fine_tuned(trained.model, curves, effort, device=device, seed=seed, until=until)

@@ -72,34 +72,15 @@ class OnlineProbes:
         self.optimizer.step()
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A probe fitted offline, and the scale of the latent vectors that it was fitted on."""
-
-    module: nn.Module
-    mean: Tensor
-    spread: Tensor
-
-    def predict(self, latent: Tensor) -> IntArray:
-        """The class (N,) of latent vectors (N, D)."""
-        with torch.inference_mode():
-            return answers(self.module((latent - self.mean) / self.spread))
-
-
-def fit(make: Probe, latent: Tensor, labels: Tensor, n_classes: int, *, most_epochs: int) -> Fitted:
-    """A probe trained on all latent vectors (N, D) until its loss no longer falls.
-
-    They are brought to unit variance before: that changes nothing a linear layer cannot undo, and lets it converge.
-    """
-    mean, spread = latent.mean(dim=0), latent.std(dim=0, correction=0).clamp_min(1e-8)
-    scaled = (latent - mean) / spread
+def fit(make: Probe, latent: Tensor, labels: Tensor, n_classes: int, *, most_epochs: int) -> nn.Module:
+    """A probe trained on all latent vectors (N, D), as they are, until its loss no longer falls."""
     module = make(latent.shape[1], n_classes).to(latent.device)
     optimizer = torch.optim.Adam(module.parameters(), lr=LEARNING_RATE)
     best, waited = np.inf, 0
     for _ in range(most_epochs):
         total = 0.0
-        for rows in torch.split(torch.randperm(len(scaled)), BATCH_SIZE):
-            loss = F.cross_entropy(module(scaled[rows]), labels[rows])
+        for rows in torch.split(torch.randperm(len(latent)), BATCH_SIZE):
+            loss = F.cross_entropy(module(latent[rows]), labels[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -108,7 +89,13 @@ def fit(make: Probe, latent: Tensor, labels: Tensor, n_classes: int, *, most_epo
         best = min(best, total)
         if waited == PATIENCE:
             break
-    return Fitted(module.eval(), mean, spread)
+    return module.eval()
+
+
+def predicted(probe: nn.Module, latent: Tensor) -> IntArray:
+    """The class (N,) of latent vectors (N, D)."""
+    with torch.inference_mode():
+        return answers(probe(latent))
 
 
 def neighbours(train: Tensor, labels: Tensor, test: Tensor) -> IntArray:

@@ -6,18 +6,18 @@ interval over the seeds: what that does not settle is undecided, and so is every
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from training import thesis_tables
 from training.autoencode import CONVERGED, FINE_TUNED
 from training.data import synthetic
 from training.metrics import LEVEL, Estimate
 from training.pages import markdown
-from training.representation_tables import DECODER_ROWS, ENCODER_ROWS, LOSSES, MACHO, ZTF
-from training.representations import Bench, Parts, cell_of
+from training.representation_tables import DECODER_ROWS, ENCODER_ROWS, LOSSES, MACHO, TABLES, ZTF, Table
+from training.representations import SIZES, Bench, Parts, cell_of
 
 FloatArray = NDArray[np.float64]
 
@@ -25,6 +25,11 @@ CUT_SHORT = "cut short"
 
 ALIKE = 2.0
 """Points of accuracy. Where the thesis sees no difference, a smaller one is none."""
+
+_SETS = (*synthetic.NAMES, *MACHO, *ZTF)
+_PROBE_NAMES = {"linear": "linear probe", "mlp": "MLP probe"}
+_FEWEST = 4
+"""Encoders that an order is told of."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,14 @@ class Finding:
     rests_on: str = ""
     """Sizes and numbers of runs."""
     verdict: str = "not run"
+
+
+class Paired(NamedTuple):
+    """One metric of R autoencoders, of the seeds that all of them have been run with."""
+
+    seeds: tuple[int, ...]
+    values: FloatArray
+    """(S, R)"""
 
 
 @dataclass(frozen=True)
@@ -54,20 +67,19 @@ class Evidence:
         """By seed, of those that have been run."""
         return self.bench.figures(cell_of(data, parts, self.size))
 
-    def paired(self, data: str, rows: Sequence[Parts], metric: str) -> FloatArray:
-        """(S, R): of each seed that every row has been run with, and each row."""
+    def paired(self, data: str, rows: Sequence[Parts], metric: str) -> Paired:
+        """A metric of these autoencoders."""
         runs = [self.figures(data, parts) for parts in rows]
         seeds = sorted(set.intersection(*({seed for seed in each if metric in each[seed]} for each in runs)))
         found = [[each[seed][metric] for each in runs] for seed in seeds]
-        return np.array(found, dtype=np.float64).reshape(len(seeds), len(rows))
+        return Paired(tuple(seeds), np.array(found, dtype=np.float64).reshape(len(seeds), len(rows)))
 
-    def rests_on(self, data: str, rows: Sequence[Parts], n_seeds: int) -> str:
+    def rests_on(self, data: str, rows: Sequence[Parts], seeds: Sequence[int]) -> str:
         """The size, how many seeds, and whether the autoencoders were still learning when the last epoch came."""
-        seeds = f"{n_seeds} seed{'' if n_seeds == 1 else 's'}"
-        runs = [run for parts in rows for run in self.figures(data, parts).values()]
+        told = f"{self.size_of(data, rows[0])}, {len(seeds)} seed{'' if len(seeds) == 1 else 's'}"
+        runs = [self.figures(data, parts)[seed] for parts in rows for seed in seeds]
         unfinished = sum(not run.get(CONVERGED) for run in runs)
-        told = f", {unfinished} of {len(runs)} runs {CUT_SHORT}" if unfinished else ""
-        return f"{self.size_of(data, rows[0])}, {seeds}{told}"
+        return told + (f", {unfinished} of {len(runs)} runs {CUT_SHORT}" if unfinished else "")
 
 
 def findings(bench: Bench, size: str | None) -> list[Finding]:
@@ -75,7 +87,7 @@ def findings(bench: Bench, size: str | None) -> list[Finding]:
     evidence = Evidence(bench, size)
     found = [
         *(_variance(evidence, data, decoder) for data in _SETS for decoder in ("mha", "mlp")),
-        *(_offline(evidence, data) for data in _SETS),
+        *(_offline(evidence, data, probe) for data in _SETS for probe in _PROBE_NAMES),
         *(_predicts(evidence, data) for data in (*MACHO, *ZTF)),
         *(_mlp_suffices(evidence, data) for data in _SETS),
         *(_mtan_lags(evidence, data) for data in (*MACHO, *ZTF)),
@@ -98,9 +110,8 @@ def findings_page(found: Sequence[Finding]) -> str:
         f"{ALIKE:g} points count as alike: a lead is one from there on. One seed decides nothing. A run is *cut short* "
         "where its last epoch came before its error had stopped falling: a verdict on such runs is one on autoencoders "
         "that have not learned all that they could, and neither bears out nor contradicts the thesis, whose runs had. "
-        "Offline probes see latent vectors brought to unit variance, online ones as they are: part of a lead of the "
-        "former may be that. The former learn until their training loss no longer falls, as the thesis's, by which an "
-        "MLP on few light curves overfits."
+        "Offline probes learn until their training loss no longer falls, as the thesis's, by which an MLP on few light "
+        "curves overfits."
     )
     rows = [[each.statement, each.thesis, each.found, each.rests_on, each.verdict] for each in found]
     table = markdown(["finding", "thesis", "here", "rests on", "verdict"], rows)
@@ -139,13 +150,13 @@ def _variance(evidence: Evidence, data: str, decoder: str) -> Finding:
     effect = "lifts" if lifts else "does not lift"
     least = ALIKE if data in synthetic.NAMES else 0.0  # of real ones the thesis has 2 to 3 points
     rows = [Parts(decoder=decoder, loss=loss) for loss in LOSSES]
-    printed = [_printed(_of_decoders(data), DECODER_ROWS.index(parts), _column("linear", data)) for parts in rows]
+    printed = [_printed(_of_decoders(data), parts, data, "linear") for parts in rows]
     finding = Finding(
         f"estimating the variance {effect} the linear probe on {data}, {decoder} decoder",
         f"{printed[0]:.2f} -> {printed[1]:.2f}",
     )
-    found = evidence.paired(data, rows, "linear")
-    if not len(found):
+    seeds, found = evidence.paired(data, rows, "linear")
+    if not seeds:
         return finding
     gain = found[:, 1] - found[:, 0]
     low, high = interval(gain)
@@ -158,34 +169,41 @@ def _variance(evidence: Evidence, data: str, decoder: str) -> Finding:
     return replace(
         finding,
         found=f"{without:.2f} -> {with_it:.2f}, {_told(gain)}",
-        rests_on=evidence.rests_on(data, rows, len(found)),
+        rests_on=evidence.rests_on(data, rows, seeds),
         verdict=verdict,
     )
 
 
-def _offline(evidence: Evidence, data: str) -> Finding:
+def _offline(evidence: Evidence, data: str, probe: str) -> Finding:
     beat = data not in synthetic.NAMES
-    effect = "beat" if beat else "do not beat"
-    finding = Finding(f"offline probes {effect} online ones on {data}", _printed_gaps(data))
-    every = dict.fromkeys((*DECODER_ROWS, *ENCODER_ROWS))
-    n_seeds = {parts: len(evidence.paired(data, [parts], "online-mlp")) for parts in every}
-    most = max(n_seeds.values())
-    if not most:
+    effect = "beats its online one" if beat else "does not beat its online one"
+    finding = Finding(f"the offline {_PROBE_NAMES[probe]} {effect} on {data}", _printed_gaps(data, probe))
+    rows = _most_run(evidence, data, f"online-{probe}")
+    if not rows:
         return finding
+    seeds, offline = evidence.paired(data, rows, probe)
     # Autoencoders of one seed see the same light curves: their mean is one number a seed, of those that all seeds have.
-    rows = [parts for parts, number in n_seeds.items() if number == most]
-    gaps = {
-        probe: (evidence.paired(data, rows, probe) - evidence.paired(data, rows, f"online-{probe}")).mean(axis=1)
-        for probe in ("linear", "mlp")
-    }
-    intervals = [interval(values) for values in gaps.values()]
-    ahead, level = all(low > ALIKE for low, _ in intervals), all(high < ALIKE for _, high in intervals)
+    gap = (offline - evidence.paired(data, rows, f"online-{probe}").values).mean(axis=1)
+    low, high = interval(gap)
+    ahead, level = low > ALIKE, high < ALIKE
     return replace(
         finding,
-        found="; ".join(f"{probe} {_told(values)}" for probe, values in gaps.items()),
-        rests_on=f"{len(rows)} autoencoders, {evidence.rests_on(data, rows, len(gaps['mlp']))}",
+        found=_told(gap),
+        rests_on=f"{len(rows)} autoencoders, {evidence.rests_on(data, rows, seeds)}",
         verdict=_verdict(holds=ahead, contradicted=level) if beat else _verdict(holds=level, contradicted=ahead),
     )
+
+
+def _most_run(evidence: Evidence, data: str, metric: str) -> list[Parts]:
+    """The autoencoders of one size, the larger one if any was run, that have as many seeds as any of them."""
+    every = dict.fromkeys((*DECODER_ROWS, *ENCODER_ROWS))
+    run = {parts: len(evidence.paired(data, [parts], metric).seeds) for parts in every}
+    by_size: dict[str, dict[Parts, int]] = {}
+    for parts, n_seeds in run.items():
+        if n_seeds:
+            by_size.setdefault(evidence.size_of(data, parts), {})[parts] = n_seeds
+    own = next((by_size[size] for size in SIZES if size in by_size), {})
+    return [parts for parts, n_seeds in own.items() if n_seeds == max(own.values())]
 
 
 def _predicts(evidence: Evidence, data: str) -> Finding:
@@ -193,20 +211,22 @@ def _predicts(evidence: Evidence, data: str) -> Finding:
         f"the MLP probe predicts fine-tuned accuracy better than the linear one on {data}",
         _rank_told(_printed_ranks(data)),
     )
-    metrics = ("mlp", "linear", FINE_TUNED)
-    rows = [parts for parts in ENCODER_ROWS if len(evidence.paired(data, [parts], FINE_TUNED))]
+    rows = [parts for parts in ENCODER_ROWS if evidence.paired(data, [parts], FINE_TUNED).seeds]
     if len(rows) < _FEWEST:
         return replace(finding, found=f"{len(rows)} encoders were run, {_FEWEST} are needed") if rows else finding
-    by_metric = {metric: evidence.paired(data, rows, metric) for metric in metrics}
-    by_seed = [_ranks({metric: by_metric[metric][seed] for metric in metrics}) for seed in range(len(by_metric["mlp"]))]
-    if not by_seed:
+    by_metric = {metric: evidence.paired(data, rows, metric) for metric in ("mlp", "linear", FINE_TUNED)}
+    seeds = by_metric[FINE_TUNED].seeds
+    if not seeds:
         return replace(finding, found="no seed was run with all of the encoders")
+    by_seed = [
+        _ranks({metric: found.values[place] for metric, found in by_metric.items()}) for place in range(len(seeds))
+    ]
     means = {probe: float(np.mean([ranks[probe] for ranks in by_seed])) for probe in ("mlp", "linear")}
     low, high = interval(np.array([ranks["mlp"] - ranks["linear"] for ranks in by_seed]))
     return replace(
         finding,
         found=_rank_told(means),
-        rests_on=f"{len(rows)} encoders, {evidence.rests_on(data, rows, len(by_seed))}",
+        rests_on=f"{len(rows)} encoders, {evidence.rests_on(data, rows, seeds)}",
         verdict=_verdict(holds=low > 0, contradicted=high < 0),
     )
 
@@ -214,101 +234,94 @@ def _predicts(evidence: Evidence, data: str) -> Finding:
 def _mlp_suffices(evidence: Evidence, data: str) -> Finding:
     own = Parts(decoder="mlp")
     others = [Parts(decoder=decoder) for decoder in ("mha", "lstm")]
-    printed, *rest = (
-        _printed(_of_decoders(data), DECODER_ROWS.index(parts), _column("mlp", data)) for parts in (own, *others)
-    )
+    printed, *rest = (_printed(_of_decoders(data), parts, data, "mlp") for parts in (own, *others))
     finding = Finding(
         f"an MLP decoder suffices on {data}: no other is {ALIKE:g} points of Acc-MLP ahead",
         f"the best other is {max(rest) - printed:+.1f} ahead",
     )
-    alike = [parts for parts in others if evidence.size_of(data, parts) == evidence.size_of(data, own)]
-    pairs = {parts.decoder: evidence.paired(data, [own, parts], "mlp") for parts in alike}
-    pairs = {decoder: found for decoder, found in pairs.items() if len(found)}
-    if not pairs:
+    ahead: dict[str, FloatArray] = {}
+    told, rests_on, left_out = [], [], []
+    for parts in others:
+        seeds, found = evidence.paired(data, [own, parts], "mlp")
+        if not seeds or evidence.size_of(data, parts) != evidence.size_of(data, own):
+            left_out.append(parts.decoder)
+            continue
+        ahead[parts.decoder] = found[:, 1] - found[:, 0]
+        told.append(f"{parts.decoder} {_told(ahead[parts.decoder])}")
+        rests_on.append(evidence.rests_on(data, [own, parts], seeds))
+    if not ahead:
         return finding
-    ahead = {decoder: found[:, 1] - found[:, 0] for decoder, found in pairs.items()}
     intervals = [interval(values) for values in ahead.values()]
-    mlp = next(iter(pairs.values()))[:, 0].mean()
-    n_seeds = min(map(len, ahead.values()))
+    mlp = evidence.paired(data, [own], "mlp").values.mean()
     return replace(
         finding,
-        found=f"mlp {mlp:.2f}; ahead of it: " + ", ".join(f"{name} {_told(each)}" for name, each in ahead.items()),
-        rests_on=evidence.rests_on(data, [own, *(parts for parts in alike if parts.decoder in pairs)], n_seeds),
+        found=f"mlp {mlp:.2f}; ahead of it: {', '.join(told)}"
+        + "".join(f"; {decoder} was not run at this size" for decoder in left_out),
+        rests_on="; ".join(dict.fromkeys(rests_on)),
+        # What no decoder that was left out could change: one that is ahead.
         verdict=_verdict(
-            holds=all(high < ALIKE for _, high in intervals), contradicted=any(low > ALIKE for low, _ in intervals)
+            holds=not left_out and all(high < ALIKE for _, high in intervals),
+            contradicted=any(low > ALIKE for low, _ in intervals),
         ),
     )
 
 
 def _mtan_lags(evidence: Evidence, data: str) -> Finding:
-    kinds = [[Parts(encoder=encoder, pre_encoder=pre) for encoder in _ENCODERS] for pre in ("mtan", "interpred")]
-    places = [[ENCODER_ROWS.index(parts) for parts in kind] for kind in kinds]
-    means = [np.mean([_printed(_of_encoders(data), row, _column("mlp", data)) for row in rows]) for rows in places]
-    finding = Finding(f"mTAN lags behind InterPred on {data}", f"{means[0] - means[1]:+.1f} points of Acc-MLP")
-    found = evidence.paired(data, [*kinds[0], *kinds[1]], "mlp")
-    if not len(found):
+    behind = [parts for parts in ENCODER_ROWS if parts.pre_encoder == "mtan"]
+    others = [parts for parts in ENCODER_ROWS if parts.pre_encoder != "mtan"]
+    means = [np.mean([_printed(_of_encoders(data), parts, data, "mlp") for parts in kind]) for kind in (behind, others)]
+    finding = Finding(
+        f"encoders behind mTAN lag behind the others on {data}", f"{means[0] - means[1]:+.1f} points of Acc-MLP"
+    )
+    seeds, found = evidence.paired(data, [*behind, *others], "mlp")
+    if not seeds:
         return finding
-    gap = found[:, : len(_ENCODERS)].mean(axis=1) - found[:, len(_ENCODERS) :].mean(axis=1)
+    gap = found[:, : len(behind)].mean(axis=1) - found[:, len(behind) :].mean(axis=1)
     low, high = interval(gap)
     return replace(
         finding,
         found=_told(gap),
-        rests_on=f"{len(_ENCODERS)} encoders each, {evidence.rests_on(data, [*kinds[0], *kinds[1]], len(found))}",
+        rests_on=f"{len(behind)} and {len(others)}, {evidence.rests_on(data, [*behind, *others], seeds)}",
         verdict=_verdict(holds=high < -ALIKE, contradicted=low > -ALIKE),
     )
 
 
 # --- what the thesis's own tables say -------------------------------------------------------------------------------
 
-_SETS = (*synthetic.NAMES, *MACHO, *ZTF)
-_NUMBERS = {"syn-a": "3.1", "syn-b": "3.2", "syn-c": "3.3"}
-_ENCODERS = ("mha", "resnet", "lstm")
-_FEWEST = 4
-"""Encoders that an order is told of."""
-_COLUMNS = ("linear", "online-linear", "mlp", "online-mlp")
-"""Of every table of them; those of real light curves have the squared error before them."""
 
-
-def _of_decoders(data: str) -> str:
+def _of_decoders(data: str) -> Table:
     """The table that varies decoders on this set, or on what it stands for."""
-    return _NUMBERS.get(data, "3.4" if data in MACHO else "3.5")
+    return next(table for table in TABLES.values() if table.rows == DECODER_ROWS and data in table.data)
 
 
-def _of_encoders(data: str) -> str:
+def _of_encoders(data: str) -> Table:
     """The same of encoders, which real light curves alone have."""
-    return "3.6" if data in MACHO else "3.7"
+    return next(table for table in TABLES.values() if table.rows == ENCODER_ROWS and data in table.data)
 
 
-def _column(metric: str, data: str) -> int:
-    return _COLUMNS.index(metric) + (data not in synthetic.NAMES)
-
-
-def _printed(number: str, row: int, column: int) -> float:
+def _printed(table: Table, parts: Parts, data: str, metric: str) -> float:
     """A mean; NaN where the cell is lost."""
-    table = thesis_tables.DECODERS.get(number) or thesis_tables.ENCODERS[number]
-    return float(table[row][column].split(" ", maxsplit=1)[0] or "nan")
+    return float(table.printed(table.rows.index(parts), data, metric).split(" ", maxsplit=1)[0] or "nan")
 
 
-def _printed_gaps(data: str) -> str:
-    """The least and the largest lead of offline probes among its autoencoders."""
-    rows = [(_of_decoders(data), row) for row in range(len(DECODER_ROWS))]
-    if data not in synthetic.NAMES:
-        rows += [(_of_encoders(data), row) for row in range(len(ENCODER_ROWS))]
-    told = []
-    for probe in ("linear", "mlp"):
-        columns = _column(probe, data), _column(f"online-{probe}", data)
-        pairs = [[_printed(number, row, column) for column in columns] for number, row in rows]
-        gaps = [offline - online for offline, online in pairs if not np.isnan(offline + online)]
-        told.append(f"{probe} {min(gaps):+.1f} to {max(gaps):+.1f}")
-    return "; ".join(told)
+def _printed_gaps(data: str, probe: str) -> str:
+    """The least and the largest lead of an offline probe among the thesis's autoencoders."""
+    shown = [_of_decoders(data)] + ([] if data in synthetic.NAMES else [_of_encoders(data)])
+    gaps = np.array(
+        [
+            _printed(table, parts, data, probe) - _printed(table, parts, data, f"online-{probe}")
+            for table in shown
+            for parts in table.rows
+        ]
+    )
+    return f"{np.nanmin(gaps):+.1f} to {np.nanmax(gaps):+.1f}"
 
 
 def _printed_ranks(data: str) -> dict[str, float]:
-    rows, place = range(len(ENCODER_ROWS)), 0 if data in MACHO else 1
-    columns = {
-        probe: [_printed(_of_encoders(data), row, _column(probe, data)) for row in rows] for probe in ("linear", "mlp")
-    }
-    return _ranks({**columns, FINE_TUNED: [_printed("3.8", row, place) for row in rows]})
+    table = _of_encoders(data)
+    columns = {probe: [_printed(table, parts, data, probe) for parts in ENCODER_ROWS] for probe in ("linear", "mlp")}
+    tuned = [_printed(TABLES["3.8"], parts, data, FINE_TUNED) for parts in ENCODER_ROWS]
+    return _ranks({**columns, FINE_TUNED: tuned})
 
 
 def _ranks(values: Mapping[str, Sequence[float] | FloatArray]) -> dict[str, float]:

@@ -10,7 +10,8 @@ from training import thesis_tables
 from training.autoencode import FINE_TUNED
 from training.data import synthetic
 from training.pages import markdown
-from training.representations import Bench, Cell, Parts, cell_of
+from training.probes import D_HIDDEN, NEIGHBOURS, PATIENCE
+from training.representations import SIZES, Bench, Cell, Parts, Size, cell_of
 
 _DEFAULTS = AutoencoderConfig()
 _PROBES = ("linear", "online-linear", "mlp", "online-mlp")
@@ -120,14 +121,23 @@ def _told_of(table: Table, bench: Bench) -> str:
     told = [
         "Found: mean ± standard deviation over the seeds run; accuracies are means over the classes [%].",
         "In brackets: the thesis." if table.number else "",
-        "Real light curves have unit variance, so MSE is a share of it." if "mse" in table.metrics else "",
-        "Offline probes see latent vectors of unit variance, online ones as they are. An autoencoder learns until its "
-        f"training error no longer falls, or for as many epochs as its size allows; in {bench.precision}.",
+        thesis_tables.RELABELLED.get(table.number, ""),
+        "Real light curves have unit variance here, so MSE is a share of it; the thesis's is in units of its own."
+        if "mse" in table.metrics
+        else "",
+        f"An autoencoder learns until its training error has not fallen for {PATIENCE} epochs, or for as many as its "
+        f"size allows ({', '.join(map(_allows, SIZES.values()))}); in {bench.precision}.",
+        f"The MLP probe has {D_HIDDEN} hidden units, the vote is of {NEIGHBOURS} neighbours, and fine-tuning's epochs "
+        "have twenty steps at least, for which a tenth of a small set has too few (the thesis names none of these).",
         f"Time modulation has {_DEFAULTS.harmonics} harmonics of a period of {_DEFAULTS.t_max:g} (the thesis names no "
         "number here) and begins with amplitudes that fall as the root of the order, as everywhere in this project.",
         "Cross-entropy is eq. 3.4 where the error of each point is known, and eq. 3.3 of synthetic light curves.",
     ]
     return " ".join(filter(None, told))
+
+
+def _allows(size: Size) -> str:
+    return f"{size.name}: {size.most_epochs}, or {size.least_steps} steps if that is more"
 
 
 def _part(table: Table, bench: Bench, data: str, size: str | None) -> str:

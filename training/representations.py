@@ -58,7 +58,7 @@ SIZES = {
 _FIGURES, _DIVERGED = "figures", "diverged"
 """What is kept of a run: one of them."""
 
-VERSION = 3
+VERSION = 4
 """Of how runs are made and measured. To be raised with whatever changes them: older ones are then made again."""
 
 
@@ -206,7 +206,8 @@ class Bench:
         )
         if seed == 0:
             weights = {name: tensor.cpu().contiguous() for name, tensor in trained.model.state_dict().items()}
-            save_file(weights, self._path(cell, seed).with_suffix(".safetensors"))
+            with replacing(self._path(cell, seed).with_suffix(".safetensors")) as unfinished:
+                save_file(weights, unfinished)
         return autoencode.measure(
             trained,
             light_curves,
@@ -227,7 +228,7 @@ class Bench:
     def model(self, cell: Cell, light_curves: Curves) -> Autoencoder | None:
         """The autoencoder of the first seed; None where it has not been trained."""
         path = self._path(cell, 0).with_suffix(".safetensors")
-        if self._stored(cell, 0) is None or not path.exists():
+        if _FIGURES not in (self._stored(cell, 0) or ()) or not path.exists():
             return None
         model = Autoencoder(self._config(cell, light_curves))
         model.load_state_dict(load_file(path))

@@ -42,7 +42,7 @@ Module = TypeVar("Module")
 class Autoencoder(nn.Module):
     """Points in, their distribution out, through one vector a light curve.
 
-    Raises ValueError for a module that there is not, or a ResNet without the grid that it needs.
+    Raises ValueError for a module that there is not, or one that sees no times without the grid that it needs.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -50,16 +50,16 @@ class Autoencoder(nn.Module):
         self.config = config
         encoder = _named(ENCODERS, config.encoder, "encoder")
         decoder = _named(DECODERS, config.decoder, "decoder")
-        _named(LOSSES, config.loss, "loss")
-        if encoder is ResNetEncoder and config.pre_encoder is None:
-            raise ValueError("a ResNet encoder needs a pre-encoder: it sees no times")
-        if decoder is ResNetDecoder and config.post_decoder is None:
-            raise ValueError("a ResNet decoder needs a post-decoder: it sees no times")
+        loss = _named(LOSSES, config.loss, "loss")
         self.pre_encoder = (
             None if config.pre_encoder is None else _named(PRE_ENCODERS, config.pre_encoder, "pre-encoder")(config)
         )
         self.encoder = encoder(config, n_values=1 if self.pre_encoder is None else self.pre_encoder.d_output)
         self.decoder = decoder(config, d_latent=self.encoder.d_latent)
+        if config.pre_encoder is None and not self.encoder.sees_times:
+            raise ValueError(f"the encoder {config.encoder} needs a pre-encoder: it sees no times")
+        if config.post_decoder is None and not self.decoder.sees_times:
+            raise ValueError(f"the decoder {config.decoder} needs a post-decoder: it sees no times")
         self.post_decoder = (
             None
             if config.post_decoder is None
@@ -67,7 +67,7 @@ class Autoencoder(nn.Module):
         )
         # A grid knows no bands: each band then reads the embeddings for itself.
         self.n_readings = 1 if self.post_decoder is None else config.n_bands
-        self.n_moments = 1 if config.loss == "mse" else 2
+        self.n_moments = 2 if loss.estimates_variance else 1
         d_output = self.decoder.d_output if self.post_decoder is None else self.post_decoder.d_output
         self.head = nn.Linear(d_output, self.n_readings * self.n_moments)
 

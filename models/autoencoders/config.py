@@ -35,7 +35,8 @@ class AutoencoderConfig:
     t_max: float = 1.0
     """Period of time modulation, in spans of a light curve: of one that is not folded, its two ends look alike."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Of matrix products; weights, latent vectors and reconstructions are float32."""
+    """Of matrix products. Weights and reconstructions are float32; latent vectors are as precise as the encoder's last
+    product, and handed on as float32."""
 
     @property
     def d_mha(self) -> int:

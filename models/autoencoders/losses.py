@@ -23,8 +23,14 @@ class Reconstruction:
     """(P,); None where only the mean is estimated."""
 
 
-Loss = Callable[[Reconstruction, Points, Tensor], Tensor]
-"""From the observed points and the variance of their noise (P,): (B,)."""
+@dataclass(frozen=True)
+class Loss:
+    """What an autoencoder minimises."""
+
+    of: Callable[[Reconstruction, Points, Tensor], Tensor]
+    """From the observed points and the variance of their noise (P,): (B,)."""
+    estimates_variance: bool
+    """Whether the decoder is to say how sure it is, too."""
 
 
 def mean_squared_error(reconstruction: Reconstruction, points: Points, variance: Tensor) -> Tensor:  # noqa: ARG001
@@ -51,7 +57,7 @@ def _square(reconstruction: Reconstruction, points: Points) -> Tensor:
 
 
 LOSSES: Mapping[str, Loss] = {
-    "mse": mean_squared_error,
-    "likelihood": likelihood,
-    "cross-entropy": cross_entropy,
+    "mse": Loss(mean_squared_error, estimates_variance=False),
+    "likelihood": Loss(likelihood, estimates_variance=True),
+    "cross-entropy": Loss(cross_entropy, estimates_variance=True),
 }

@@ -1,5 +1,7 @@
 """A long short-term memory (eq. 2.1-2.6), one layer without a skip connection, as encoder and as decoder."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from models.autoencoders.config import AutoencoderConfig
@@ -14,11 +16,15 @@ class LSTMEncoder(nn.Module):
     go through a linear layer instead (3.3.4).
     """
 
+    sees_times: ClassVar[bool] = True
+
     def __init__(self, config: AutoencoderConfig, *, n_values: int) -> None:
         super().__init__()
         self.d_latent = config.d_lstm
         self.modulation = (
-            Modulation(config, n_values=n_values, d_model=config.d_lstm) if config.pre_encoder is None else None
+            Modulation(config, n_values=n_values, d_model=config.d_lstm, on_grid=False)
+            if config.pre_encoder is None
+            else None
         )
         self.linear = nn.Linear(n_values, config.d_lstm) if config.pre_encoder is not None else None
         self.lstm = nn.LSTM(config.d_lstm, config.d_lstm, batch_first=True)
@@ -31,6 +37,8 @@ class LSTMEncoder(nn.Module):
 
 class LSTMDecoder(nn.Module):
     """The latent vector at each time, one after the other (Naul et al. 2018): (B, D) -> (P, D')."""
+
+    sees_times: ClassVar[bool] = True
 
     def __init__(self, config: AutoencoderConfig, *, d_latent: int) -> None:
         super().__init__()

@@ -3,6 +3,8 @@
 The blocks are those of BigBiGAN's discriminator (Donahue and Simonyan 2019), without spectral normalisation.
 """
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from models.autoencoders.config import AutoencoderConfig
@@ -12,6 +14,8 @@ from models.autoencoders.points import Points
 
 class MLPDecoder(nn.Module):
     """(B, D) -> (P, D')."""
+
+    sees_times: ClassVar[bool] = True
 
     def __init__(self, config: AutoencoderConfig, *, d_latent: int) -> None:
         super().__init__()

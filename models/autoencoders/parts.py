@@ -1,6 +1,6 @@
 """What each part of an autoencoder must have, whatever it is inside."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -8,7 +8,7 @@ from models.autoencoders.points import Points
 
 
 class PreEncoder(Protocol):
-    """Points to points on a grid."""
+    """Points to points on a grid. Made with the configuration."""
 
     @property
     def d_output(self) -> int:
@@ -19,7 +19,10 @@ class PreEncoder(Protocol):
 
 
 class Encoder(Protocol):
-    """Points to one vector a light curve (B, D)."""
+    """Points to one vector a light curve (B, D). Made with the configuration and ``n_values`` of a point."""
+
+    sees_times: ClassVar[bool]
+    """Or else it needs a grid."""
 
     @property
     def d_latent(self) -> int:
@@ -30,7 +33,13 @@ class Encoder(Protocol):
 
 
 class Decoder(Protocol):
-    """Latent vectors (B, D) to what is read at each point (P, D), of which only times and bands are looked at."""
+    """Latent vectors (B, D) to what is read at each point (P, D), of which only times and bands are looked at.
+
+    Made with the configuration and ``d_latent``.
+    """
+
+    sees_times: ClassVar[bool]
+    """Or else it needs a grid."""
 
     @property
     def d_output(self) -> int:
@@ -41,7 +50,10 @@ class Decoder(Protocol):
 
 
 class PostDecoder(Protocol):
-    """What was decoded on a grid (B, K, D), brought to each point (P, D)."""
+    """What was decoded on a grid (B, K, D), brought to each point (P, D).
+
+    Made with the configuration and ``d_input``.
+    """
 
     @property
     def d_output(self) -> int:

@@ -4,6 +4,9 @@ The encoder's blocks are those of its discriminator (average pooling at their en
 generator (batch normalisation, lengthening first).
 """
 
+import math
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +20,8 @@ _FIRST = 3
 class ResNetEncoder(nn.Module):
     """Points on a grid -> (B, D), the mean over the places that remain. It sees no times: they must be even."""
 
+    sees_times: ClassVar[bool] = False
+
     def __init__(self, config: AutoencoderConfig, *, n_values: int) -> None:
         super().__init__()
         self.d_latent = config.feature_maps
@@ -25,7 +30,7 @@ class ResNetEncoder(nn.Module):
         places = config.n_induction
         while places >= _FIRST * config.scale:
             blocks.append(_Down(config))
-            places //= config.scale
+            places = math.ceil(places / config.scale)
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, points: Points) -> Tensor:
@@ -35,6 +40,8 @@ class ResNetEncoder(nn.Module):
 
 class ResNetDecoder(nn.Module):
     """(B, D) -> as many places of a grid as there are points (P, D'), cut from a length that only grows threefold."""
+
+    sees_times: ClassVar[bool] = False
 
     def __init__(self, config: AutoencoderConfig, *, d_latent: int) -> None:
         super().__init__()
@@ -71,7 +78,8 @@ class _Down(nn.Module):
         self.shortcut = nn.Conv1d(config.feature_maps, config.feature_maps, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return F.avg_pool1d(self.change(maps) + self.shortcut(maps), self.scale)
+        # The last mean may be of fewer places: left out, the end of a light curve would hardly be seen.
+        return F.avg_pool1d(self.change(maps) + self.shortcut(maps), self.scale, ceil_mode=True)
 
 
 class _Up(nn.Module):

@@ -20,9 +20,11 @@ from models.autoencoders.autoencoder import (
 from models.autoencoders.config import AutoencoderConfig
 from models.autoencoders.interpred import InterPred
 from models.autoencoders.losses import Reconstruction, cross_entropy, likelihood, mean_squared_error
-from models.autoencoders.mha import MHAEncoder
-from models.autoencoders.mtan import MTANPreEncoder
-from models.autoencoders.points import Points, pack
+from models.autoencoders.mha import MHADecoder, MHAEncoder
+from models.autoencoders.mtan import MTANPostDecoder, MTANPreEncoder
+from models.autoencoders.points import Points, pack, regular
+from models.autoencoders.resnet import ResNetEncoder
+from models.layers.time_modulation import TimeModulation
 
 N_BANDS = 2
 LENGTHS = (7, 12, 3)
@@ -51,6 +53,7 @@ def _points(lengths: tuple[int, ...] = LENGTHS, seed: int = 0) -> Points:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     time = np.concatenate([np.sort(rng.uniform(0, 1, length)) for length in lengths])
     values, band = rng.normal(0, 1, total), rng.integers(0, N_BANDS, total)
+    band[offsets[-2] :] = 0  # of the last sequence, a band has no point
     return pack(values.astype(np.float32), time.astype(np.float32), band.astype(np.int8), offsets)
 
 
@@ -68,9 +71,11 @@ def test_every_part_goes_with_every_other_and_learns() -> None:
         assert latent.shape == (len(LENGTHS), model.d_latent)
         assert reconstruction.mean.shape == (sum(LENGTHS),)
         likelihood(reconstruction, points, torch.zeros(sum(LENGTHS))).mean().backward()  # type: ignore[no-untyped-call]
-        idle = [name for name, weight in model.named_parameters() if weight.grad is None]
-        assert not idle, parts
-        assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None), parts
+        for name, weight in model.named_parameters():
+            assert weight.grad is not None, (parts, name)
+            assert weight.grad.isfinite().all(), (parts, name)
+            if name.endswith("coefficients"):  # of time modulation: of every band
+                assert weight.grad.flatten(1).any(dim=1).all(), (parts, name)
 
 
 def test_in_bf16_every_part_learns_too_and_says_nearly_the_same() -> None:
@@ -109,12 +114,41 @@ def test_attention_and_interpolation_see_a_set_of_points_in_no_order(parts: dict
 
 
 def test_attention_has_no_skip_connection() -> None:
-    model = Autoencoder(_config())
+    model = Autoencoder(_config(decoder="mha"))
     assert isinstance(model.encoder, MHAEncoder)
-    output = model.encoder.attention.project_out
-    torch.nn.init.zeros_(output.weight)
-    expected = output.bias.expand(len(LENGTHS), -1)
-    torch.testing.assert_close(model.encode(_points()), expected)
+    assert isinstance(model.decoder, MHADecoder)
+    for module in (model.encoder, model.decoder):
+        torch.nn.init.zeros_(module.attention.project_out.weight)
+    points = _points()
+    torch.testing.assert_close(model.encode(points), model.encoder.attention.project_out.bias.expand(len(LENGTHS), -1))
+    decoded = model.decode(torch.randn(len(LENGTHS), model.d_latent), points).mean
+    torch.testing.assert_close(decoded, decoded[:1].expand_as(decoded))
+
+
+def test_sizes_are_those_of_3_3_4() -> None:
+    sizes = AutoencoderConfig()
+    assert (sizes.d_mha, sizes.d_lstm, sizes.d_mlp, sizes.mlp_blocks) == (192, 64, 64, 4)
+    assert (sizes.feature_maps, sizes.kernel, sizes.scale) == (32, 4, 3)
+    assert (sizes.n_induction, sizes.kappa, sizes.t_max) == (128, 10, 1)
+
+
+def test_times_are_modulated_unless_a_recurrence_reads_an_even_grid() -> None:
+    for parts in _combinations():
+        model = Autoencoder(_config(**parts))
+        of_encoder = [module for name, module in model.named_modules() if name.startswith("encoder.")]
+        modulated = any(isinstance(module, TimeModulation) for module in of_encoder)
+        assert modulated == (parts["encoder"] == "mha" or (parts["encoder"] == "lstm" and not parts["pre_encoder"]))
+
+
+def test_a_resnet_sees_the_end_of_a_light_curve_as_well_as_its_beginning() -> None:
+    config = replace(_config(encoder="resnet", pre_encoder="interpred"), n_induction=128)
+    encoder = ResNetEncoder(config, n_values=1)
+    values = torch.randn(8, 128, 1, requires_grad=True)
+    encoder(regular(values)).square().sum().backward()
+    assert values.grad is not None
+    weight = values.grad.abs().mean(dim=(0, 2))
+    assert (weight[-16:].mean() / weight.median()).item() > 0.5
+    assert (weight > 0.1 * weight.median()).all()
 
 
 def test_interpolation_prediction_is_the_mended_equations() -> None:
@@ -153,6 +187,26 @@ def test_multi_time_attention_is_a_masked_softmax_over_each_bands_points() -> No
             if own.any():
                 means[:, band] = scores[:, own].softmax(1) @ points.values[own, 0]
         torch.testing.assert_close(found[row], module.output(means))
+
+
+def test_behind_a_decoder_multi_time_attention_is_a_softmax_over_the_grid() -> None:
+    config = _config(post_decoder="mtan")
+    module = MTANPostDecoder(config, d_input=4)
+    points, decoded = _points(), torch.randn(len(LENGTHS), 10, 4)
+    found = module(decoded, points)
+    scores = module.scores
+
+    def embedded(time: Tensor, project: torch.nn.Linear) -> Tensor:
+        phi = scores.embedding
+        found: Tensor = project(torch.cat([phi.linear(time[:, None]), phi.periodic(time[:, None]).sin()], dim=1))
+        return found
+
+    key, query = embedded(torch.linspace(0, 1, 10), scores.of_grid), embedded(points.time, scores.of_points)
+    weights = (query @ key.T / np.sqrt(config.d_mtan)).softmax(dim=1)  # eq. 2.15
+    expected = torch.stack(
+        [weights[place] @ decoded[row] @ module.output.weight.T for place, row in enumerate(points.row.tolist())]
+    )
+    torch.testing.assert_close(found, expected)
 
 
 def _reconstruction(points: Points) -> tuple[Reconstruction, Tensor]:
@@ -195,9 +249,9 @@ def test_no_variance_is_so_small_that_one_point_outweighs_all_others() -> None:
 
 
 def test_convolutions_need_a_grid_and_names_must_be_known() -> None:
-    with pytest.raises(ValueError, match="a ResNet encoder needs a pre-encoder"):
+    with pytest.raises(ValueError, match="the encoder resnet needs a pre-encoder"):
         Autoencoder(_config(encoder="resnet"))
-    with pytest.raises(ValueError, match="a ResNet decoder needs a post-decoder"):
+    with pytest.raises(ValueError, match="the decoder resnet needs a post-decoder"):
         Autoencoder(_config(decoder="resnet"))
     with pytest.raises(ValueError, match="no decoder is called 'gru': mha, mlp"):
         Autoencoder(_config(decoder="gru"))

@@ -1,6 +1,7 @@
 """Variable stars as surveys publish them: the right points, classes and periods; folded, centred and scaled."""
 
 import csv
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models.inputs import ragged
 from training.data import variables
 from training.data.curves import LEAST_POINTS, prepared
 from training.errors import InvalidData
@@ -107,6 +109,37 @@ def write_transients(directory: Path, *, each: int = 1) -> Path:
     return directory
 
 
+def test_the_public_asas_stars_are_read_and_folded(data: Path, tmp_path: Path) -> None:
+    """Some of them: to find the period of every one takes minutes."""
+    published = data / "periodic/asas_richards2012"
+    table = published / "asas_training_set_classes.dat"
+    (tmp_path / table.name).write_bytes(table.read_bytes())
+    with tarfile.open(published / "asas_training_set.tar.gz") as archive:
+        for member in archive.getmembers()[::60]:
+            file = archive.extractfile(member)
+            if file is not None and member.name.endswith(".dat"):
+                (tmp_path / Path(member.name).name).write_bytes(file.read())
+    objects = variables.asas(tmp_path)
+    assert len(objects) > 5
+    assert np.isfinite(objects.period).all()
+    assert (np.diff(objects.offsets) > 100).all()
+    assert (np.abs(objects.value) < 20).all()
+    curves = prepared(objects, stretch=200)
+    assert np.diff(curves.offsets).max() == 200
+
+
+def test_the_public_bright_transients_are_read(data: Path) -> None:
+    objects = variables.ztf_bts(data / "ztf_bts")
+    assert len(objects) > 2000
+    counts = np.bincount(objects.label)
+    assert counts.argmax() == objects.classes.index("SN Ia")
+    assert counts.min() > 50
+    assert set(np.unique(objects.band).tolist()) == {0, 1}
+    assert (
+        np.diff(objects.mjd)[ragged.row_of_each(objects.offsets)[1:] == ragged.row_of_each(objects.offsets)[:-1]] >= 0
+    ).all()
+
+
 def test_bright_transients_have_two_bands_and_the_share_of_their_span_as_time(tmp_path: Path) -> None:
     objects = variables.ztf_bts(write_transients(tmp_path))
     assert [objects.classes[label] for label in objects.label] == ["SN Ia", "SN Ib/c"]
@@ -126,7 +159,7 @@ def test_another_seed_has_other_test_objects_and_stretches_stay_together(tmp_pat
             assert len(set(split[curves.owner == owner])) == 1
 
 
-def test_a_zero_to_one_light_curve_needs_a_few_points(tmp_path: Path) -> None:
+def test_the_rest_of_a_cut_light_curve_needs_a_few_points(tmp_path: Path) -> None:
     objects = variables.ztf_bts(write_transients(tmp_path))
     curves = prepared(objects, stretch=LEAST_POINTS)
     assert np.diff(curves.offsets).min() >= LEAST_POINTS

@@ -42,7 +42,6 @@ def make(name: str, per_class: Mapping[str, int], *, seed: int, n_points: int = 
     label = np.concatenate([np.repeat([0, 1], number) for number in per_class.values()])
     split = np.repeat(list(per_class), [2 * number for number in per_class.values()])
     kept = rng.random((len(label), n_points)) < KEPT
-    kept[:, 0] = True
     time = np.sort(rng.uniform(0, 1, kept.shape), axis=1)
     frequency = rng.uniform(*FREQUENCY, (len(label), 1))
     phase = rng.uniform(0, 2 * np.pi, (len(label), 1))
