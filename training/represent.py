@@ -135,7 +135,8 @@ def _write(
         text = tables.page(table, bench, data, arguments.size)
         (arguments.output / f"{table.name}.md").write_text(text)
         console.print(escape(text), highlight=False, soft_wrap=True)
-        for name in set(table.data) & set(data):
+    for name in data:
+        if any(name in table.data for table in chosen):
             _draw(bench, cell_of(name, _FIGURE_PARTS, arguments.size), arguments.output, console)
     text = findings.findings_page(findings.findings(bench, arguments.size))
     (arguments.output / "findings.md").write_text(text)

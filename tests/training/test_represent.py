@@ -16,6 +16,7 @@ from models.autoencoders.config import AutoencoderConfig
 from models.autoencoders.points import Points
 from tests.training.test_variables import write_transients
 from training import autoencode, probes
+from training import representation_figures as figures
 from training import representation_findings as findings
 from training import representation_tables as tables
 from training.__main__ import main
@@ -57,6 +58,18 @@ def test_a_table_stands_beside_the_thesiss_and_names_the_size_of_every_row(quick
     assert "(98.52 ± 1.70)" in by_parts["cross-entropy", "mlp", ""][1]
     assert "(81.51 ± 16.93)" in by_parts["cross-entropy", "lstm", "mtan"][3]
     assert (quick / "reconstructions-syn-b.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_latent_space_is_drawn_as_each_probe_sees_it(tmp_path: Path) -> None:
+    assert _represent(tmp_path, "--table", "3.3", "--seeds", "1", "--minutes", "10") == 0
+    assert (tmp_path / "latent-space-syn-c.png").read_bytes().startswith(b"\x89PNG")
+    curves = synthetic.make("syn-c", {"train": 30, "test": 20}, seed=0, n_points=15)
+    model = Autoencoder(AutoencoderConfig(loss="likelihood", d_head=4, harmonics=2)).eval()
+    picture = figures.latent_space(model, curves, most_epochs=3)
+    titles = [axes.get_title(loc="left") for axes in picture.axes]
+    assert titles[0] == "classes"
+    assert [re.sub(r"\d+\.\d %", "N %", title) for title in titles[1:]] == ["linear probe, N %", "mlp probe, N %"]
+    assert all(sum(np.size(line.get_xdata()) for line in axes.lines) == 40 for axes in picture.axes)
 
 
 def test_a_quick_run_decides_nothing(quick: Path) -> None:
