@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.calibration import UNIFORM, Calibration, fit_temperature
 from models.classifier import Classifier
+from models.inputs import ragged
 from models.inputs.batch import Batch
 from models.inputs.sequence import Sequences
 from models.network import AnyATAT, Network, build
@@ -109,7 +110,7 @@ class Trainer(Loop[AnyATAT, Packed]):
         if tables is None and config.labels < 1:
             every = selection_of(dataset, replace(config, labels=1.0)).train
             objects = unpacked(dataset, every, directory=directory)
-        rows = np.unique(np.linspace(0, len(objects) - 1, _SCALE_ROWS).astype(np.int64))
+        rows = ragged.evenly(len(objects), _SCALE_ROWS)
         try:
             model.fit_scales(table_of(objects, rows, model.config, tables, len(views.MTA_DAYS) - 1))
         except ValueError as error:

@@ -713,7 +713,7 @@ def _crowded(raw: _RawColumns, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
             others = points[~is_trigger[points]]
             room = MAX_READ_PER_BAND - (len(points) - len(others))
             crowded[others] = True
-            crowded[others[np.linspace(0, len(others) - 1, room).round().astype(np.int64)]] = False
+            crowded[others[ragged.evenly(len(others), room)]] = False
     return crowded
 
 

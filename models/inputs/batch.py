@@ -147,7 +147,7 @@ def _subsampled(light_curves: LightCurves) -> IntArray:
     for crowded in np.flatnonzero(counts > MAX_POINTS_PER_BAND):
         points = np.flatnonzero(crowd == crowded)
         kept[points] = False
-        kept[points[np.linspace(0, len(points) - 1, MAX_POINTS_PER_BAND).round().astype(np.int64)]] = True
+        kept[points[ragged.evenly(len(points), MAX_POINTS_PER_BAND)]] = True
     return np.flatnonzero(kept)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.inputs import ragged
 from models.inputs.light_curve import LightCurve, LightCurves
 from models.inputs.photometry import BANDS
 
@@ -103,9 +104,7 @@ def _search(curve: LightCurve) -> Period | None:
 
 def normalised(curve: LightCurve) -> Variation:
     """A light curve's bands on one scale."""
-    kept = np.arange(len(curve.mjd))
-    if len(kept) > MAX_POINTS:
-        kept = np.linspace(0, len(kept) - 1, MAX_POINTS).round().astype(np.int64)
+    kept = ragged.evenly(len(curve.mjd), MAX_POINTS)
     band, flux, err = curve.band[kept], curve.flux[kept].astype(np.float64), curve.flux_err[kept].astype(np.float64)
     codes, place, counts = np.unique(band, return_inverse=True, return_counts=True)
     # Not weighted by the errors: a bright star's are larger when it is bright.

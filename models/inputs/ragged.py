@@ -39,6 +39,11 @@ def keep(offsets: IntArray, kept: BoolArray) -> IntArray:
     return offsets_of(counts.astype(np.int64))
 
 
+def evenly(n: int, most: int) -> IntArray:
+    """At most so many of n places, evenly from the first to the last."""
+    return np.arange(n) if n <= most else np.linspace(0, n - 1, most).round().astype(np.int64)
+
+
 def spread(offsets: IntArray, most: int) -> tuple[IntArray, IntArray]:
     """At most so many values of each row, evenly from its first to its last; as ``take`` returns them."""
     every = np.diff(offsets)
