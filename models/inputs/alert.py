@@ -641,12 +641,12 @@ def _usable(raw: _RawColumns, invalid: dict[int, InvalidAlert], not_after: NDArr
     absurd = (
         (~((raw.mjd >= MJD_RANGE[0]) & (raw.mjd <= MJD_RANGE[1])), "a time that no survey has (mjd {0})", raw.mjd),
         (raw.mjd > not_after[rows], "a time far after its message's own (mjd {0})", raw.mjd),
-        (np.isinf(flux), "a flux that is not finite ({0} FLUXCAL)", flux),
-        (np.isinf(flux_err), "a flux error that is not finite ({0} FLUXCAL)", flux_err),
-        (flux_err <= 0, "a flux error that is not positive ({0} FLUXCAL)", flux_err),
-        (np.abs(flux) > FLUX_LIMIT, "a flux that no telescope measures ({0} FLUXCAL)", flux),
-        (flux_err > FLUX_LIMIT, "a flux error that no telescope has ({0} FLUXCAL)", flux_err),
-        (flux_err < FLUX_ERR_FLOOR, "a flux error that no telescope has ({0} FLUXCAL)", flux_err),
+        (np.isinf(flux), "a flux that is not finite ({0} nJy)", raw.psf_flux),
+        (np.isinf(flux_err), "a flux error that is not finite ({0} nJy)", raw.psf_flux_err),
+        (flux_err <= 0, "a flux error that is not positive ({0} nJy)", raw.psf_flux_err),
+        (np.abs(flux) > FLUX_LIMIT, "a flux that no telescope measures ({0} nJy)", raw.psf_flux),
+        (flux_err > FLUX_LIMIT, "a flux error that no telescope has ({0} nJy)", raw.psf_flux_err),
+        (flux_err < FLUX_ERR_FLOOR, "a flux error that no telescope has ({0} nJy)", raw.psf_flux_err),
     )
     for wrong, reason, values in absurd:
         for point in np.flatnonzero(wrong):
