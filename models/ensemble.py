@@ -38,7 +38,7 @@ class Ensemble:
             "windows": {member.model.window_days for member in members},
             "priors": {(member.calibration.prior, member.calibration.prior_shares) for member in members},
             "numbers of points behind features": {
-                _max_points(member) for member in members if has_features(member.model.columns)
+                member.model.max_points for member in members if has_features(member.model.columns)
             },
         }
         for what, told in shared.items():
@@ -63,8 +63,9 @@ class Ensemble:
         return tuple(dict.fromkeys(name for member in self.members for name in member.model.columns))
 
     @property
-    def _thinned_to(self) -> int | None:
-        return next((_max_points(member) for member in self.members if has_features(member.model.columns)), None)
+    def max_points(self) -> int | None:
+        """To how many points light curves are thinned before features are computed."""
+        return next((each.model.max_points for each in self.members if has_features(each.model.columns)), None)
 
     def score(self, light_curves: LightCurves, metadata: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
         """One head."""
@@ -72,7 +73,7 @@ class Ensemble:
 
     def table(self, light_curves: LightCurves, metadata: FloatTable) -> FloatTable:
         """``columns`` (N, K) of light curves and their metadata (N, 64), computed once for all members."""
-        return table_of(light_curves.thinned(self._thinned_to), metadata, self.columns)
+        return table_of(light_curves.thinned(self.max_points), metadata, self.columns)
 
     def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
         """``score`` with the table (N, K) of ``columns`` at hand."""
@@ -98,7 +99,7 @@ class Ensemble:
 
     def describe(self) -> dict[str, Any]:
         """Where its members are, in the artifact, and how light curves are thinned before features are computed."""
-        return {"members": [f"member-{number}" for number in range(len(self.members))], "max_points": self._thinned_to}
+        return {"members": [f"member-{number}" for number in range(len(self.members))], "max_points": self.max_points}
 
     def save(self, directory: Path) -> None:
         """Write each member's artifact."""
@@ -113,11 +114,6 @@ class Ensemble:
         return cls(
             [Classifier.load(directory / name, device=device, precision=precision) for name in architecture["members"]]
         )
-
-
-def _max_points(member: Classifier) -> int | None:
-    points: int | None = member.model.describe().get("max_points")
-    return points
 
 
 def _joined(branches: Sequence[NDArray[np.str_]]) -> NDArray[np.str_]:

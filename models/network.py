@@ -60,6 +60,11 @@ class Network:
         return self.module.config.n_classes
 
     @property
+    def max_points(self) -> int | None:
+        """To how many points it thins light curves."""
+        return self.module.config.max_points
+
+    @property
     def window_days(self) -> float:
         """How far back the model looks from an alert [days]."""
         return self.module.config.window_days

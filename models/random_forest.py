@@ -116,6 +116,11 @@ class Forest:
         return len(self.taxonomy)
 
     @property
+    def max_points(self) -> int | None:
+        """To how many points light curves are thinned before features are computed."""
+        return self.config.max_points
+
+    @property
     def window_days(self) -> float:
         """How far back the features look from an alert [days]."""
         return self.config.window_days

@@ -62,6 +62,11 @@ class Model(Protocol):
         """How far back the model looks from an alert [days]."""
         ...
 
+    @property
+    def max_points(self) -> int | None:
+        """To how many points light curves are thinned before it, or its features, see them; None if they are not."""
+        ...
+
     def score(
         self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
     ) -> Scores:

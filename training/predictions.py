@@ -317,10 +317,10 @@ class Seen:
         has_metadata = np.ones(len(self.object_id), dtype=np.bool_)
         if not tables or not has_features(model.columns):
             return model.score(self.light_curves, self.metadata, has_metadata)
-        max_points = model.describe().get("max_points")
-        fitting = [each for each in tables if (each.window_days, each.max_points) == (model.window_days, max_points)]
+        seen = (model.window_days, model.max_points)
+        fitting = [each for each in tables if (each.window_days, each.max_points) == seen]
         if not fitting:
-            told = "as they are" if max_points is None else f"thinned to {max_points} points"
+            told = "as they are" if model.max_points is None else f"thinned to {model.max_points} points"
             raise InvalidData(f"no table has features of {model.window_days:g} days, {told}, as the model sees them")
         found = fitting[0].find(self.object_id, self.days)
         columns = np.empty((len(found), len(model.columns)), dtype=np.float32)
