@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.atat import ATAT
-from models.atat2 import ATAT2
+from models.atat import ATAT, ATATConfig
+from models.atat2 import ATAT2, ATAT2Config
 from models.inputs.batch import Batch, token_batches
 from models.inputs.light_curve import LightCurves
 from models.inputs.sequence import Sequences
@@ -38,9 +38,13 @@ def max_tokens(device: torch.device) -> int:
 
 def build(kind: str, options: dict[str, Any]) -> AnyATAT:
     """A network with fresh weights. Raises TypeError or ValueError for options that it does not have."""
-    if kind == "atat2":
-        return ATAT2(ATAT2.Config.from_dict(options))
-    return ATAT(ATAT.Config.from_dict(options))
+    config = config_of(kind, options)
+    return ATAT2(config) if isinstance(config, ATAT2Config) else ATAT(config)
+
+
+def config_of(kind: str, options: dict[str, Any]) -> ATATConfig | ATAT2Config:
+    """What a network is made of. Raises as ``build`` does."""
+    return ATAT2.Config.from_dict(options) if kind == "atat2" else ATAT.Config.from_dict(options)
 
 
 class Network:
@@ -82,12 +86,12 @@ class Network:
 
     def table(self, light_curves: LightCurves, metadata: FloatTable) -> FloatTable:
         """``columns`` (N, K) of light curves and their metadata (N, 64)."""
-        return table_of(light_curves.thinned(self.module.config.max_points), metadata, self.columns)
+        return table_of(light_curves.thinned(self.max_points), metadata, self.columns)
 
     @torch.no_grad()
     def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
         """``score`` with the table (N, K) of ``config.columns`` at hand: computing features takes most of its time."""
-        light_curves = light_curves.thinned(self.module.config.max_points)
+        light_curves = light_curves.thinned(self.max_points)
         n_observations = np.zeros(len(light_curves), dtype=np.int64)
         embeddings = np.empty((len(light_curves), self.d_embedding), dtype=np.float32)
         heads: dict[str, Tensor] = {}

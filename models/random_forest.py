@@ -144,11 +144,11 @@ class Forest:
 
     def table(self, light_curves: LightCurves, metadata: FloatTable) -> FloatTable:
         """``columns`` (N, K) of light curves and their metadata (N, 64)."""
-        return table_of(light_curves.thinned(self.config.max_points), metadata, self.columns)
+        return table_of(light_curves.thinned(self.max_points), metadata, self.columns)
 
     def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
         """``score`` with the table (N, K) of ``columns`` at hand: features take nearly all of its time."""
-        seen = light_curves.thinned(self.config.max_points)
+        seen = light_curves.thinned(self.max_points)
         return Scores(
             logits={self.HEAD: self.scores_of(columns)},
             head=np.full(len(light_curves), self.HEAD),

@@ -26,6 +26,7 @@ from pydantic import (
     ValidationError,
     field_validator,
     model_validator,
+    with_config,
 )
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
@@ -43,7 +44,7 @@ from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference, Priority
 from service.metrics import Metrics
-from service.outputs import Result, read_result
+from service.outputs import DOCUMENTED, Result, read_result
 from service.registry import Registry
 from service.settings import Settings
 
@@ -130,6 +131,7 @@ class ClassifyBody(_Body):
     objects: Many[ObjectBody]
 
 
+@with_config(DOCUMENTED)
 class Failed(TypedDict):
     """In place of a result: of an object or alert that cannot be classified."""
 
@@ -140,13 +142,14 @@ class Failed(TypedDict):
 
 
 class ClassifyAnswer(TypedDict):
-    """What it answers, one entry an object or alert, in their order."""
+    """One entry an object or alert of the request, in their order."""
 
     results: list[Result | Failed]
 
 
+@with_config(DOCUMENTED)
 class Readiness(TypedDict):
-    """What ``/readyz`` answers."""
+    """Whether the service can take work, and what stands in its way."""
 
     status: Literal["ready", "degraded", "unready"]
     reasons: list[str]
@@ -313,10 +316,11 @@ class Api:
 
 def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
     """The application. Everything it talks to is in ``api``; with ``tokens``, /v1/* is for their holders alone."""
-    # The pages of /docs with all that they load: from elsewhere, a script could read the tokens that are typed there.
+    # The page of /docs with all that it loads: from elsewhere, a script could read the tokens that are typed there.
     app = FastAPIOffline(
         title="ATAT Broker",
         summary="Class probabilities of survey alerts",
+        redoc_url=None,
         description="Fluxes are difference fluxes in nJy (AB zero point 31.4), times TAI MJD, ids decimal strings.",
     )
 

@@ -5,16 +5,14 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import (
-    Any,
-    NotRequired,  # of typing's own, pydantic reads none before Python 3.12
-)
+from typing import Any, NotRequired
 
 import fastavro
 import fastavro.schema
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import TypedDict
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from models.classifier import Classifications, Classifier
 from models.inputs.alert import NO_ALERT, NO_OBJECT
@@ -30,6 +28,11 @@ _IN_UNION = b"\x02"
 _END_OF_ARRAY = b"\x00"
 
 
+DOCUMENTED = ConfigDict(use_attribute_docstrings=True)
+"""Of what the API's document describes field by field."""
+
+
+@with_config(DOCUMENTED)
 class Result(TypedDict):
     """An alert's classification in JSON. Ids are decimal strings: JSON clients round integers beyond 2^53."""
 

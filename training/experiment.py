@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from models.atat import ATATConfig
+from models.atat2 import ATAT2Config
 from models.choices import must_be_choices
-from models.network import build
-from models.network_config import NetworkConfig
+from models.network import config_of
 from models.self_supervision import SelfSupervision
 from training.data.augmentation import Augmentation
 from training.errors import InvalidData
@@ -162,16 +163,16 @@ class Experiment:
             self_supervision = SelfSupervision(**values.pop("self_supervision", {}))
             experiment = cls(**values, training=training, augmentation=augmentation, self_supervision=self_supervision)
             experiment.pretrained()
-            if training.every_prefix and not getattr(experiment.network, "causal", True):
+            if training.every_prefix and not getattr(experiment.shape, "causal", True):
                 raise ValueError("a model that is not causal has one answer a sequence: every_prefix = false")
         except (OSError, tomllib.TOMLDecodeError, TypeError, ValueError) as error:
             raise InvalidData(f"{path}: {error}") from error
         return experiment
 
     @property
-    def network(self) -> NetworkConfig:
-        """What its network is like, whatever the number of classes. Raises TypeError or ValueError for no network."""
-        return build(self.architecture, {"n_classes": 1, **self.model}).config
+    def shape(self) -> ATATConfig | ATAT2Config:
+        """Of its network, for whatever number of classes. Raises TypeError or ValueError for no network."""
+        return config_of(self.architecture, {"n_classes": 1, **self.model})
 
     def at(self, tier: Tier) -> Self:
         """The same variant at a tier. It keeps a number of points that it names itself."""

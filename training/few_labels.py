@@ -87,7 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
             methods += [Method(None, longer=True)] if arguments.longer else []
             compare(bench, methods, arguments.labels, arguments.seeds)
     except KeyboardInterrupt:
-        console.print(f"interrupted; the same command goes on with it. So far: {_write(bench, methods, arguments)}")
+        console.print("interrupted; the same command goes on with it")
+        if methods:
+            console.print(f"so far: {_write(bench, methods, arguments)}")
         return 1
     console.print(str(_write(bench, methods, arguments)))
     return 0

@@ -19,7 +19,7 @@ LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
 def grid(experiment: Experiment) -> list[Method]:
     """What is screened: the chapter's four hyperparameters, and some settings beyond it."""
-    beyond = [] if getattr(experiment.network, "causal", False) else _beyond(experiment)
+    beyond = [] if getattr(experiment.shape, "causal", False) else _beyond(experiment)
     return [*chapter(experiment), *map(Method, beyond)]
 
 
@@ -42,7 +42,7 @@ def _of(experiment: Experiment, **varied: Any) -> SelfSupervision:
 
 
 def _has_table(experiment: Experiment) -> bool:
-    return experiment.architecture == "atat" and bool(experiment.network.columns)
+    return experiment.architecture == "atat" and bool(experiment.shape.columns)
 
 
 def _beyond(experiment: Experiment) -> Iterator[SelfSupervision]:
@@ -90,8 +90,8 @@ def compare(bench: Bench, methods: Sequence[Method], labels: Sequence[float], se
 
 
 def rates_to_try(bench: Bench, method: Method, share: float) -> list[Run]:
-    """The learning rates to try: those in the middle, then outwards until the best has a worse one on either side, or
-    none.
+    """The learning rates to try: those in the middle, then outwards until the best has a worse one beside it on
+    either side, or there are no more.
     """
     low = (len(LEARNING_RATES) - 1) // 2
     high = low + 2

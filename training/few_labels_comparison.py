@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from training import answers
 from training.few_labels_choice import chosen, pairs
-from training.few_labels_runs import COMPARED, LONGER, SCRATCH, Bench, Method, Run
+from training.few_labels_runs import COMPARED, SCRATCH, Bench, Method, Run
 from training.measure import Panel, view_of
 from training.metrics import Estimate
 
@@ -23,7 +23,7 @@ _VIEW = view_of(COMPARED)
 
 
 @dataclass(frozen=True)
-class Compared:
+class Row:
     """A method at a share of the labels: its runs that have answered, of as many as were asked for. In points of F1."""
 
     method: Method
@@ -31,24 +31,29 @@ class Compared:
     runs: tuple[Run, ...]
     f1: Estimate
     gain: Estimate | None
-    """More than from scratch at the same share, over the seeds that both have; None for scratch, and without it."""
+    """More than from scratch at the same share, over the seeds that both have; None where there are none."""
     paired: int
     """How many seeds these are."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the runs."""
+        return tuple(run.seed for run in self.runs)
 
 
 @dataclass(frozen=True)
 class Comparison:
     """All of them, on the same objects."""
 
-    rows: tuple[Compared, ...]
+    rows: tuple[Row, ...]
     n_objects: int
 
-    def scratch(self, labels: float) -> Compared | None:
+    def scratch(self, labels: float) -> Row | None:
         """The start from scratch at this share of the labels."""
         return next((row for row in self.rows if (row.method.name, row.labels) == (SCRATCH, labels)), None)
 
 
-def comparison(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> Comparison | None:
+def measured(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> Comparison | None:
     """Of what has answered; None of nothing."""
     asked = [(method, share, chosen(bench, method, share, seeds)) for method, share in pairs(methods, labels)]
     there = [(method, share, tuple(filter(bench.has_answered, runs))) for method, share, runs in asked]
@@ -56,22 +61,20 @@ def comparison(bench: Bench, methods: Sequence[Method], labels: Sequence[float],
     if not there:
         return None
     told = {run.name: bench.answers(run) for _, _, runs in there for run in runs}
-    measured = _OnFolds(told) if bench.folds else _OnOneTrial(told)
+    trial = _OnFolds(told) if bench.folds else _OnOneTrial(told)
     scratch = {share: runs for method, share, runs in there if method.name == SCRATCH}
     rows = []
     for method, share, runs in there:
         others = scratch.get(share, ()) if method.name != SCRATCH else ()
         couples = [(run, other) for run in runs for other in others if run.seed == other.seed]
-        gain = measured.gain(couples).times(100) if couples else None
-        rows.append(Compared(method, share, runs, measured.f1(runs).times(100), gain, len(couples)))
-    return Comparison(tuple(rows), measured.n_objects)
+        gain = trial.gain(couples).times(100) if couples else None
+        rows.append(Row(method, share, runs, trial.f1(runs).times(100), gain, len(couples)))
+    return Comparison(tuple(rows), trial.n_objects)
 
 
-def judged(row: Compared, seeds: int, least: float) -> str:
-    """Whether a method has gained so many points, surely some; no verdict on fewer seeds than were asked for."""
-    if row.gain is None or row.method.name == LONGER:
-        raise ValueError(f"{row.method.name} is not compared with scratch")
-    if row.paired < seeds:
+def verdict(row: Row, seeds: int, least: float) -> str:
+    """Whether a method has gained so many points, surely some; none on fewer seeds than were asked for."""
+    if row.gain is None or row.paired < seeds:
         return f"not judged: {row.paired} of {seeds} seeds"
     if np.isnan(row.gain.low):
         return "not judged: one seed"

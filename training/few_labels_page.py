@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from training.few_labels_choice import SCREENED, at_an_end, chosen, pairs, ranked
-from training.few_labels_comparison import Compared, Comparison, comparison, judged
+from training.few_labels_comparison import Comparison, Row, measured, verdict
 from training.few_labels_runs import LONGER, Bench, Method, Run
 from training.metrics import Estimate
 from training.pages import markdown
@@ -19,7 +19,7 @@ def page(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds
     """``FEW_LABELS.md``, of what is there."""
     asked = [run for each in pairs(methods, labels) for run in chosen(bench, *each, seeds)]
     lost = [run for run in asked if bench.has_diverged(run)]
-    compared = comparison(bench, methods, labels, seeds)
+    compared = measured(bench, methods, labels, seeds)
     parts = [
         "# What pretraining gains where few labels are known",
         f"Made by `python -m training few-labels`: not edited by hand. Configuration {bench.experiment.name}, tier "
@@ -83,12 +83,13 @@ def _comparison(bench: Bench, compared: Comparison, seeds: int) -> Iterator[str]
     if compared.scratch(1.0) is not None:
         yield f"For comparison: {ANCHOR}."
     for row in compared.rows:
-        if row.gain is not None and row.labels == SCREENED and row.method.name != LONGER:
-            gain, verdict = _told(row.gain, signed=True), judged(row, seeds, TO_REACH)
-            yield f"- {row.method.name}: {gain} at {SCREENED:.0%}; {verdict} ({TO_REACH:+g}, interval above 0)"
+        if row.method.self_supervision is not None and row.labels == SCREENED:
+            gain = "nothing to compare" if row.gain is None else _told(row.gain, signed=True)
+            passes = verdict(row, seeds, TO_REACH)
+            yield f"- {row.method.name}: {gain} at {SCREENED:.0%}; {passes} ({TO_REACH:+g}, interval above 0)"
 
 
-def _row(bench: Bench, row: Compared, whole: Compared | None) -> list[str]:
+def _row(bench: Bench, row: Row, whole: Row | None) -> list[str]:
     rate = row.runs[0].learning_rate
     return [
         row.method.name,
@@ -97,7 +98,7 @@ def _row(bench: Bench, row: Compared, whole: Compared | None) -> list[str]:
         str(len(row.runs)),
         _told(row.f1),
         "" if row.gain is None else _told(row.gain, signed=True),
-        "" if whole is None else f"{100 * row.f1.value / whole.f1.value:.1f} %",
+        "" if whole is None or whole.seeds != row.seeds else f"{100 * row.f1.value / whole.f1.value:.1f} %",
     ]
 
 

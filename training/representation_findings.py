@@ -239,28 +239,24 @@ def _mlp_suffices(evidence: Evidence, data: str) -> Finding:
         f"an MLP decoder suffices on {data}: no other is {ALIKE:g} points of Acc-MLP ahead",
         f"the best other is {max(rest) - printed:+.1f} ahead",
     )
-    ahead: dict[str, FloatArray] = {}
-    told, rests_on, left_out = [], [], []
-    for parts in others:
-        seeds, found = evidence.paired(data, [own, parts], "mlp")
-        if not seeds or evidence.size_of(data, parts) != evidence.size_of(data, own):
-            left_out.append(parts.decoder)
-            continue
-        ahead[parts.decoder] = found[:, 1] - found[:, 0]
-        told.append(f"{parts.decoder} {_told(ahead[parts.decoder])}")
-        rests_on.append(evidence.rests_on(data, [own, parts], seeds))
+    asked = [parts for parts in others if evidence.size_of(data, parts) == evidence.size_of(data, own)]
+    pairs = {parts: evidence.paired(data, [own, parts], "mlp") for parts in asked}
+    ahead = {parts: found[:, 1] - found[:, 0] for parts, (seeds, found) in pairs.items() if seeds}
     if not ahead:
         return finding
     intervals = [interval(values) for values in ahead.values()]
-    mlp = evidence.paired(data, [own], "mlp").values.mean()
+    told = [f"{parts.decoder} by {_told(values)}" for parts, values in ahead.items()]
+    told += [f"{parts.decoder} was not run" for parts in asked if parts not in ahead]
+    told += [f"{parts.decoder} is of another size" for parts in others if parts not in asked]
     return replace(
         finding,
-        found=f"mlp {mlp:.2f}; ahead of it: {', '.join(told)}"
-        + "".join(f"; {decoder} was not run at this size" for decoder in left_out),
-        rests_on="; ".join(dict.fromkeys(rests_on)),
-        # What no decoder that was left out could change: one that is ahead.
+        found=f"ahead of mlp: {'; '.join(told)}",
+        rests_on="; ".join(
+            f"{parts.decoder}: {evidence.rests_on(data, [own, parts], pairs[parts].seeds)}" for parts in ahead
+        ),
+        # What a decoder that has not been run could not change: one that is ahead.
         verdict=_verdict(
-            holds=not left_out and all(high < ALIKE for _, high in intervals),
+            holds=len(ahead) == len(asked) and all(high < ALIKE for _, high in intervals),
             contradicted=any(low > ALIKE for low, _ in intervals),
         ),
     )
@@ -271,7 +267,7 @@ def _mtan_lags(evidence: Evidence, data: str) -> Finding:
     others = [parts for parts in ENCODER_ROWS if parts.pre_encoder != "mtan"]
     means = [np.mean([_printed(_of_encoders(data), parts, data, "mlp") for parts in kind]) for kind in (behind, others)]
     finding = Finding(
-        f"encoders behind mTAN lag behind the others on {data}", f"{means[0] - means[1]:+.1f} points of Acc-MLP"
+        f"encoders that read mTAN lag behind the others on {data}", f"{means[0] - means[1]:+.1f} points of Acc-MLP"
     )
     seeds, found = evidence.paired(data, [*behind, *others], "mlp")
     if not seeds:

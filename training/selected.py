@@ -50,7 +50,7 @@ def with_features(
 
     Raises InvalidData for a table of light curves that are thinned otherwise.
     """
-    shape = experiment.network
+    shape = experiment.shape
     if not shape.feature_columns or directory is None:
         return experiment, None
     table = selected_features(dataset, experiment.training, directory)

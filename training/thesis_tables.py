@@ -85,8 +85,7 @@ DECODERS: Mapping[str, tuple[Row, ...]] = {
 }
 """By table: without and then with variance; of each MHA, MLP, LSTM; of each without and with mTAN behind it.
 
-Columns: the mean squared error (3.4 and 3.5 alone), then the
-linear probe and the MLP, each offline and online.
+Columns: the mean squared error (3.4 and 3.5 alone), then the linear probe and the MLP, each offline and online.
 """
 
 ENCODERS: Mapping[str, tuple[Row, ...]] = {

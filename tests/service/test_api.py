@@ -117,7 +117,14 @@ def test_the_page_of_the_document_loads_nothing_from_elsewhere(client: TestClien
     for address in loaded:
         assert address.startswith("/")
         assert client.get(address).status_code == 200
-    assert "http" not in page.text
+    assert client.get("/redoc").status_code == 404
+
+
+def test_the_document_says_what_each_field_of_a_result_is(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    assert "decimal strings" in schemas["Result"]["description"]
+    assert "in the taxonomy" in schemas["Result"]["properties"]["probabilities"]["description"]
+    assert "embedding" not in schemas["Result"]["required"]
 
 
 def test_objects_are_answered_in_order_with_ids_as_strings(client: TestClient) -> None:

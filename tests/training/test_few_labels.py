@@ -21,7 +21,7 @@ from training.data.selection import select
 from training.experiment import TIERS, Experiment, Tier
 from training.few_labels import PAGE
 from training.few_labels_choice import LEARNING_RATES, SCREENED, best, chapter, grid, screened
-from training.few_labels_comparison import comparison
+from training.few_labels_comparison import measured
 from training.few_labels_page import page
 from training.few_labels_runs import OUTCOMES, Bench, Method, Outcome, Run
 from training.trainer import Trainer
@@ -246,6 +246,7 @@ def _bench(
         ((0.2, 0.025, 0.025), "**FAIL**"),  # enough, and not sure
         ((0.05, 0.05, None), "not judged: 2 of 3 seeds"),
         ((0.05,), "not judged: one seed"),
+        ((0.05, None), "not judged: 1 of 2 seeds"),
     ],
 )
 def test_a_gain_passes_if_it_is_large_and_sure_and_of_all_seeds(
@@ -263,13 +264,22 @@ def test_a_lost_seed_leaves_the_others_in_pairs(data_set: Path, config: Path, tm
     """Seeds differ by far more than methods do: any other pairs would show it."""
     f1 = {"scratch": [0.5, None, 0.7, 0.9], PRETRAINED: [0.55, 0.3, 0.75, None]}
     bench, methods = _bench(data_set, config, tmp_path, f1)
-    found = comparison(bench, methods, [SCREENED], 4)
+    found = measured(bench, methods, [SCREENED], 4)
     assert found is not None
     (row,) = (row for row in found.rows if row.gain is not None)
     assert row.paired == 2
     assert row.gain is not None
     assert row.gain.value == pytest.approx(5)
     assert 2 < row.gain.low < row.gain.high < 8
+
+
+def test_without_any_pair_the_page_says_that_nothing_is_judged(data_set: Path, config: Path, tmp_path: Path) -> None:
+    f1: dict[str, list[float | None]] = {"scratch": [0.5, None], PRETRAINED: [0.6, 0.6]}
+    bench, methods = _bench(data_set, config, tmp_path, f1)
+    for answered in (tmp_path / "answers").glob("ssl-*-0.parquet"):
+        answered.unlink()
+    told = page(bench, methods, [SCREENED], 2)
+    assert f"- {PRETRAINED}: nothing to compare at 10%; not judged: 0 of 2 seeds" in told
 
 
 def test_on_folds_a_gain_is_the_mean_of_those_of_the_folds(data_set: Path, config: Path, tmp_path: Path) -> None:
@@ -279,7 +289,7 @@ def test_on_folds_a_gain_is_the_mean_of_those_of_the_folds(data_set: Path, confi
         own = answers.Run.read(path)
         apart = replace(own.by_age, object_id=own.by_age.object_id + N * (own.seed or 0))
         replace(own, by_age=apart).write(tmp_path / "answers")
-    found = comparison(replace(bench, folds=True), methods, [SCREENED], 3)
+    found = measured(replace(bench, folds=True), methods, [SCREENED], 3)
     assert found is not None
     assert found.n_objects == 3 * N
     gains = np.array([5.0, 5.0, 10.0])

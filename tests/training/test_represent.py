@@ -398,11 +398,15 @@ def test_decoders_are_compared_at_one_size_only() -> None:
         for decoder, value in (("mlp", 99.0), ("mha", 98.5), ("lstm", 40.0))  # the last is asked for at size small
     }
     told = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=given), None) if each.found)
-    assert "lstm was not run at this size" in told.found
-    assert told.verdict == "undecided"
+    assert told.found.endswith("; lstm is of another size")
+    assert told.verdict == "holds"
     at_one = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=given), "small") if each.found)
-    assert "lstm -" in at_one.found
+    assert "lstm by -" in at_one.found
     assert at_one.verdict == "holds"
+    without = {key: runs for key, runs in given.items() if key[1].decoder != "lstm"}
+    lacking = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=without), "small") if each.found)
+    assert lacking.found.endswith("; lstm was not run")
+    assert lacking.verdict == "undecided"
     given[("syn-a", Parts(decoder="mha"))] = [{"mlp": 103.0}, {"mlp": 103.2}]
     worse = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=given), None) if each.found)
     assert worse.verdict == "contradicted"  # whatever the third would say
@@ -428,12 +432,12 @@ def test_a_probe_predicts_fine_tuning_if_it_orders_encoders_alike() -> None:
     assert verdicts["the MLP probe predicts fine-tuned accuracy better than the linear one on asas"] == "holds"
     assert verdicts["the offline linear probe beats its online one on asas"] == "holds"
     assert verdicts["the offline MLP probe beats its online one on asas"] == "holds"
-    # Of the eight encoders in order the third to fifth are behind mTAN, and here in the middle.
-    assert verdicts["encoders behind mTAN lag behind the others on asas"] == "contradicted"
+    # Of the eight encoders in order the third to fifth read mTAN, and are here in the middle.
+    assert verdicts["encoders that read mTAN lag behind the others on asas"] == "contradicted"
     lagging = {
         ("asas", parts): [{"mlp": 80.0 - 9 * (parts.pre_encoder == "mtan")}] * 2 for parts in tables.ENCODER_ROWS
     }
-    assert _verdicts(lagging)["encoders behind mTAN lag behind the others on asas"] == "holds"
+    assert _verdicts(lagging)["encoders that read mTAN lag behind the others on asas"] == "holds"
 
 
 def test_the_thesiss_own_tables_say_that_the_perceptron_predicts_better(quick: Path) -> None:

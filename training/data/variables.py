@@ -176,7 +176,7 @@ def ztf_release(directory: Path) -> Photometry:
     found = []
     for entry, tables in sorted(points.items()):
         mjd, value, error, band = np.concatenate(tables, axis=1)
-        kept = np.concatenate([_some(np.flatnonzero(band == code)) for code in np.unique(band)])
+        kept = np.concatenate([_thinned(np.flatnonzero(band == code)) for code in np.unique(band)])
         label, days = classes.index(rows[entry]["class"]), _number(name, rows[entry], "period")
         days = days if days > 0 else np.nan
         found.append(_Object(mjd[kept], band[kept].astype(np.int8), value[kept], error[kept], label, days))
@@ -277,7 +277,7 @@ def _measured(magnitude: FloatArray, error: FloatArray) -> NDArray[np.bool_]:
     return np.isfinite(magnitude) & (np.abs(magnitude) < _FAINTEST) & (error > 0) & (error < 5)
 
 
-def _some(points: NDArray[np.int64]) -> NDArray[np.int64]:
+def _thinned(points: NDArray[np.int64]) -> NDArray[np.int64]:
     return points[ragged.evenly(len(points), _ZTF_POINTS)]
 
 
