@@ -10,6 +10,7 @@ from models.atat import ATATConfig
 from models.atat2 import ATAT2Config
 from models.choices import must_be_choices
 from models.network import config_of
+from models.scoring import Precision
 from models.self_supervision import SelfSupervision
 from training.data.augmentation import Augmentation
 from training.errors import InvalidData
@@ -54,7 +55,7 @@ class TrainingConfig:
     """Share of the table's values to hide."""
     no_metadata: float = 0.0
     """Share of the objects to show without any."""
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Precision = "float32"
     """Of the matrix products; what they are added to, and the weights, stay in float32."""
     objects: int | None = None
     """How many objects to train on, chosen within each class by a hash of the id; None for all."""

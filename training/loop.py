@@ -160,7 +160,7 @@ class Loop(ABC, Generic[Model, Drawn]):
             group["lr"] = self.config.learning_rate * _schedule(self.config, self.step, progress)
         torch.manual_seed(_seed(self.config.seed, _DROPOUT, self.step, self.world.rank))
         self.model.train()
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             loss = self.loss(drawn)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

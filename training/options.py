@@ -3,10 +3,11 @@
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
+from models.scoring import Precision
 from training.arguments import positive, workers
 from training.errors import InvalidData
 from training.loop import CHECKPOINT
@@ -21,7 +22,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def add_arithmetic(parser: argparse.ArgumentParser, *, device: str = "cpu") -> None:
     """Where, and how exactly, networks are trained."""
-    parser.add_argument("--precision", choices=("float32", "bf16"), help="of the networks' matrix products")
+    parser.add_argument("--precision", choices=get_args(Precision), help="of the networks' matrix products")
     add_machine(parser, device=device)
 
 

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from models.autoencoders.autoencoder import Autoencoder
 from models.autoencoders.config import AutoencoderConfig
+from models.scoring import Precision
 from training import autoencode
 from training.data import curves, synthetic, variables
 from training.data.curves import Curves
@@ -151,7 +152,7 @@ class Bench:
     directory: Path
     sources: Mapping[str, Path]
     device: torch.device
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Precision = "float32"
     tunes_all: bool = False
     """Fine-tune every encoder, and not only those of table 3.8."""
 

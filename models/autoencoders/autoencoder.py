@@ -102,7 +102,7 @@ class Autoencoder(nn.Module):
         return self.post_decoder(on_grid.view(len(latent), k, -1), points)
 
     def _precision(self, device: torch.device) -> torch.autocast:
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def forward(self, points: Points) -> tuple[Tensor, Reconstruction]:
         latent = self.encode(points)

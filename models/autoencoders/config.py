@@ -1,7 +1,9 @@
 """The shape of an autoencoder."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
+
+from models.scoring import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class AutoencoderConfig:
     """Of time modulation. Chapter 3 names no number: chapter 4's."""
     t_max: float = 1.0
     """Period of time modulation, in spans of a light curve: of one that is not folded, its two ends look alike."""
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Precision = "float32"
     """Of matrix products. Weights and reconstructions are float32; latent vectors are as precise as the encoder's last
     product, and handed on as float32."""
 

@@ -78,11 +78,11 @@ def test_every_part_goes_with_every_other_and_learns() -> None:
                 assert weight.grad.flatten(1).any(dim=1).all(), (parts, name)
 
 
-def test_in_bf16_every_part_learns_too_and_says_nearly_the_same() -> None:
+def test_in_bfloat16_every_part_learns_too_and_says_nearly_the_same() -> None:
     points = _points()
     for parts in _combinations():
         exact = Autoencoder(_config(**parts, loss="likelihood")).eval()
-        narrow = Autoencoder(replace(exact.config, precision="bf16")).eval()
+        narrow = Autoencoder(replace(exact.config, precision="bfloat16")).eval()
         narrow.load_state_dict(exact.state_dict())
         latent, reconstruction = narrow(points)
         assert latent.dtype == reconstruction.mean.dtype == torch.float32

@@ -215,7 +215,7 @@ def test_a_file_changes_what_it_is_based_on(tmp_path: Path) -> None:
     ("section", "option", "told"),
     [
         ("", "architecture = 'atat3'", "architecture is one of atat, atat2, not atat3"),
-        ("training", "precision = 'bfloat16'", "precision is one of float32, bf16, not bfloat16"),
+        ("training", "precision = 'bf16'", "precision is one of float32, bfloat16, not bf16"),
         ("training", "crops = 'mtaa'", "crops is one of alerts, mta, windows, none, not mtaa"),
         ("model", "flux_encoding = 'log'", "flux_encoding is one of raw, asinh, not log"),
         ("self_supervision", "kind = 'C'", "kind is one of B, M, not C"),

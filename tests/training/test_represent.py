@@ -108,10 +108,10 @@ def test_a_run_that_was_damaged_is_named(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_a_directory_has_runs_of_one_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cell = cell_of("syn-a", Parts(loss="mse"), "quick")
-    Bench(tmp_path, {}, CPU, precision="bf16").run(cell, 0, until=np.inf)
+    Bench(tmp_path, {}, CPU, precision="bfloat16").run(cell, 0, until=np.inf)
     kept = (tmp_path / "cells" / f"{cell.name}_0.json").read_text()
     assert _represent(tmp_path, "--table", "3.1") == 1
-    assert "a run in bf16, not float32: name another directory" in " ".join(capsys.readouterr().err.split())
+    assert "a run in bfloat16, not float32: name another directory" in " ".join(capsys.readouterr().err.split())
     assert (tmp_path / "cells" / f"{cell.name}_0.json").read_text() == kept
 
 

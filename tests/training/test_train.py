@@ -307,19 +307,21 @@ def test_mapped_objects_are_those_of_the_shards(data_set: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("architecture", ["atat", "atat2"])
-def test_bf16_learns_nearly_as_float32_does(architecture: str, data_set: Path, config: Path, tmp_path: Path) -> None:
+def test_bfloat16_learns_nearly_as_float32_does(
+    architecture: str, data_set: Path, config: Path, tmp_path: Path
+) -> None:
     if architecture == "atat2":
         config.write_text(_of_atat2(objects.CONFIG))
     config.write_text(config.read_text().replace("steps = 60", "steps = 20"))
     losses = {}
-    for precision in ("float32", "bf16"):
+    for precision in ("float32", "bfloat16"):
         output = tmp_path / precision
         command = ["train", str(config), "--data", str(data_set), "--output", str(output)]
         assert main([*command, "--precision", precision]) == 0
         with (output / "log.csv").open() as file:
             losses[precision] = [float(row["loss"]) for row in csv.DictReader(file)]
-    assert losses["bf16"] != losses["float32"]
-    np.testing.assert_allclose(losses["bf16"], losses["float32"], rtol=0.1, atol=0.03)
+    assert losses["bfloat16"] != losses["float32"]
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.1, atol=0.03)
 
 
 def test_a_checkpoint_of_other_options_is_refused(
