@@ -84,7 +84,7 @@ def compare(bench: Bench, methods: Sequence[Method], labels: Sequence[float], se
     """Learning rates at the first seed, then the best one at all seeds."""
     every = pairs(methods, labels)
     while not all(map(bench.is_tried, rates := [run for pair in every for run in rates_to_try(bench, *pair)])):
-        bench.make(rates, "learning rates", compared=True)
+        bench.make(rates, "learning rates", compared=False)
     rest = [run for method, share in every for run in chosen(bench, method, share, seeds)]
     bench.make(sorted(rest, key=lambda run: run.seed), "comparison", compared=True)  # a seed's pretraining is for all
 
