@@ -49,7 +49,7 @@ def _told_of_pretraining(bench: Bench) -> Iterator[str]:
         if outcome.pretraining is not None:
             sources, objects = ", ".join(outcome.pretraining["sources"]), outcome.pretraining["objects"]
             told = f"{bench.pretraining_steps:,} steps on {objects:,} objects of {sources}"
-            yield f"Pretraining: {told}, no label looked at."
+            yield f"Pretraining: {told}, no label learned from."
             return
 
 

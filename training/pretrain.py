@@ -1,8 +1,9 @@
-"""``python -m training pretrain``: a configuration and light curves in, pretrained weights out; no label is looked at.
+"""``python -m training pretrain``: a configuration and light curves in, pretrained weights out, by no label.
 
 Learns from the split ``train`` of the data, with or without classes, and of every ``--unlabelled`` set; never from a
-test object. The scales of the table's columns are those of the data's own objects. ``train --init`` starts from what it
-leaves: OUTPUT/NAME, beside the log and, while it is unfinished, the checkpoint.
+test object. Of fewer objects than all, it takes as many of each class as its share. The scales of the table's columns
+are those of the data's own objects. ``train --init`` starts from what it leaves: OUTPUT/NAME, beside the log and, while
+it is unfinished, the checkpoint.
 """
 
 import argparse
