@@ -36,6 +36,9 @@ OUTCOMES = "outcomes.jsonl"
 _TOLD = ("objects", "sources", "validation")
 """What an outcome keeps of what pretraining says of itself."""
 
+_DIVERGED = "diverged.txt"
+"""Beside pretrained weights that are none: why."""
+
 SCRATCH, LONGER = "scratch", "scratch-for-longer"
 
 
@@ -228,8 +231,15 @@ class Bench:
         if method.self_supervision is None:
             return None
         weights = self.directory / "pretrained" / f"{method.name}-{seed}" / self.experiment.name
+        diverged = weights.parent / _DIVERGED
+        if diverged.exists():
+            raise Diverged(diverged.read_text())
         if not pretrained.is_done(weights):
-            self._pretrain(method.self_supervision, weights.parent, seed)
+            try:
+                self._pretrain(method.self_supervision, weights.parent, seed)
+            except Diverged as error:  # as it would for every run that starts from it
+                diverged.write_text(f"pretraining: {error}")
+                raise
         return Pretrained.read(weights)
 
     def _pretrain(self, self_supervision: SelfSupervision, output: Path, seed: int) -> None:

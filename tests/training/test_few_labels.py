@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,10 @@ from training.few_labels_choice import LEARNING_RATES, SCREENED, best, chapter, 
 from training.few_labels_comparison import measured
 from training.few_labels_page import page
 from training.few_labels_runs import OUTCOMES, Bench, Method, Outcome, Run
+from training.pretrain import pretrain
 from training.trainer import Trainer
 
+PRETRAINED = "ssl-b-0.15-0.1-learned"
 TINY = Tier("tiny", 100, 12, d_lc=8, d_tab=8, training={"steps": 2, "evaluate_every": 2}, features=None, forests={})
 
 
@@ -183,6 +186,33 @@ def test_a_run_that_diverges_is_told_and_the_others_go_on(
     assert steps == 2  # the tier's, whatever --steps
 
 
+def test_pretraining_that_diverges_is_not_tried_again_for_the_next_run(
+    data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TIERS, "tiny", TINY)
+    monkeypatch.setattr("training.few_labels_choice.LEARNING_RATES", (1e-3, 3e-3))
+    broken = tmp_path / "toy.toml"
+    broken.write_text(
+        config.read_text().replace("[pretraining]\nlearning_rate = 2e-3", "[pretraining]\nlearning_rate = 1e38")
+    )
+    tried = []
+
+    def counted(*arguments: Any, **options: Any) -> None:
+        tried.append(arguments)
+        pretrain(*arguments, **options)
+
+    monkeypatch.setattr("training.few_labels_runs.pretrain", counted)
+    command = ["few-labels", "--config", str(broken), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
+    command += ["--output", str(tmp_path / "bench"), "--seeds", "1", "--labels", "0.1", "--pretraining-steps", "3"]
+    assert main([*command, "--methods", PRETRAINED]) == 0
+    assert len(tried) == 1
+    told = map(json.loads, (tmp_path / "bench" / OUTCOMES).read_text().splitlines())
+    lost = [each["diverged"] for each in told if each["run"].startswith(PRETRAINED)]
+    assert len(lost) == 2
+    assert all("diverged" in reason for reason in lost)
+    assert "| scratch | 10%" in (tmp_path / "bench" / PAGE).read_text()
+
+
 def test_methods_are_compared_on_folds_that_nothing_has_learned_from(
     data_set: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,8 +245,6 @@ def test_methods_are_compared_on_folds_that_nothing_has_learned_from(
 
 
 # --- what the page makes of answers -------------------------------------------------------------------------------
-
-PRETRAINED = "ssl-b-0.15-0.1-learned"
 
 
 def _bench(
