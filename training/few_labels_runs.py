@@ -84,8 +84,8 @@ class Run:
 
     @property
     def claim(self) -> str:
-        """Of the one process that makes it: runs that start from the same weights are that process's, too."""
-        return f"{self.method.name}-{self.seed}"
+        """Of the one process that makes it: runs that start from the same pretrained weights are its, too."""
+        return self.name if self.method.self_supervision is None else f"{self.method.name}-{self.seed}"
 
 
 @dataclass(frozen=True)
