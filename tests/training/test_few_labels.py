@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from models.self_supervision import SelfSupervision
 from tests.training import objects
 from tests.training.answered import N, run_of
 from training import answers
@@ -211,6 +212,15 @@ def test_pretraining_that_diverges_is_not_tried_again_for_the_next_run(
     assert len(lost) == 2
     assert all("diverged" in reason for reason in lost)
     assert "| scratch | 10%" in (tmp_path / "bench" / PAGE).read_text()
+
+
+def test_runs_of_one_pretraining_are_one_processs_and_starts_from_scratch_are_anybodys() -> None:
+    scratch, pretrained = Method(None), Method(SelfSupervision())
+    runs = [
+        Run(method, 0.1, rate, seed) for method in (scratch, pretrained) for rate in (1e-3, 3e-3) for seed in (0, 1)
+    ]
+    assert len({run.claim for run in runs if run.method is scratch}) == 4
+    assert len({run.claim for run in runs if run.method is pretrained}) == 2
 
 
 def test_methods_are_compared_on_folds_that_nothing_has_learned_from(
