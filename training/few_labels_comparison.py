@@ -7,17 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from training import answers
 from training.few_labels_choice import chosen, pairs
 from training.few_labels_runs import COMPARED, SCRATCH, Bench, Method, Run
 from training.measure import Panel, view_of
 from training.metrics import Estimate
-
-FloatArray = NDArray[np.float64]
-Draws = Mapping[int, FloatArray]
-"""By seed, (1 + R,) macro F1: the figure itself, then the bootstrap's over the objects."""
 
 _VIEW = view_of(COMPARED)
 
@@ -46,20 +41,24 @@ class Comparison:
     """All of them, on the same objects."""
 
     rows: tuple[Row, ...]
+    """Of what has answered."""
     n_objects: int
+    lost: tuple[Run, ...]
+    """Of the runs that were asked for, those that diverged."""
 
     def scratch(self, labels: float) -> Row | None:
         """The start from scratch at this share of the labels."""
         return next((row for row in self.rows if (row.method.name, row.labels) == (SCRATCH, labels)), None)
 
 
-def measured(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> Comparison | None:
-    """Of what has answered; None of nothing."""
+def measured(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> Comparison:
+    """Of as many seeds of each method at each share of the labels."""
     asked = [(method, share, chosen(bench, method, share, seeds)) for method, share in pairs(methods, labels)]
+    lost = tuple(run for _, _, runs in asked for run in runs if bench.has_diverged(run))
     there = [(method, share, tuple(filter(bench.has_answered, runs))) for method, share, runs in asked]
     there = [each for each in there if each[2]]
     if not there:
-        return None
+        return Comparison((), 0, lost)
     told = {run.name: bench.answers(run) for _, _, runs in there for run in runs}
     trial = _OnFolds(told) if bench.folds else _OnOneTrial(told)
     scratch = {share: runs for method, share, runs in there if method.name == SCRATCH}
@@ -69,7 +68,7 @@ def measured(bench: Bench, methods: Sequence[Method], labels: Sequence[float], s
         couples = [(run, other) for run in runs for other in others if run.seed == other.seed]
         gain = trial.gain(couples).times(100) if couples else None
         rows.append(Row(method, share, runs, trial.f1(runs).times(100), gain, len(couples)))
-    return Comparison(tuple(rows), trial.n_objects)
+    return Comparison(tuple(rows), trial.n_objects, lost)
 
 
 def verdict(row: Row, seeds: int, least: float) -> str:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from training.few_labels_choice import SCREENED, at_an_end, chosen, pairs, ranked
+from training.few_labels_choice import SCREENED, at_an_end, ranked
 from training.few_labels_comparison import Comparison, Row, measured, verdict
 from training.few_labels_runs import LONGER, Bench, Method, Run
 from training.metrics import Estimate
@@ -17,8 +17,6 @@ ANCHOR = "ATCAT, on ELAsTiCC, keeps 87.1 of 89.75 with 10% of the labels (97.0 %
 
 def page(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds: int) -> str:
     """``FEW_LABELS.md``, of what is there."""
-    asked = [run for each in pairs(methods, labels) for run in chosen(bench, *each, seeds)]
-    lost = [run for run in asked if bench.has_diverged(run)]
     compared = measured(bench, methods, labels, seeds)
     parts = [
         "# What pretraining gains where few labels are known",
@@ -36,10 +34,11 @@ def page(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds
         told += " Errors are of what each was asked to predict, and do not compare between kinds of pretraining."
         head = ["method", "F1", "pretraining: validation errors"]
         parts += ["## Screen", told, markdown(head, list(_screen_rows(bench, screen)))]
-    if compared is not None:
+    if compared.rows:
         parts += ["## Comparison", *_comparison(bench, compared, seeds)]
-    if lost:
-        parts += ["Diverged, and left out: " + ", ".join(f"{run.variant}, seed {run.seed}" for run in lost) + "."]
+    if compared.lost:
+        lost = ", ".join(f"{run.variant}, seed {run.seed}" for run in compared.lost)
+        parts += [f"Diverged, and left out: {lost}."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -79,8 +78,9 @@ def _comparison(bench: Bench, compared: Comparison, seeds: int) -> Iterator[str]
         else "Intervals are of objects (a bootstrap) and seeds (Student's t) together."
     )
     head = ["method", "labels learned from", "learning rate", "seeds", "F1", "more than scratch", "of scratch with all"]
-    yield markdown(head, [_row(bench, row, compared.scratch(1.0)) for row in compared.rows])
-    if compared.scratch(1.0) is not None:
+    whole = compared.scratch(1.0)
+    yield markdown(head, [_row(bench, row, whole) for row in compared.rows])
+    if whole is not None:
         yield f"For comparison: {ANCHOR}."
     for row in compared.rows:
         if row.method.self_supervision is not None and row.labels == SCREENED:

@@ -127,8 +127,9 @@ def _told_of(table: Table, bench: Bench) -> str:
         else "",
         f"An autoencoder learns until its training error has not fallen for {PATIENCE} epochs, or for as many as its "
         f"size allows ({', '.join(map(_allows, SIZES.values()))}); in {bench.precision}.",
-        f"The MLP probe has {D_HIDDEN} hidden units, the vote is of {NEIGHBOURS} neighbours, and fine-tuning's epochs "
-        "have twenty steps at least, for which a tenth of a small set has too few (the thesis names none of these).",
+        f"The MLP probe has {D_HIDDEN} hidden units, the vote is of {NEIGHBOURS} neighbours, and an epoch of "
+        f"fine-tuning has {SIZES['full'].effort.tuning_steps} steps at least, for which a tenth of a small set has too "
+        "few (the thesis names none of these).",
         f"Time modulation has {_DEFAULTS.harmonics} harmonics of a period of {_DEFAULTS.t_max:g} (the thesis names no "
         "number here) and begins with amplitudes that fall as the root of the order, as everywhere in this project.",
         "Cross-entropy is eq. 3.4 where the error of each point is known, and eq. 3.3 of synthetic light curves.",

@@ -303,7 +303,7 @@ def test_a_lost_seed_leaves_the_others_in_pairs(data_set: Path, config: Path, tm
     f1 = {"scratch": [0.5, None, 0.7, 0.9], PRETRAINED: [0.55, 0.3, 0.75, None]}
     bench, methods = _bench(data_set, config, tmp_path, f1)
     found = measured(bench, methods, [SCREENED], 4)
-    assert found is not None
+    assert found.rows
     (row,) = (row for row in found.rows if row.gain is not None)
     assert row.paired == 2
     assert row.gain is not None
@@ -328,7 +328,7 @@ def test_on_folds_a_gain_is_the_mean_of_those_of_the_folds(data_set: Path, confi
         apart = replace(own.by_age, object_id=own.by_age.object_id + N * (own.seed or 0))
         replace(own, by_age=apart).write(tmp_path / "answers")
     found = measured(replace(bench, folds=True), methods, [SCREENED], 3)
-    assert found is not None
+    assert found.rows
     assert found.n_objects == 3 * N
     gains = np.array([5.0, 5.0, 10.0])
     reach = 4.3027 * gains.std(ddof=1) / np.sqrt(3)
