@@ -140,7 +140,8 @@ def page(
         "differences are in points of a hundred, on the same objects and light curves. Intervals hold 95 % of a "
         "bootstrap over the objects of each class and over the seeds of each variant; where there is one seed, over "
         "objects alone, and of two or three they are still somewhat short. This page is about chapter 4 of the thesis; "
-        "[chapter 3](results/chapter3/findings.md) and [chapter 5](results/few-labels.md) have their own.",
+        "[chapter 3](results/chapter3/findings.md) and [chapter 5](README.md#chapter-5-what-pretraining-gains-where-few-"
+        "labels-are-known) have their own.",
         _words(),
         *_not_run(tiers),
         "## Checks",
@@ -190,7 +191,7 @@ def page(
 def _not_run(tiers: Sequence[Book]) -> list[str]:
     """Whole tiers that no figure is of."""
     absent = [f"`{name}`" for name in TIERS if name not in {book.tier for book in tiers if book.variants}]
-    told = "has not been run: it is for a GPU, and none was at hand. No figure here is of the thesis's size"
+    told = "has not been run: it is for a GPU. No figure here is of the thesis's size"
     return [f"**Tier {', '.join(absent)}** {told}."] if absent else []
 
 
