@@ -96,8 +96,8 @@ def fit_scalings(
     heads = seen.scores(classifier.model, tables).logits
     labels = classifier.taxonomy.places(seen.class_id)
     n_classes = len(classifier.taxonomy)
-    of_object = classifier.taxonomy.places(objects.class_id)
-    weights = stands_for * class_weights(of_object, np.full(n_classes, 1 / n_classes))[labels]
+    counts = np.bincount(classifier.taxonomy.places(objects.class_id), minlength=n_classes)
+    weights = stands_for * class_weights(counts, np.full(n_classes, 1 / n_classes))[labels]
     half = np.array([position_of(f"calibration:{object_id}") < 0.5 for object_id in seen.object_id.tolist()])
     scalings, losses = {}, {}
     for head, logits in heads.items():

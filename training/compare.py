@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from models.inputs import ragged
 from models.inputs.light_curve import FORCED_DELAY_DAYS, LightCurves
@@ -114,8 +114,13 @@ class Verdict:
     """The three most telling columns, and their medians: simulated, real."""
 
 
-def tell_apart(simulated: Mapping[str, FloatArray], real: Mapping[str, FloatArray]) -> Verdict | None:
-    """The cross-validated AUC of a random forest on these columns, each side weighing the same; None without any."""
+def tell_apart(
+    simulated: Mapping[str, FloatArray], real: Mapping[str, FloatArray], *, simulated_id: NDArray[np.int64]
+) -> Verdict | None:
+    """The cross-validated AUC of a random forest on these columns, each side weighing the same; None without any.
+
+    Rows of one simulated object, by its id (N,), are in one fold: a forest knows again what it has learned by heart.
+    """
     # A column that one side never has says nothing of the simulation: the other survey does not publish it.
     names = [name for name in simulated if np.isfinite(simulated[name]).any() and np.isfinite(real[name]).any()]
     if not names:
@@ -123,9 +128,11 @@ def tell_apart(simulated: Mapping[str, FloatArray], real: Mapping[str, FloatArra
     table = np.vstack([_columns(side, names) for side in (simulated, real)]).astype(np.float32)
     sizes = [len(next(iter(side.values()))) for side in (simulated, real)]
     labels = np.repeat([0, 1], sizes)
+    objects, place = np.unique(simulated_id, return_inverse=True)
+    groups = np.concatenate([place, len(objects) + np.arange(sizes[1])])
     forest = RandomForestClassifier(200, class_weight="balanced", min_samples_leaf=3, random_state=0)
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    scores = cross_val_predict(forest, table, labels, cv=folds, method="predict_proba")[:, 1]
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    scores = cross_val_predict(forest, table, labels, groups=groups, cv=folds, method="predict_proba")[:, 1]
     importance = forest.fit(table, labels).feature_importances_
     telling = [
         (names[place], float(np.nanmedian(simulated[names[place]])), float(np.nanmedian(real[names[place]])))
@@ -220,9 +227,12 @@ def _of_class(objects: Objects, class_id: int) -> Objects:
 
 
 def _compared(name: str, simulated: Objects, real: Objects) -> dict[str, Any]:
+    columns = {
+        "photometry": (photometry(simulated.light_curves), photometry(real.light_curves)),
+        "metadata": (metadata(simulated), metadata(real)),
+    }
     verdicts = {
-        "photometry": tell_apart(photometry(simulated.light_curves), photometry(real.light_curves)),
-        "metadata": tell_apart(metadata(simulated), metadata(real)),
+        kind: tell_apart(ours, theirs, simulated_id=simulated.object_id) for kind, (ours, theirs) in columns.items()
     }
     row: dict[str, Any] = {"class": name, "simulated": len(simulated), "real": len(real)}
     for kind, verdict in verdicts.items():

@@ -235,6 +235,8 @@ def _calibration(measured: Measured) -> dict[str, Any]:
         view: {
             **_estimate("ece", Estimate.of(draws)),
             "cross_entropy": measured.cross_entropy[view],
+            **_estimate("ece_alike", Estimate.of(measured.ece_alike[view])),
+            "cross_entropy_alike": measured.cross_entropy_alike[view],
             "bins": {
                 name: _told(getattr(measured.curves[view], name)[0]) for name in ("mass", "confidence", "accuracy")
             },

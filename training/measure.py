@@ -66,8 +66,11 @@ class Measured:
     accuracy: FloatArray
     """(1 + R, V)"""
     ece: Mapping[str, FloatArray]
-    """By view of alerts, (1 + R,): under the prior of the model."""
+    """By view of alerts, (1 + R,), as they come: the prior is of objects, each of which counts with all its alerts."""
     cross_entropy: Mapping[str, float]
+    ece_alike: Mapping[str, FloatArray]
+    """The same where the prior is of the view's alerts: a class does not count for more that sends more of them."""
+    cross_entropy_alike: Mapping[str, float]
     curves: Mapping[str, Reliability]
     """By view of alerts, of the first seed; (1 + R, 15)."""
     seconds: Mapping[str, float]
@@ -95,6 +98,14 @@ class Measured:
             self.objects[place] >= np.minimum(ENOUGH, self.objects.max(axis=0))
         )
         return enough if enough.any() else np.asarray(self.present[place])
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    """Of one run in one view."""
+
+    curve: Reliability
+    cross_entropy: float
 
 
 @dataclass(frozen=True)
@@ -142,7 +153,7 @@ class Panel:
         models = sorted({run.model for run in runs})
         if len(models) > 1:
             raise InvalidData(f"the seeds of {runs[0].variant} are not of one model: {', '.join(models)}")
-        calibrations = [self._calibration(run) for run in runs]
+        calibrations, alike = ([self._calibration(run, alike=alike) for run in runs] for alike in (False, True))
         fastest = min(runs, key=lambda run: sum(run.seconds.values()))  # the least disturbed
         stirred = zlib.crc32(runs[0].variant.encode())
         return Measured(
@@ -158,14 +169,11 @@ class Panel:
             recall=over_seeds([rate.recall for rate in rates], seed=stirred),
             f1=over_seeds([rate.f1 for rate in rates], seed=stirred),
             accuracy=over_seeds([rate.accuracy for rate in rates], seed=stirred),
-            ece={
-                view: over_seeds([found[view][0].ece for found in calibrations], seed=stirred)
-                for view in calibrations[0]
-            },
-            cross_entropy={
-                view: float(np.mean([found[view][1] for found in calibrations])) for view in calibrations[0]
-            },
-            curves={view: found[0] for view, found in calibrations[0].items()},
+            ece=_errors(calibrations, seed=stirred),
+            cross_entropy=_cross_entropies(calibrations),
+            ece_alike=_errors(alike, seed=stirred),
+            cross_entropy_alike=_cross_entropies(alike),
+            curves={view: found.curve for view, found in calibrations[0].items()},
             seconds=dict(fastest.seconds),
             machine=fastest.machine,
             prior=runs[0].prior,
@@ -199,20 +207,26 @@ class Panel:
             each[absent] = np.nan
         return views, objects > 0, objects, counts[0], rates
 
-    def _calibration(self, run: Run) -> dict[str, tuple[Reliability, float]]:
-        """By view of alerts: confidence against accuracy, and the cross-entropy. Classes weigh as the prior says."""
+    def _calibration(self, run: Run, *, alike: bool) -> dict[str, _Calibration]:
+        """By view of alerts; ``alike`` as the prior says of its alerts, else as it says of objects."""
         answers, row = self._of_panel(run.by_alert)
         shares = np.zeros(len(self.classes))
         shares[_places(self.classes, np.array(run.classes))] = run.shares
-        weight = answers.weight * class_weights(self.resampling.labels, shares)[_places(self.classes, answers.class_id)]
+        labels = _places(self.classes, answers.class_id)
+        of_objects = class_weights(np.bincount(self.resampling.labels, minlength=len(shares)), shares)
         right = answers.predicted == answers.class_id
         found = {}
         of_bin = bin_of(answers.carried)
         for place, view in enumerate(ALERT_VIEWS):
             own = np.ones(len(answers), dtype=np.bool_) if place == 0 else of_bin == place - 1
             if own.any():
-                curve = reliability(answers.confidence[own], right[own], weight[own], row[own], self.resampling)
-                found[view] = (curve, float(np.average(answers.surprise[own], weights=weight[own])))
+                sent = np.bincount(labels[own], weights=answers.weight[own], minlength=len(shares))
+                of_class = class_weights(sent, shares) if alike else of_objects
+                weight = answers.weight[own] * of_class[labels[own]]
+                found[view] = _Calibration(
+                    reliability(answers.confidence[own], right[own], weight, row[own], self.resampling),
+                    float(np.average(answers.surprise[own], weights=weight)),
+                )
         return found
 
 
@@ -220,6 +234,15 @@ def _places(classes: Sequence[int], class_id: NDArray[np.integer[Any]]) -> IntAr
     place = {each: number for number, each in enumerate(classes)}
     found: IntArray = np.array([place[each] for each in class_id.tolist()], dtype=np.int64)
     return found
+
+
+def _errors(seeds: Sequence[Mapping[str, _Calibration]], *, seed: int) -> dict[str, FloatArray]:
+    """Of calibration, by view, (1 + R,): over a variant's seeds."""
+    return {view: over_seeds([found[view].curve.ece for found in seeds], seed=seed) for view in seeds[0]}
+
+
+def _cross_entropies(seeds: Sequence[Mapping[str, _Calibration]]) -> dict[str, float]:
+    return {view: float(np.mean([found[view].cross_entropy for found in seeds])) for view in seeds[0]}
 
 
 def _mean(values: FloatArray) -> FloatArray:

@@ -228,8 +228,7 @@ def reliability(
         return Reliability(mass, confident / mass, right / mass)
 
 
-def class_weights(labels: IntArray, shares: FloatArray) -> FloatArray:
-    """What each object of a class (C,) weighs for N objects (N,) to be as common as these shares (C,); 1 on average."""
-    counts = np.bincount(labels, minlength=len(shares))
+def class_weights(counts: IntArray | FloatArray, shares: FloatArray) -> FloatArray:
+    """What each of a class's members (C,) weighs for classes to be as common as these shares (C,); 1 on average."""
     wanted = np.where(counts > 0, shares, 0.0)
-    return _ratio(wanted * (len(labels) / wanted.sum()), counts)
+    return _ratio(wanted * (counts.sum() / wanted.sum()), counts)

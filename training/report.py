@@ -48,7 +48,7 @@ def page(title: str, lead: str, variants: Sequence[Measured], pictures: Mapping[
         "<h2>Confusion</h2><p>Shares of each true class.</p>",
         *_pictures(pictures, "confusion"),
         f"<h2>Calibration</h2><p>Of alerts as sent; expected calibration error in {ECE_BINS} bins of equal mass, "
-        "in per cent, under the prior that the model names.</p>",
+        "in per cent. The prior that the model names is of objects, each of which counts with all its alerts.</p>",
         _calibration(variants),
         *_pictures(pictures, "reliability"),
         "<h2>Time a whole light curve</h2>",

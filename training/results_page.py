@@ -25,7 +25,7 @@ from training.data.alert_sample import BINS
 from training.experiment import CONFIGS, TIERS
 from training.experiments import VARIANTS
 from training.forests import ForestExperiment
-from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, days_of, few
+from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, FloatArray, Measured, days_of, few
 from training.metrics import Estimate
 from training.pages import markdown
 from training.times import Times
@@ -66,11 +66,14 @@ _ABOUT_SHIPPED = """\
 What `service` answers with by default. It has learned from more objects than those of a tier, and its card says how; so
 it is not to be compared with them."""
 _ABOUT_CALIBRATION = """\
-Expected calibration error of alerts as sent, by the number of detections, in per cent, under the named prior. Drawing
-objects anew adds noise to each bin, so that intervals reach too high. Not all are calibrated alike: networks that see
-no features on one alert as sent of each validation object, those that do and forests on light curves of 8, 128 and 2048
-days, which is why they are far off at few detections; ensembles not at all beyond what their members are, which makes
-them too cautious; the shipped model as its card says."""
+Expected calibration error of alerts as sent, by the number of detections, in per cent. The named prior is of objects,
+each of which counts with all its alerts, as they would come: most alerts are of the stars and nuclei that send for
+years. *Alike*: as if each class sent as many alerts of the view, so that supernovae count for as much as they do in
+macro F1. Drawing objects anew adds noise to each bin, so that intervals reach too high. Not all are calibrated alike:
+networks that see no features on one alert as sent of each validation object, classes counting alike, those that do and
+forests so on light curves of 8, 128 and 2048 days, which is why they are far off at few detections; ensembles not at
+all beyond what their members are, which makes them too cautious; the shipped model on alerts as they come, as its card
+says."""
 _ABOUT_REAL = """\
 Recall, by the number of detections that an alert carries, and precision at the shares that the classes have here, where
 kilonovae are rare. Probabilities are under a uniform prior: whoever wants fewer false kilonovae chooses another
@@ -78,11 +81,11 @@ kilonovae are rare. Probabilities are under a uniform prior: whoever wants fewer
 these alerts: its dust, hosts, photometric redshifts, depths and detection probabilities are fitted to all of them,
 though not to their classes."""
 _ABOUT_FOLDS = """\
-Kaggle's training set, every object scored by models that have not seen its fold. `atat2` is started from the shipped
-model, which has learned from the simulated survey; LightGBM has seen PLAsTiCC alone. The survey's laws of 91bg are
-fitted to light curves of this set, and some of Iax chosen by them: by way of these `atat2` has learned a little of the
-objects that it is tried on: a row has the difference without the two classes. Which models are joined, and at
-what weights, was chosen by these very objects, so that the best is somewhat flattered."""
+Kaggle's training set, or what of its 7,848 objects there was, scored by models that have not seen their fold. `atat2`
+is started from the shipped model, which has learned from the simulated survey; LightGBM has seen PLAsTiCC alone. The
+survey's laws of 91bg are fitted to light curves of this set, and some of Iax chosen by them: by way of these `atat2`
+has learned a little of the objects that it is tried on: a row has the difference without the two classes. Which models
+are joined, and at what weights, was chosen by these very objects, so that the best is somewhat flattered."""
 
 
 def draw(directory: Path, book: Book, shipped: Book) -> list[str]:
@@ -140,8 +143,8 @@ def page(
         "differences are in points of a hundred, on the same objects and light curves. Intervals hold 95 % of a "
         "bootstrap over the objects of each class and over the seeds of each variant; where there is one seed, over "
         "objects alone, and of two or three they are still somewhat short. This page is about chapter 4 of the thesis; "
-        "[chapter 3](results/chapter3/findings.md) and [chapter 5](README.md#chapter-5-what-pretraining-gains-where-few-"
-        "labels-are-known) have their own.",
+        "[chapter 3](results/chapter3/findings.md) and "
+        "[chapter 5](README.md#chapter-5-what-pretraining-gains-where-few-labels-are-known) have their own.",
         _words(),
         *_not_run(tiers),
         "## Checks",
@@ -166,17 +169,15 @@ def page(
     ]
     parts.append(
         markdown(
-            ["model", "prior", "all alerts", *BINS, "cross-entropy"],
-            [
-                [m.variant, m.prior, *(_ece(m, view) for view in ALERT_VIEWS), f"{m.cross_entropy[ALERTS]:.3f}"]
-                for m in everything
-            ],
+            ["model", "prior", "all alerts", *BINS, "cross-entropy", "alike: all", "most of a bin", "cross-entropy"],
+            [_calibration(measured) for measured in everything],
         )
     )
     parts += [*_time(times), *_changes(changes)]
     if plasticc.variants:
         folds = list(plasticc.variants.values())
-        parts += ["## PLAsTiCC, five folds", _ABOUT_FOLDS, *_by_view(folds), *_classes(folds)]
+        tried_on = f"**{int(folds[0].objects[folds[0].place(FULL)].sum()):,} objects.**"
+        parts += ["## PLAsTiCC, five folds", f"{tried_on} {_ABOUT_FOLDS}", *_by_view(folds), *_classes(folds)]
     if elasticc.variants:
         parts += [
             "## Real ELAsTiCC alerts as sent",
@@ -322,8 +323,25 @@ def _recalls(variants: Sequence[Measured]) -> str:
     return markdown(head, rows)
 
 
-def _ece(measured: Measured, view: str) -> str:
-    return percent(Estimate.of(measured.ece[view]).times(100)) if view in measured.ece else ""
+def _calibration(measured: Measured) -> list[str]:
+    return [
+        measured.variant,
+        measured.prior,
+        *(_ece(measured.ece, view) for view in ALERT_VIEWS),
+        f"{measured.cross_entropy[ALERTS]:.3f}",
+        _ece(measured.ece_alike, ALERTS),
+        _worst(measured.ece_alike),
+        f"{measured.cross_entropy_alike[ALERTS]:.3f}",
+    ]
+
+
+def _ece(errors: Mapping[str, FloatArray], view: str) -> str:
+    return percent(Estimate.of(errors[view]).times(100)) if view in errors else ""
+
+
+def _worst(errors: Mapping[str, FloatArray]) -> str:
+    view = max(errors.keys() - {ALERTS}, key=lambda view: float(errors[view][0]))
+    return f"{_ece(errors, view)} at {view.removeprefix(ALERTS + ', ')}"
 
 
 def _verdicts(rows: Sequence[Row]) -> str:

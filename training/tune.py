@@ -1,7 +1,8 @@
 """``python -m training tune``: a forest's options, every combination of a grid tried on validation objects.
 
 Writes a row a combination: macro F1 of each view, and their mean, by which the best comes first. With several folds
-left out, the means over them, each without its fold: so that what is chosen may be tried on all of them.
+left out, the means over them, each without its fold. What is chosen may then be tried on all of them, if not quite
+blindly: validation objects of each fold were among those that it was chosen by when another was left out.
 """
 
 import argparse

@@ -31,7 +31,7 @@ def _row(*begins: str) -> list[str]:
     """The cells after the first of the only row below a head that begins so."""
     rows = list(_rows())
     (place,) = (place for place, row in enumerate(rows) if row[0] == begins[0])
-    (found,) = (row for row in rows[place + 1 : place + 3] if row[0] == begins[1])
+    (found,) = (row for row in rows[place + 1 : place + 4] if row[0] == begins[1])
     return found[1:]
 
 
@@ -45,6 +45,8 @@ def test_the_card_has_the_scores_of_the_kept_answers(book: Book) -> None:
     assert by_detections == [f"{shipped.macro(view)[0]:.3f}".lstrip("0") for view in asked]
     errors = _row("alerts as sent, by detections", "expected calibration error, 15 bins of equal mass")
     assert errors == [f"{100 * shipped.ece[view][0]:.1f} %" for view in asked]
+    errors = _row("alerts as sent, by detections", "the same, if each class sent as many alerts")
+    assert errors == [f"{100 * shipped.ece_alike[view][0]:.1f} %" for view in asked]
 
 
 def test_the_card_has_the_f1_of_each_class(book: Book) -> None:

@@ -23,14 +23,29 @@ def _columns(rng: np.random.Generator, n: int, shift: float = 0.0) -> dict[str, 
 
 
 def _told(simulated: dict[str, NDArray[np.float64]], real: dict[str, NDArray[np.float64]]) -> compare.Verdict:
-    verdict = compare.tell_apart(simulated, real)
+    verdict = compare.tell_apart(simulated, real, simulated_id=_apart(simulated))
     assert verdict is not None
     return verdict
+
+
+def _apart(simulated: dict[str, NDArray[np.float64]]) -> NDArray[np.int64]:
+    """Each row of an object of its own."""
+    return np.arange(len(next(iter(simulated.values()))))
 
 
 def test_two_draws_of_one_kind_are_not_told_apart() -> None:
     rng = np.random.default_rng(0)
     assert _told(_columns(rng, 300), _columns(rng, 300)).auc == pytest.approx(0.5, abs=0.07)
+
+
+def test_an_object_that_is_drawn_again_is_not_told_by_having_been_seen() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, 100, 300)
+    ours = {name: values[drawn] for name, values in _columns(rng, 100).items()}
+    verdict = compare.tell_apart(ours, _columns(rng, 300), simulated_id=drawn)
+    assert verdict is not None
+    assert verdict.auc == pytest.approx(0.5, abs=0.1)
+    assert _told(ours, _columns(rng, 300)).auc > 0.8  # as if they were objects of their own
 
 
 def test_what_is_shifted_is_told_apart_and_named_with_its_medians() -> None:
@@ -48,7 +63,8 @@ def test_what_one_survey_does_not_publish_tells_nothing() -> None:
     ours, theirs = _columns(rng, 200), _columns(rng, 200)
     ours["theirs lacks it"], theirs["theirs lacks it"] = np.ones(200), np.full(200, np.nan)
     assert _told(ours, theirs).auc == pytest.approx(0.5, abs=0.08)
-    assert compare.tell_apart({"ours": ours["same"]}, {"ours": np.full(len(ours["same"]), np.nan)}) is None
+    bare = {"same": np.full(len(ours["same"]), np.nan)}
+    assert compare.tell_apart({"same": ours["same"]}, bare, simulated_id=_apart(ours)) is None
 
 
 def test_numbers_are_read_off_each_light_curve_by_itself() -> None:

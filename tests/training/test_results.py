@@ -49,6 +49,26 @@ def test_figures_are_as_made() -> None:
     assert measured.macro("2048 days")[1:].std() == pytest.approx(np.sqrt(0.8 * 0.2 / N), rel=0.25)
 
 
+def test_calibration_is_told_of_alerts_as_they_come_and_of_classes_alike() -> None:
+    """One class of twenty sends nine times as many alerts as any other, and is always known."""
+    run = run_of("one", 0, {"else": 0.8}, sure=0.9)
+    often = run.by_alert.class_id == TAXONOMY.class_ids[0]
+    answers = replace(
+        run.by_alert,
+        weight=np.where(often, 9, 1).astype(np.float32),
+        predicted=np.where(often, run.by_alert.class_id, run.by_alert.predicted),
+        confidence=np.where(often, 1.0, run.by_alert.confidence),
+        surprise=np.where(often, 0.0, run.by_alert.surprise),
+    )
+    run = replace(run, by_alert=answers)
+    measured = Panel.of([run], draws=5).measure([run])
+    assert measured.ece["alerts"][0] == pytest.approx(0.1 * 19 / 28, abs=1e-3)
+    assert measured.ece_alike["alerts"][0] == pytest.approx(0.1 * 19 / 20, abs=1e-3)
+    of_others = -0.8 * np.log(0.9) - 0.2 * np.log(0.1 / 19)
+    assert measured.cross_entropy["alerts, 1"] == pytest.approx(of_others * 19 / 28, abs=1e-3)
+    assert measured.cross_entropy_alike["alerts, 1"] == pytest.approx(of_others * 19 / 20, abs=1e-3)
+
+
 def test_differences_are_paired_by_object() -> None:
     runs = [run_of("a", 0, {"else": 0.8}), run_of("b", 0, {"else": 0.8}), run_of("c", 0, {"else": 0.75})]
     panel = Panel.of(runs, draws=200)
