@@ -28,11 +28,10 @@ def _rows() -> Iterator[list[str]]:
 
 
 def _row(*begins: str) -> list[str]:
-    """The cells after the first of the only row below a head that begins so."""
+    """The cells after the first of the next row that begins so below a head that does."""
     rows = list(_rows())
     (place,) = (place for place, row in enumerate(rows) if row[0] == begins[0])
-    (found,) = (row for row in rows[place + 1 : place + 4] if row[0] == begins[1])
-    return found[1:]
+    return next(row for row in rows[place + 1 :] if row[0] == begins[1])[1:]
 
 
 def test_the_card_has_the_scores_of_the_kept_answers(book: Book) -> None:
