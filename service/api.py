@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Annotated, Any, Literal, TypeVar
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
@@ -56,6 +57,9 @@ _BODY_SECONDS = 30.0
 
 _BODIES_AT_ONCE = 8
 """Bodies that are held at once may have so many times the bytes that one may have; then others must wait."""
+
+_OTHER_THREADS = 40
+"""For what does not wait for the model, and for telling those that may not wait that they may not."""
 
 RECONCILIATION_SECONDS = 300.0
 
@@ -316,11 +320,18 @@ class Api:
 
 def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
     """The application. Everything it talks to is in ``api``; with ``tokens``, /v1/* is for their holders alone."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = api.settings.http_queue + _OTHER_THREADS
+        yield
+
     # The page of /docs with all that it loads: from elsewhere, a script could read the tokens that are typed there.
     app = FastAPIOffline(
         title="ATAT Broker",
         summary="Class probabilities of survey alerts",
         redoc_url=None,
+        lifespan=lifespan,
         description="Fluxes are difference fluxes in nJy (AB zero point 31.4), times TAI MJD, ids decimal strings.",
     )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.classifier import Classifications, Classifier, Predictions
 from models.inputs.alert import AlertBatch, object_batch
-from service.errors import Overloaded
+from service.errors import Misconfigured, Overloaded
 from service.metrics import Metrics
 
 IntArray = NDArray[np.int64]
@@ -75,7 +75,7 @@ class Inference:
     def warm_up(self) -> None:
         """Classify made-up objects of several sizes: the first alert must not pay for what is done once.
 
-        Raises whatever the model raises.
+        Raises Misconfigured for a model whose probabilities are no numbers, and whatever the model raises.
         """
         for size in _WARM_UP_SIZES:
             body = {
@@ -87,7 +87,9 @@ class Inference:
                 "detected": [True] * size,
                 "metadata": {"mwebv": 0.05},
             }
-            self.classify(object_batch([body]).alerts).result()
+            answer = self.classify(object_batch([body]).alerts).result()
+            if not np.isfinite(answer.predictions.probabilities).all():
+                raise Misconfigured("the model's probabilities are not finite: its weights are broken, or its device")
 
     def close(self) -> None:
         """Finish what waits, and end."""

@@ -25,6 +25,8 @@ its own time-out, and all the others with it."""
 _ABSENT_SECONDS = 60.0
 """So long "no such id" is believed: a registry may lag behind the one that was written to."""
 _MOST_ABSENT = 10_000
+_IDS_END = 2**31
+"""A registry's ids are less: of greater ones it says that it has no such page, as a wrong address does."""
 _SCHEMA_NOT_FOUND = 40403
 """The registry's own code for "no such id"; any other 404 may be a wrong address."""
 
@@ -56,7 +58,7 @@ class Registry:
         if bundled is not None:
             self._known[schema_id] = bundled
             return bundled
-        return None if self._url is None else self._asked(schema_id)
+        return None if self._url is None or schema_id >= _IDS_END else self._asked(schema_id)
 
     def _asked(self, schema_id: int) -> Schema | None:
         if time.monotonic() < self._absent.get(schema_id, 0.0):
@@ -104,14 +106,14 @@ def _parsed(answer: bytes, schema_id: int) -> Schema | None:
         text, kind = told["schema"], told.get("schemaType", "AVRO")
         if not isinstance(text, str):
             raise TypeError("schema")
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         reason = f"the schema registry answers for id {schema_id} with no schema: {type(error).__name__}"
         raise RegistryUnavailable(reason) from error
     try:
         if kind == "AVRO":
             return parse_schema(json.loads(text))
         problem = f"it is of {kind}"
-    except (LookupError, TypeError, ValueError, SchemaParseException) as error:
+    except (LookupError, RecursionError, TypeError, ValueError, SchemaParseException) as error:
         problem = f"{type(error).__name__}: {error}"
     log.error("schema id %d cannot be used, its messages are dead letters: %s", schema_id, problem[:200])
     return None

@@ -59,7 +59,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
         log.error("%s", error)
         return 2
     except Fatal as error:
-        log.error("fatal, nothing of the last batch is committed: %s", error)
+        log.error("fatal, with no batch committed in part: %s", error)
         return 1
     except KeyboardInterrupt:
         log.info("told to end before it had begun")

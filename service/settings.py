@@ -80,7 +80,13 @@ class Settings(BaseModel):
     http_open: bool = _named(
         "HTTP_OPEN", False, "listen beyond loopback without tokens: only where the network is closed"
     )
-    http_queue: int = _named("HTTP_QUEUE", 32, "HTTP requests that may wait for the model; more are told 429", ge=1)
+    http_queue: int = _named(
+        "HTTP_QUEUE",
+        32,
+        "HTTP requests that may wait for the model, each in a thread; more are told 429",
+        ge=1,
+        le=1000,
+    )
     http_max_objects: int = _named("HTTP_MAX_OBJECTS", 1000, "objects in one HTTP request; more are told 413", ge=1)
     http_max_bytes: int = _named("HTTP_MAX_BYTES", 16 * 2**20, "bytes of one HTTP request; more are told 413", ge=1)
     kafka_config: Mapping[str, SecretStr] = Field(default_factory=dict, description="KAFKA_CONFIG_*, as x.y")

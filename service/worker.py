@@ -133,7 +133,7 @@ class Worker:
         self._stopping.set()
 
     def run(self) -> None:
-        """Raises Misconfigured or Fatal, with nothing of the last batch committed."""
+        """Raises Misconfigured or Fatal, with no batch committed in part."""
         pause = _IDLE_SECONDS
         try:
             while not self._stopping.is_set():
@@ -228,7 +228,8 @@ class Worker:
             # Kafka's client waits until it has as many as it was asked for: the first must not wait for company.
             wanted = min(room, _CHUNK_MESSAGES) if gathered.messages else 1
             at_once = bool(self._untold) and not gathered.messages
-            messages, revoked = self._stream.poll(wanted, 0.0 if at_once else left)
+            messages, revoked = self._stream.poll(wanted, 0.0 if at_once else min(left, _IDLE_SECONDS))
+            self._health.turned = time.monotonic()
             if revoked:  # what another worker will do must not be done here: begin the batch anew
                 self._held -= revoked  # those that stay are paused still, and wait to be resumed
                 self._forget_abort()
@@ -313,7 +314,7 @@ class Worker:
         self._health.stopped, self._health.unread = _by_name(assignment.stopped), _by_name(self._stream.unread)
         self._health.history = "REDIS_URL is not set" if self._history is None else self._history.trouble
         self._metrics.stopped.set(len(assignment.stopped))
-        self._metrics.held.set(len(self._held))
+        self._metrics.held.set(len(self._held | self._tried))
         self._metrics.unread.set(len(self._stream.unread))
         self._metrics.history_up.set(self._history is not None and self._history.trouble is None)
 
@@ -367,13 +368,16 @@ class Worker:
         try:
             answer = self._inference.classify(alerts)
             self._tell_history()  # of the batch before: the model has its own thread
-            return self._awaited(answer)
+            classified = self._awaited(answer)
         except ServiceError:
             raise
         except Exception:
             if len(alerts) == 1:
                 self._must_be_the_alert()
             raise
+        if len(alerts) and not np.isfinite(classified.predictions.probabilities).any():
+            self._must_be_the_alert()
+        return classified
 
     def _awaited(self, answer: "Future[Classifications]") -> Classifications:
         """What the model answers. Until then the partitions pause and the consumer polls on, within its group.

@@ -334,7 +334,8 @@ def _of_block(plain: bytes, count: int, known: Readable) -> Iterator[tuple[bytes
         try:
             record: Any = fastavro.schemaless_reader(block, known.form)
         except Exception as error:
-            if base + known.max_bytes >= len(plain):
+            has_ended = block.tell() == known.max_bytes  # what was looked at: else the record is broken
+            if base + known.max_bytes >= len(plain) or not has_ended:
                 raise
             if not start:
                 raise TooLarge(f"an alert has at most {known.max_bytes} bytes") from error

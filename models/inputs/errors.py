@@ -4,6 +4,10 @@
 class InvalidAlert(ValueError):
     """One alert cannot be classified; its message says why, in words for a person. The rest of the batch goes on."""
 
+    def __init__(self, reason: str) -> None:
+        # It may quote half a character, which a header, a log or JSON cannot.
+        super().__init__(reason.encode(errors="backslashreplace").decode())
+
 
 class NotAnAlert(InvalidAlert):
     """What is there is no alert at all: bytes that nothing reads, or a record of another kind."""

@@ -196,6 +196,26 @@ def test_a_schema_that_nests_too_deep_or_multiplies_is_refused() -> None:
         steps = {"f0": steps["f0"]}
 
 
+@pytest.mark.parametrize("depth", [100, 480])
+def test_a_registrys_schema_that_nests_too_deep_costs_its_own_messages(depth: int, classifier: Classifier) -> None:
+    kind: Any = "long"
+    for _ in range(depth):
+        kind = {"type": "array", "items": kind}
+    deep = fastavro.parse_schema(_record(x=kind))
+    framed = [avro.unread(data, schema_by_id=lambda _: deep) for data in (GOOD, confluent(GOOD, 4711), GOOD)]
+    decoded = alert_batch(framed)
+    assert len(decoded.alerts) == 2
+    reason = "its schema nests too deep" if depth > 400 else "its schema has more than 32 types within each other"
+    assert str(decoded.invalid[1]) == f"schema id 4711: {reason}"
+
+
+def test_a_reason_that_quotes_half_a_character_can_be_written_down() -> None:
+    (refused,) = avro.readings(_container(_record(**{"x\ud800": "long"}), varint(5)))
+    assert isinstance(refused, dict)
+    (reason,) = alert_batch([refused]).invalid.values()
+    assert "x\\ud800" in str(reason).encode().decode()
+
+
 def test_bytes_that_swell_in_memory_are_refused_before_they_do() -> None:
     """Each byte would become a dict: the limit is lower where a schema makes that of it."""
     small = _record(n=["null", "long"]) | {"name": "small"}
@@ -233,6 +253,18 @@ def test_a_block_is_read_in_windows_and_only_a_record_that_exceeds_one_is_refuse
     first, refused = avro.readings(stream.getvalue())
     assert first["container"]["a"] == text  # type: ignore[index]
     assert isinstance(refused, TooLarge)
+
+
+def test_a_record_that_is_broken_in_a_long_block_is_not_called_too_long() -> None:
+    stream = io.BytesIO()
+    choice = ["null", "string"]
+    fastavro.writer(stream, _record(a=choice), [{"a": "x" * 3_000_000}] * 4, codec="null", sync_interval=2**30)
+    second = stream.getvalue().index(b"x" * 3_000_000) + 3_000_000
+    broken = bytearray(stream.getvalue())
+    broken[second] = 40  # the twentieth of two
+    first, refused = avro.readings(bytes(broken))
+    assert first == {"container": {"a": "x" * 3_000_000}}
+    assert "a choice that the schema does not have" in str(refused)
 
 
 def test_a_crowded_alert_is_classified_by_evenly_spread_points_and_the_others_are_counted(

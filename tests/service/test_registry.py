@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.inputs import schemas
+from models.inputs import avro, schemas
+from models.inputs.alert import alert_batch
 from service.errors import Misconfigured, RegistryUnavailable
 from service.registry import Registry
+from tests import alerts
 from tests.service.confluent import GOOD, NO_SUCH_ID, Confluent
 
 
@@ -38,12 +40,32 @@ def test_an_id_that_there_is_not_is_asked_for_again_a_minute_later(
     assert registry.schema(4711) is not None
 
 
+def test_an_id_that_no_registry_can_have_is_none_though_a_registry_would_call_it_a_wrong_address(
+    confluent: Confluent,
+) -> None:
+    confluent.status, confluent.body = 404, b'{"error_code":404,"message":"HTTP 404 Not Found"}'
+    registry = Registry(confluent.url)
+    assert registry.schema(2**31) is None
+    assert registry.schema(2**32 - 1) is None
+    with pytest.raises(RegistryUnavailable, match="answers 404"):
+        registry.schema(2**31 - 1)
+    assert confluent.asked == [("/schemas/ids/2147483647", None)]
+
+
+def test_an_alert_of_id_0_is_no_framed_one_whose_schema_the_registry_must_know(confluent: Confluent) -> None:
+    confluent.status, confluent.body = 404, b'{"error_code":404,"message":"HTTP 404 Not Found"}'
+    bare = alerts.datum(alerts.elasticc(alerts.source(2**40, alerts.FIRST_MJD), alert_id=0))
+    decoded = alert_batch([avro.unread(bare, schema_by_id=Registry(confluent.url).schema)])
+    assert decoded.alerts.dia_source_id.tolist() == [2**40]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         {"schemaType": "PROTOBUF", "schema": 'syntax = "proto3";'},
         {"schemaType": "JSON", "schema": "{}"},
         {"schema": "{}"},
+        {"schema": '{"type": "array", "items": ' * 5000 + '"long"' + "}" * 5000},
         {"schema": '"elsewhere.Alert"', "references": [{"name": "elsewhere.Alert", "subject": "a", "version": 1}]},
     ],
 )

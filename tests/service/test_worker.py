@@ -1,7 +1,9 @@
 """The stream on a real Apache Kafka: every message answered once, in one transaction with its offset."""
 
 import contextlib
+import copy
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,10 +23,12 @@ from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[att
 
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
-from service.errors import Misconfigured, RegistryUnavailable, TransactionAborted
+from service.errors import Fatal, Misconfigured, RegistryUnavailable, TransactionAborted
+from service.inference import Inference
 from service.kafka.local import InProcessCluster
 from service.kafka.messages import Message, Output
 from service.kafka.stream import KafkaStream
+from service.metrics import Metrics
 from service.outputs import read_result
 from service.registry import Registry
 from service.settings import Settings
@@ -239,6 +243,46 @@ def test_a_message_that_the_model_fails_on_is_found_and_the_others_answered(kafk
     assert dead.value == toy_alerts(40)[0][13]
 
 
+def test_a_worker_does_not_start_with_a_model_whose_answers_are_no_numbers(classifier: Classifier) -> None:
+    inference = Inference(_of_nothing(classifier), Metrics(), max_waiting=1)
+    with pytest.raises(Misconfigured, match="not finite"):
+        inference.warm_up()
+    inference.close()
+
+
+def test_a_model_whose_answers_are_no_numbers_any_more_gives_up_no_alert(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka)
+    topics.send(toy_alerts(40)[0])
+    with running(topics, _of_nothing(classifier)) as up:
+        _until(lambda: bool(up.failure), what="the worker ends")
+    assert isinstance(up.failure[0], Fatal)
+    assert "fails on everything" in str(up.failure[0])
+    assert "not finite" in str(up.failure[0])
+    assert topics.read() == []
+    assert topics.committed() == 0
+
+
+def _of_nothing(classifier: Classifier) -> Classifier:
+    """As after a training that diverged, or on a broken GPU."""
+    model = copy.deepcopy(classifier.model)
+    with torch.no_grad():
+        for weights in model.module.parameters():  # type: ignore[attr-defined]
+            weights.fill_(math.nan)
+    return Classifier(model, taxonomy=classifier.taxonomy, calibration=UNCALIBRATED, name="broken", version="1")
+
+
+def test_a_stop_is_heard_while_a_long_batch_is_gathered(kafka: str, classifier: Classifier) -> None:
+    topics = Topics(kafka, partitions=1)
+    with running(topics, classifier, BATCH_SECONDS="3600") as up:
+        _until(lambda: up.health.joined, what="it has its partition")
+        topics.send(toy_alerts(1)[0])
+        _until(lambda: up.metric("classifier_stage_seconds_count", stage="decode") == 1, what="the first is polled")
+        before = up.health.turned
+        _until(lambda: up.health.turned > before + 1, what="the loop turns")
+        up.stop()
+        assert topics.committed() == 1
+
+
 def test_what_was_aborted_is_no_latest_classification(kafka: str, classifier: Classifier, valkey: ValkeyServer) -> None:
     topics = Topics(kafka, partitions=1)
     topics.send(toy_alerts(20)[0])
@@ -345,7 +389,11 @@ def test_an_unknown_schema_id_holds_its_partition_until_the_registry_answers(
     registry = _Unreachable(None)
     topics.send([*values, framed, *values], keys=[*keys, "held", *keys])
     with running(topics, classifier, registry=registry) as up:
-        time.sleep(6)
+        _until(lambda: up.metric("classifier_partitions_held") == 1, what="it is held")
+        until = time.monotonic() + 6
+        while time.monotonic() < until:  # asked again every second, it is held all the while
+            assert up.metric("classifier_partitions_held") == 1
+            time.sleep(0.01)
         early = topics.read()
         assert not [one for one in early if one.value == framed]
         assert 20 <= len(early) < 41
