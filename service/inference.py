@@ -101,10 +101,10 @@ class Inference:
             priority, arrival, job = self._waiting.get()
             if job is None:
                 return
-            if self._begins(job, priority) and not self._is_done(job):
+            if self._start(job, priority) and not self._classify_part(job):
                 self._waiting.put((priority, arrival, job))
 
-    def _begins(self, job: _Job, priority: Priority) -> bool:
+    def _start(self, job: _Job, priority: Priority) -> bool:
         """Whether there is something to do for a job; at its first turn, its wait is over."""
         if job.answer.running():
             return True
@@ -115,8 +115,8 @@ class Inference:
         self._metrics.stage.labels("queue").observe(perf_counter() - job.queued)
         return True
 
-    def _is_done(self, job: _Job) -> bool:
-        """Classify a part of a job; whether that was the last of it."""
+    def _classify_part(self, job: _Job) -> bool:
+        """Whether that was the last of it."""
         rows = job.parts.popleft()
         alerts = job.alerts if len(rows) == len(job.alerts) else job.alerts.take(rows)
         try:

@@ -3,11 +3,9 @@
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +13,6 @@ from numpy.typing import NDArray
 from models.classifier import Classifications
 from models.inputs import avro
 from models.inputs.alert import NO_OBJECT, AlertBatch, Decoded, alert_batch, joined
-from models.inputs.errors import NothingLeft
 from service import memory, pipeline
 from service.errors import (
     Fatal,
@@ -26,17 +23,18 @@ from service.errors import (
     ServiceError,
     TransactionAborted,
 )
+from service.gathered import Gathered
 from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference
 from service.kafka.messages import Message, Output, Partition
 from service.kafka.stream import POLL_BYTES, KafkaStream
 from service.metrics import Metrics
-from service.outputs import history_of
 from service.pipeline import Answers
-from service.publishing import Outputs, kind_of
+from service.publishing import Outputs
 from service.registry import Registry
 from service.settings import Settings
+from service.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -64,22 +62,6 @@ BATCH_BYTES = POLL_BYTES
 _MS_PER_DAY, _MJD_OF_1970 = 86_400_000, 40_587
 
 
-@dataclass
-class _Gathered:
-    """The messages of one transaction so far, and what they decode to."""
-
-    messages: list[Message] = field(default_factory=list)
-    schemas: list[str] = field(default_factory=list)
-    """What each message was written with, as far as that can be told."""
-    parts: list[Decoded] = field(default_factory=list)
-    size: int = 0
-    """Bytes of the messages."""
-
-    @property
-    def tokens(self) -> int:
-        return sum(len(part.alerts.mjd) for part in self.parts)
-
-
 class Worker:
     """One consumer of the group. ``run`` returns when ``stop`` was called and the last batch is committed."""
 
@@ -99,6 +81,7 @@ class Worker:
         self._inference = inference
         self._history = history
         self._outputs = Outputs(settings, inference.classifier)
+        self._tally = Tally(metrics, inference.classifier.taxonomy.names)
         self._registry = registry
         self._metrics = metrics
         self._health = health
@@ -106,10 +89,6 @@ class Worker:
         self._held: set[Partition] = set()
         self._tried: set[Partition] = set()
         """Resumed, but nothing of them has been read since."""
-        self._shown: set[Partition] = set()
-        """Partitions that the lag metrics show."""
-        self._current_at: dict[Partition, float] = {}
-        """Up to when the messages of each partition are answered: the last one's Kafka timestamp, or no lag seen."""
         self._untold: list[tuple[int, float, bytes]] = []
         """Latest classifications that are committed, for the history: (dia_object_id, epoch, datum)."""
         self._ask_again = 0.0
@@ -124,8 +103,6 @@ class Worker:
         self._abort_pause = _IDLE_SECONDS
         stream.waiting = self._waiting
         metrics.last_commit.set_to_current_time()  # that is when waiting for one begins
-        for name in inference.classifier.taxonomy.names:  # a share is of all classes, of those not seen yet too
-            metrics.predicted.labels(name)
 
     def stop(self) -> None:
         """End after the batch that is under way. May be called from anywhere."""
@@ -216,10 +193,10 @@ class Worker:
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def _gather(self) -> _Gathered:
+    def _gather(self) -> Gathered:
         """Messages until the token budget, the number or the deadline is reached; the clock starts with the first."""
         settings = self._settings
-        gathered = _Gathered()
+        gathered = Gathered()
         deadline = time.monotonic() + _IDLE_SECONDS
         while (left := deadline - time.monotonic()) > 0 and not self._is_full(gathered):
             room = settings.batch_alerts - len(gathered.messages)
@@ -233,7 +210,7 @@ class Worker:
             if revoked:  # what another worker will do must not be done here: begin the batch anew
                 self._held -= revoked  # those that stay are paused still, and wait to be resumed
                 self._forget_abort()
-                return _Gathered()
+                return Gathered()
             if not messages:
                 self._tell_history()
             if messages and not gathered.messages:
@@ -243,10 +220,10 @@ class Worker:
                     self._decode(messages, gathered)
         return gathered
 
-    def _is_full(self, gathered: _Gathered) -> bool:
+    def _is_full(self, gathered: Gathered) -> bool:
         return gathered.tokens >= self._settings.batch_tokens or gathered.size >= BATCH_BYTES
 
-    def _decode(self, messages: Sequence[Message], gathered: _Gathered) -> None:
+    def _decode(self, messages: Sequence[Message], gathered: Gathered) -> None:
         good, unread = self._unread(messages)
         if good:
             gathered.size += sum(len(message.value) for message in good)
@@ -310,7 +287,7 @@ class Worker:
     def _report(self) -> None:
         assignment = self._stream.assignment
         self._health.joined = assignment.joined
-        self._report_lag(self._stream.lags())
+        self._tally.behind(self._stream.lags())
         self._health.stopped, self._health.unread = _by_name(assignment.stopped), _by_name(self._stream.unread)
         self._health.history = "REDIS_URL is not set" if self._history is None else self._history.trouble
         self._metrics.stopped.set(len(assignment.stopped))
@@ -318,22 +295,9 @@ class Worker:
         self._metrics.unread.set(len(self._stream.unread))
         self._metrics.history_up.set(self._history is not None and self._history.trouble is None)
 
-    def _report_lag(self, lags: Mapping[Partition, int]) -> None:
-        now = time.time()
-        for partition, lag in lags.items():
-            current_at = self._current_at.setdefault(partition, now) if lag else now
-            self._current_at[partition] = current_at
-            self._metrics.lag_messages.labels(*partition).set(lag)
-            self._metrics.lag_seconds.labels(*partition).set(max(now - current_at, 0.0))
-        for gone in self._shown - lags.keys():  # another worker shows it now
-            self._metrics.lag_messages.remove(*map(str, gone))
-            self._metrics.lag_seconds.remove(*map(str, gone))
-            self._current_at.pop(gone, None)
-        self._shown = set(lags)
-
     # --- answering ------------------------------------------------------------------------------------------------
 
-    def _classify_and_publish(self, gathered: _Gathered, decoded: Decoded) -> None:
+    def _classify_and_publish(self, gathered: Gathered, decoded: Decoded) -> None:
         ingested_ms = int(time.time() * 1000)
         messages = gathered.messages
         answers = pipeline.answer(self._inference.classifier, decoded, complete=self._completed, infer=self._infer)
@@ -347,7 +311,7 @@ class Worker:
                     send(output)
             committing = time.perf_counter()
         self._metrics.stage.labels("commit").observe(time.perf_counter() - committing)
-        self._account(gathered, answers)
+        self._tally.committed(gathered, answers)
         self._remember(answers, outputs)
 
     @contextmanager
@@ -446,47 +410,6 @@ class Worker:
         if self._untold and self._history is not None:
             untold, self._untold = self._untold, []
             self._history.remember(untold)
-
-    def _account(self, gathered: _Gathered, answers: Answers) -> None:
-        now = time.time()
-        self._metrics.transactions.labels("committed").inc()
-        self._metrics.last_commit.set(now)
-        self._metrics.batch_alerts.observe(len(gathered.messages))
-        self._metrics.batch_tokens.observe(gathered.tokens)
-        for part in gathered.parts:
-            for left_out, count in part.left_out.items():
-                self._metrics.points_left_out.labels(left_out).inc(count)
-        for message in gathered.messages:
-            if message.timestamp_ms <= 0:  # none
-                continue
-            age = now - message.timestamp_ms / 1000
-            self._current_at[message.topic, message.partition] = message.timestamp_ms / 1000
-            if age < 0:
-                self._metrics.clock_skew.inc()
-            self._metrics.latency.observe(max(age, 0.0))
-        for place, reason in answers.invalid.items():
-            declined = isinstance(reason, NothingLeft)
-            self._metrics.alerts.labels("declined" if declined else "dead_letter", gathered.schemas[place]).inc()
-            if not declined:
-                self._metrics.dead_letters.labels(kind_of(str(reason))).inc()
-        self._account_classified(gathered, answers)
-
-    def _account_classified(self, gathered: _Gathered, answers: Answers) -> None:
-        for schema, count in Counter(gathered.schemas[place] for place in answers.messages.tolist()).items():
-            self._metrics.alerts.labels("classified", schema).inc(count)
-        names = self._inference.classifier.taxonomy.names
-        for name, count in zip(
-            names, np.bincount(answers.classified.predictions.best, minlength=len(names)), strict=True
-        ):
-            self._metrics.predicted.labels(name).inc(int(count))
-        without_object = answers.classified.alerts.dia_object_id == NO_OBJECT
-        for kind, rows in (
-            (history_of(True), answers.full_history),
-            (history_of(False), ~answers.full_history & ~without_object),
-            ("no_object", without_object),
-        ):
-            if rows.any():
-                self._metrics.history.labels(kind).inc(int(np.count_nonzero(rows)))
 
 
 def _by_name(partitions: Mapping[Partition, str]) -> dict[str, str]:

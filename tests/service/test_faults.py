@@ -430,5 +430,5 @@ def test_lag_grows_while_a_partition_is_held_and_goes_when_another_worker_has_it
         assert up.health.registry == "no answer for 99999"
         _until(lambda: up.metric("classifier_lag_seconds", **where) > before + 1, seconds=20, what="lag grows")
         _until(lambda: up.metric("classifier_partitions_held") == 1, seconds=20, what="it is held")
-        up.worker._report_lag({})
+        up.worker._tally.behind({})
         assert up.metrics.registry.get_sample_value("classifier_lag_messages", where) is None
