@@ -30,6 +30,7 @@ from training.data.splits import position_of
 from training.errors import InvalidData
 from training.features import FeatureTable
 from training.metrics import class_weights
+from training.seen import Seen
 
 IntArray = NDArray[np.int64]
 
@@ -93,7 +94,7 @@ def fit_scalings(
     if not len(objects):
         raise InvalidData("no held-out object of the model's classes to calibrate on")
     seen, stands_for = _seen(objects, per_bin, days, window_days=classifier.model.window_days)
-    heads = seen.scores(classifier.model, tables).logits
+    heads = predictions.scores_of(classifier.model, seen, tables).logits
     labels = classifier.taxonomy.places(seen.class_id)
     n_classes = len(classifier.taxonomy)
     counts = np.bincount(classifier.taxonomy.places(objects.class_id), minlength=n_classes)
@@ -109,13 +110,13 @@ def fit_scalings(
 
 def _seen(
     objects: Objects, per_bin: int, days: Sequence[float], *, window_days: float
-) -> tuple[predictions.Seen, NDArray[np.float64]]:
+) -> tuple[Seen, NDArray[np.float64]]:
     """Light curves (M,) to calibrate on, and what each stands for (M,)."""
     if days:
-        seen = predictions.Seen.of_ages(objects, days, window_days=window_days)
+        seen = Seen.of_ages(objects, days, window_days=window_days)
         return seen, np.ones(len(seen.object_id))
     sample = AlertSample.draw(objects.object_id, objects.light_curves, per_bin=per_bin)
-    return predictions.Seen.of_alerts(objects, sample, window_days=window_days), sample.weight
+    return Seen.of_alerts(objects, sample, window_days=window_days), sample.weight
 
 
 def _crosswise(fit: Fit, held: Held, half: NDArray[np.bool_]) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypedDict
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -23,16 +23,17 @@ from rich.console import Console
 from rich.progress import track
 
 from models.inputs import features
-from models.inputs.light_curve import WINDOW_DAYS, LightCurves
+from models.inputs.light_curve import WINDOW_DAYS
 from models.inputs.table import ALL_COLUMNS
 from training.arguments import count, not_negative, positive, workers
 from training.data import views
 from training.data.alert_sample import AlertSample
-from training.data.layout import Dataset, Objects, Piece
+from training.data.layout import Dataset, Piece
 from training.data.selection import select
 from training.errors import InvalidData
 from training.experiment import TIERS, Tier
 from training.files import replacing
+from training.seen import Seen
 
 _MARK = {b"layout": b"features-1"}
 _POINTS, _WINDOW = b"max_points", b"window_days"
@@ -155,11 +156,6 @@ def _begin(arguments: argparse.Namespace) -> None:
     mark.write_text(settings)
 
 
-class _Options(TypedDict):
-    window_days: float
-    max_points: int | None
-
-
 def _learnt_from(dataset: Dataset, tier: Tier) -> NDArray[np.int64]:
     index = dataset.index()
     chosen = select(index, objects=tier.objects)
@@ -183,49 +179,24 @@ def _write(
     if chosen is not None:
         objects = objects.where(np.isin(objects.object_id, chosen))
     objects = objects.where(objects.light_curves.detections > 0)
-    options: _Options = {"window_days": window_days, "max_points": max_points}
     if days is None:
-        parts = [of_alerts(objects, **options)]
+        sample = AlertSample.draw(objects.object_id, objects.light_curves)
+        parts = [Seen.of_alerts(objects, sample, window_days=window_days)]
     else:
-        parts = [of_objects(objects, days=length, **options) for length in days]
+        parts = [Seen.of_ages(objects, [length], window_days=window_days) for length in days]
+    tables = [_of(part, window_days=window_days, max_points=max_points) for part in parts]
     with replacing(path) as unfinished:
-        pq.write_table(pa.concat_tables([_arrow(part) for part in parts]), unfinished, compression="zstd")
-    return sum(map(len, parts))
+        pq.write_table(pa.concat_tables(map(_arrow, tables)), unfinished, compression="zstd")
+    return sum(map(len, tables))
 
 
-def of_objects(objects: Objects, *, days: float, window_days: float, max_points: int | None = None) -> FeatureTable:
-    """Every object, as it was ``days`` after its first alert."""
-    curves = objects.light_curves
-    known = curves.until(views.days_after_first_alert(curves, np.full(len(curves), days)), window_days=window_days)
-    rows = np.arange(len(objects))
-    return _of(objects, rows, known, np.full(len(objects), days), window_days=window_days, max_points=max_points)
-
-
-def of_alerts(objects: Objects, *, window_days: float, max_points: int | None = None) -> FeatureTable:
-    """The objects' ``AlertSample``, as sent."""
-    curves = objects.light_curves
-    sample = AlertSample.draw(objects.object_id, curves)
-    sent = curves.take(sample.row).as_sent(sample.epoch, window_days=window_days)
-    days = sample.epoch - curves.first_alert_mjd[sample.row]
-    return _of(objects, sample.row, sent, days, window_days=window_days, max_points=max_points)
-
-
-def _of(
-    objects: Objects,
-    row: NDArray[np.int64],
-    known: LightCurves,
-    days: NDArray[np.float64],
-    *,
-    window_days: float,
-    max_points: int | None,
-) -> FeatureTable:
-    metadata = objects.metadata[row]
+def _of(seen: Seen, *, window_days: float, max_points: int | None) -> FeatureTable:
     return FeatureTable(
-        object_id=objects.object_id[row],
-        class_id=objects.class_id[row],
-        split=objects.split[row],
-        days=days.astype(np.float32),
-        columns=np.hstack([features.compute(known.thinned(max_points), metadata), metadata]),
+        object_id=seen.object_id,
+        class_id=seen.class_id,
+        split=seen.split,
+        days=seen.days,
+        columns=np.hstack([features.compute(seen.light_curves.thinned(max_points), seen.metadata), seen.metadata]),
         max_points=max_points,
         window_days=window_days,
     )

@@ -22,18 +22,18 @@ from rich.progress import track
 
 from models.calibration import Calibration, InvalidPrior
 from models.classifier import DESCRIPTION, Classifier, Description, InvalidArtifact
-from models.inputs.light_curve import LightCurves
 from models.inputs.table import has_features, select
 from models.scoring import Model, Scores
 from models.taxonomy import Taxonomy
 from training import features
-from training.data import layout, views
+from training.data import layout
 from training.data.alert_sample import AlertSample
 from training.data.layout import UNKNOWN_CLASS, Dataset, Index, Objects
 from training.errors import InvalidData
 from training.features import FeatureTable
 from training.files import replacing
 from training.rows import Rows
+from training.seen import Seen
 
 IntArray = NDArray[np.int64]
 
@@ -257,82 +257,30 @@ def of_alerts(
     return replace(scored, carried=sample.detections, weight=sample.weight.astype(np.float32))
 
 
-@dataclass(frozen=True)
-class Seen:
-    """M light curves as cut for a model, with what tells them apart. Arrays (M,)."""
+def scores_of(model: Model, seen: Seen, tables: Sequence[FeatureTable]) -> Scores:
+    """What a model says; features are taken from the table that fits where it has them, and computed where not.
 
-    light_curves: LightCurves
-    metadata: NDArray[np.float32]
-    """(M, 64)"""
-    object_id: IntArray
-    class_id: NDArray[np.int32]
-    source: NDArray[np.str_]
-    days: NDArray[np.float32]
-    """After the first alert."""
-
-    @classmethod
-    def of(cls, objects: Objects, row: IntArray, light_curves: LightCurves, days: NDArray[np.float64]) -> Self:
-        """Of the objects in these rows (M,)."""
-        return cls(
-            light_curves=light_curves,
-            metadata=objects.metadata[row],
-            object_id=objects.object_id[row],
-            class_id=objects.class_id[row],
-            source=objects.source[row],
-            days=days.astype(np.float32),
-        )
-
-    @classmethod
-    def of_ages(cls, objects: Objects, ages: Sequence[float], *, window_days: float) -> Self:
-        """N objects at each age in turn (N * ages,)."""
-        row = np.tile(np.arange(len(objects)), len(ages))
-        days = np.repeat(np.asarray(ages, dtype=np.float64), len(objects))
-        curves = objects.light_curves.take(row)
-        known = curves.until(views.days_after_first_alert(curves, days), window_days=window_days)
-        return cls.of(objects, row, known, days)
-
-    @classmethod
-    def of_alerts(cls, objects: Objects, sample: AlertSample, *, window_days: float) -> Self:
-        """Alerts as sent."""
-        curves = objects.light_curves
-        sent = curves.take(sample.row).as_sent(sample.epoch, window_days=window_days)
-        return cls.of(objects, sample.row, sent, sample.epoch - curves.first_alert_mjd[sample.row])
-
-    def take(self, rows: IntArray) -> Self:
-        """The light curves in these rows, in their order."""
-        return type(self)(
-            light_curves=self.light_curves.take(rows),
-            metadata=self.metadata[rows],
-            object_id=self.object_id[rows],
-            class_id=self.class_id[rows],
-            source=self.source[rows],
-            days=self.days[rows],
-        )
-
-    def scores(self, model: Model, tables: Sequence[FeatureTable]) -> Scores:
-        """The model's; features are taken from the table that fits where it has them, and computed where not.
-
-        Raises InvalidData if there are tables, but none of light curves as the model sees them.
-        """
-        has_metadata = np.ones(len(self.object_id), dtype=np.bool_)
-        if not tables or not has_features(model.columns):
-            return model.score(self.light_curves, self.metadata, has_metadata)
-        seen = (model.window_days, model.max_points)
-        fitting = [each for each in tables if (each.window_days, each.max_points) == seen]
-        if not fitting:
-            told = "as they are" if model.max_points is None else f"thinned to {model.max_points} points"
-            raise InvalidData(f"no table has features of {model.window_days:g} days, {told}, as the model sees them")
-        found = fitting[0].find(self.object_id, self.days)
-        columns = np.empty((len(found), len(model.columns)), dtype=np.float32)
-        columns[found >= 0] = select(fitting[0].columns[found[found >= 0]], model.columns)
-        absent = np.flatnonzero(found < 0)
-        if len(absent):
-            columns[absent] = model.table(self.light_curves.take(absent), self.metadata[absent])
-        return model.score_table(self.light_curves, columns, has_metadata)
+    Raises InvalidData if there are tables, but none of light curves as the model sees them.
+    """
+    has_metadata = np.ones(len(seen.object_id), dtype=np.bool_)
+    if not tables or not has_features(model.columns):
+        return model.score(seen.light_curves, seen.metadata, has_metadata)
+    cut = (model.window_days, model.max_points)
+    fitting = [each for each in tables if (each.window_days, each.max_points) == cut]
+    if not fitting:
+        told = "as they are" if model.max_points is None else f"thinned to {model.max_points} points"
+        raise InvalidData(f"no table has features of {model.window_days:g} days, {told}, as the model sees them")
+    found = fitting[0].find(seen.object_id, seen.days)
+    columns = np.empty((len(found), len(model.columns)), dtype=np.float32)
+    columns[found >= 0] = select(fitting[0].columns[found[found >= 0]], model.columns)
+    absent = np.flatnonzero(found < 0)
+    if len(absent):
+        columns[absent] = model.table(seen.light_curves.take(absent), seen.metadata[absent])
+    return model.score_table(seen.light_curves, columns, has_metadata)
 
 
 def _scored(classifier: Classifier, seen: Seen, tables: Sequence[FeatureTable]) -> Scored:
-    scores = seen.scores(classifier.model, tables)
+    scores = scores_of(classifier.model, seen, tables)
     detections = seen.light_curves.detections
     return Scored(
         object_id=seen.object_id,

@@ -1,0 +1,71 @@
+"""Light curves as cut for a model: by age, or as sent. What is computed of them is kept by object and days."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.inputs.light_curve import LightCurves
+from training.data import views
+from training.data.alert_sample import AlertSample
+from training.data.layout import Objects
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """M light curves as cut for a model, with what tells them apart. Arrays (M,)."""
+
+    light_curves: LightCurves
+    metadata: NDArray[np.float32]
+    """(M, 64)"""
+    object_id: IntArray
+    class_id: NDArray[np.int32]
+    source: NDArray[np.str_]
+    split: NDArray[np.str_]
+    days: NDArray[np.float32]
+    """After the first alert."""
+
+    @classmethod
+    def of(cls, objects: Objects, row: IntArray, light_curves: LightCurves, days: NDArray[np.float64]) -> Self:
+        """Of the objects in these rows (M,)."""
+        return cls(
+            light_curves=light_curves,
+            metadata=objects.metadata[row],
+            object_id=objects.object_id[row],
+            class_id=objects.class_id[row],
+            source=objects.source[row],
+            split=objects.split[row],
+            days=days.astype(np.float32),
+        )
+
+    @classmethod
+    def of_ages(cls, objects: Objects, ages: Sequence[float], *, window_days: float) -> Self:
+        """N objects at each age in turn (N * ages,)."""
+        row = np.tile(np.arange(len(objects)), len(ages))
+        days = np.repeat(np.asarray(ages, dtype=np.float64), len(objects))
+        curves = objects.light_curves.take(row)
+        known = curves.until(views.days_after_first_alert(curves, days), window_days=window_days)
+        return cls.of(objects, row, known, days)
+
+    @classmethod
+    def of_alerts(cls, objects: Objects, sample: AlertSample, *, window_days: float) -> Self:
+        """Alerts as sent."""
+        curves = objects.light_curves
+        sent = curves.take(sample.row).as_sent(sample.epoch, window_days=window_days)
+        return cls.of(objects, sample.row, sent, sample.epoch - curves.first_alert_mjd[sample.row])
+
+    def take(self, rows: IntArray) -> Self:
+        """The light curves in these rows, in their order."""
+        return type(self)(
+            light_curves=self.light_curves.take(rows),
+            metadata=self.metadata[rows],
+            object_id=self.object_id[rows],
+            class_id=self.class_id[rows],
+            source=self.source[rows],
+            split=self.split[rows],
+            days=self.days[rows],
+        )
