@@ -1,5 +1,6 @@
 """Logits -> probabilities one can bet on: a scaling a head, fitted on held-out alerts, and the prior it holds under."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -44,12 +45,15 @@ class Scaling:
     """(K, C), or (K, 1) for none."""
 
     def must_be_of(self, n_classes: int) -> None:
-        """Raises ValueError for a scaling of other classes, or one without a row from 0 detections on."""
+        """Raises ValueError for a scaling of other classes, without a row from 0 detections on, or by no numbers."""
         rows = {len(self.detections), len(self.scale), len(self.bias)}
         if len(rows) > 1 or self.detections[:1] != (0,) or list(self.detections) != sorted(set(self.detections)):
             raise ValueError(f"a scaling's rows are by ascending detections from 0, not by {self.detections}")
         if {len(row) for row in (*self.scale, *self.bias)} - {1, n_classes}:
             raise ValueError(f"a scaling is of {n_classes} classes, or the same for all")
+        scales, biases = (np.array([*itertools.chain(*rows)], dtype=np.float64) for rows in (self.scale, self.bias))
+        if not (np.isfinite(scales).all() and np.isfinite(biases).all() and (scales > 0).all()):
+            raise ValueError("a scaling has scales above 0 and biases, all of them numbers")
 
     def __call__(self, logits: Tensor, detections: IntArray) -> Tensor:
         """Logits (N, C) of light curves with so many detections (N,), scaled."""
@@ -87,11 +91,17 @@ class Calibration:
     """(C,), added to scaled logits: log of this prior over the one that the scalings were fitted under."""
 
     def must_be_of(self, n_classes: int) -> None:
-        """Raises ValueError for scalings or shares of other classes."""
+        """Raises ValueError for scalings or shares of other classes, or what is not to be computed with."""
         for scaling in self.scalings.values():
             scaling.must_be_of(n_classes)
         if {len(each) for each in (self.prior_shares, self.training_shares, self.shift)} - {0, n_classes}:
             raise ValueError(f"priors and shares are of {n_classes} classes")
+        temperatures = np.array([*self.temperatures.values()], dtype=np.float64)
+        shares = np.array([*self.prior_shares, *self.training_shares], dtype=np.float64)
+        if not (np.isfinite(temperatures).all() and (temperatures > 0).all()):
+            raise ValueError(f"temperatures are numbers above 0, not {dict(self.temperatures)}")
+        if not (np.isfinite(shares).all() and (shares >= 0).all() and np.isfinite(self.shift).all()):
+            raise ValueError("priors and shares are numbers from 0 on, and shifts are numbers")
 
     def probabilities(self, logits: Tensor, head: str, detections: IntArray) -> Tensor:
         """Logits (N, C) of one head, for light curves with so many detections (N,) -> probabilities (N, C) in float64.
@@ -131,6 +141,8 @@ class Calibration:
             new = np.array(self.training_shares) ** power
             if not len(new):
                 raise InvalidPrior("the model does not say how common its classes were in training")
+            if not new.all():
+                raise InvalidPrior("a class of the model was never seen in training")
             new = new / new.sum()
         else:
             name, new = Path(prior).name, _shares(Path(prior), taxonomy)

@@ -1,8 +1,10 @@
 """Classifier: alerts -> probabilities; and the one artifact directory that a model is saved to and loaded from."""
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,7 +30,11 @@ DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "atat2-elasticc"
 DESCRIPTION = "model.json"
 """The file of an artifact that says what it is; written last."""
 
+WEIGHTS = ("booster.txt", "trees.skops", "weights.safetensors")
+"""What an artifact may have beside it, and its members in directories of their own."""
+
 _FORMAT = 2
+_TOLD_CHARACTERS = 300
 _AS_THEY_ARE = ("kind", "architecture", "name", "version", "provenance", "metrics")
 
 
@@ -95,6 +101,8 @@ class Description:
     version: str
     provenance: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of its weights by file; none of an artifact from before these were written."""
 
     def calibrated(self, calibration: Calibration) -> Self:
         """The same, with another calibration."""
@@ -103,27 +111,33 @@ class Description:
     @classmethod
     def read(cls, directory: Path) -> Self:
         """Raises InvalidArtifact for what is no model's directory."""
-        try:
+        with _invalid_if_it_fails(directory):
             values = json.loads((directory / DESCRIPTION).read_text())
-            if values["format"] != _FORMAT or values["bands"] != list(BANDS):
-                raise InvalidArtifact(f"{directory}: format {values['format']} is not {_FORMAT}, or other bands")
+            if values["format"] != _FORMAT:
+                raise InvalidArtifact(f"{directory} is of format {values['format']}, and {_FORMAT} is read here")
+            if values["bands"] != list(BANDS):
+                raise InvalidArtifact(f"{directory} is of the bands {values['bands']}, not {list(BANDS)}")
             return cls(
                 taxonomy=Taxonomy(tuple(entry["id"] for entry in values["classes"])),
                 calibration=Calibration.from_dict(values["calibration"]),
+                files=dict(values.get("files", {})),
                 **{name: values[name] for name in _AS_THEY_ARE},
             )
-        except InvalidArtifact:
-            raise
-        except OSError as error:
-            raise InvalidArtifact(f"{directory} is not a model: {error}") from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidArtifact(f"{directory} is not a model of this version: {error!r}") from error
+
+    def must_be_whole(self, directory: Path) -> None:
+        """Raises InvalidArtifact where weights are not those that it was written with.
+
+        To be asked before they are parsed: what reads trees may end the process on a file that was cut short.
+        """
+        for name, digest in self.files.items():
+            if _digest(directory / name) != digest:
+                raise InvalidArtifact(f"{directory}: {name} is not the file that {DESCRIPTION} was written with")
 
 
 class Classifier:
     """A model with all that it needs to turn alerts into probabilities; the service sees no tensor behind it.
 
-    Raises ValueError for a model or a calibration of another number of classes than the taxonomy has.
+    Raises ValueError for a model or a calibration of other classes than the taxonomy's.
     """
 
     def __init__(
@@ -139,6 +153,8 @@ class Classifier:
     ) -> None:
         if model.n_classes != len(taxonomy):
             raise ValueError(f"the model has {model.n_classes} classes, the taxonomy {len(taxonomy)}")
+        if model.taxonomy not in (None, taxonomy):
+            raise ValueError("the model's classes are others than the taxonomy's, or in another order")
         calibration.must_be_of(len(taxonomy))
         self.model = model
         self.taxonomy = taxonomy
@@ -213,7 +229,9 @@ class Classifier:
 
     def save_description(self, directory: Path) -> None:
         """Write ``model.json`` alone, beside weights that have not changed."""
-        (directory / DESCRIPTION).write_text(json.dumps(self.describe(), indent=1) + "\n")
+        files = {name: _digest(directory / name) for name in WEIGHTS if (directory / name).exists()}
+        told = {**self.describe(), **({"files": files} if files else {})}
+        (directory / DESCRIPTION).write_text(json.dumps(told, indent=1) + "\n")
 
     def describe(self) -> dict[str, Any]:
         """All there is to say of the model but its weights, as JSON can hold it."""
@@ -239,7 +257,8 @@ class Classifier:
         else.
         """
         description = Description.read(directory)
-        try:
+        with _invalid_if_it_fails(directory):
+            description.must_be_whole(directory)
             kind = _kind(description.kind)
             return cls(
                 kind.load(directory, description.kind, description.architecture, device=device, precision=precision),
@@ -250,14 +269,27 @@ class Classifier:
                 provenance=description.provenance,
                 metrics=description.metrics,
             )
-        except InvalidArtifact:  # of a member
-            raise
-        except ModuleNotFoundError as error:
-            raise InvalidArtifact(f"{directory} needs the package {error.name}: install the extra forest") from error
-        except (OSError, SafetensorError) as error:
-            raise InvalidArtifact(f"{directory} is not a model: {error}") from error
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InvalidArtifact(f"{directory} is not a model of this version: {error!r}") from error
+
+
+@contextmanager
+def _invalid_if_it_fails(directory: Path) -> Iterator[None]:
+    """Turns whatever a directory's content makes its readers raise into InvalidArtifact, in one line."""
+    try:
+        yield
+    except InvalidArtifact:  # of a member, too
+        raise
+    except ModuleNotFoundError as error:
+        raise InvalidArtifact(f"{directory} needs the package {error.name}: install the extra forest") from error
+    except (OSError, SafetensorError) as error:
+        raise InvalidArtifact(f"{directory} is not a model: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        told = " ".join(str(error).split())[:_TOLD_CHARACTERS]  # PyTorch's may have a page of its own stack
+        raise InvalidArtifact(f"{directory} is not a model of this version: {type(error).__name__}: {told}") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _kind(name: str) -> "type[Network | Ensemble | Forest]":

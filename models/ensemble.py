@@ -16,6 +16,7 @@ from models.classifier import Classifier
 from models.inputs.light_curve import LightCurves
 from models.inputs.table import FloatTable, has_features, table_of
 from models.scoring import BRANCHES, Precision, Scores
+from models.taxonomy import Taxonomy
 
 _LEAST_PROBABILITY = 1e-6
 """One member that rules a class out does not outvote all others."""
@@ -46,6 +47,7 @@ class Ensemble:
                 raise ValueError(f"members have different {what}: {', '.join(sorted(map(str, told)))}")
         self.kind = "ensemble"
         self.members = tuple(members)
+        self.taxonomy: Taxonomy | None = members[0].taxonomy
 
     @property
     def n_classes(self) -> int:

@@ -64,6 +64,10 @@ class Network:
         return self.module.config.n_classes
 
     @property
+    def taxonomy(self) -> None:
+        """None: it has an output for each class, whichever they are."""
+
+    @property
     def max_points(self) -> int | None:
         """To how many points it thins light curves."""
         return self.module.config.max_points
@@ -146,7 +150,11 @@ class Network:
         device: str,
         precision: Precision,
     ) -> Self:
-        """The inverse of ``describe`` and ``save``."""
+        """The inverse of ``describe`` and ``save``. Raises ValueError for weights that are no numbers."""
         module = build(kind, dict(architecture))
-        module.load_state_dict(load_file(directory / _WEIGHTS))
+        weights = load_file(directory / _WEIGHTS)
+        broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+        if broken:
+            raise ValueError(f"weights that are not finite: {', '.join(sorted(broken))}")
+        module.load_state_dict(weights)
         return cls(module, device=device, precision=precision)

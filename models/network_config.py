@@ -39,6 +39,10 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         must_be_choices(self)
+        if not self.window_days > 0:
+            raise ValueError(f"window_days is a number above 0, not {self.window_days}")
+        if self.max_points is not None and self.max_points < 1:
+            raise ValueError(f"max_points is 1 or more, not {self.max_points}")
         must_not_repeat(self.window_days, self.t_max)
         must_be_known(self.metadata_columns)
         unknown = set(self.feature_columns) - set(features.NAMES)

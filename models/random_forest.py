@@ -1,11 +1,12 @@
 """Forests on engineered features and metadata: the thesis's baseline (4.4.1), and two that are harder to beat.
 
 Needs the extra ``forest``. Trees are stored without pickle: scikit-learn's by skops, which builds only the types named
-here, and LightGBM's as its own text.
+here, and LightGBM's as its own text. Neither runs what it reads, but both follow its numbers in native code without
+a check: a forest is for those who trust its maker.
 """
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -95,7 +96,7 @@ class Estimator(Protocol):
         ...
 
     def restore(self, directory: Path) -> None:
-        """Read the trees back."""
+        """Read the trees back. Raises ValueError for what are none, or are of other columns or classes."""
         ...
 
 
@@ -202,6 +203,7 @@ def _write_trees(trees: Any, directory: Path) -> None:
 
 
 def _read_trees(directory: Path) -> Any:
+    """Raises ValueError for what are none."""
     path = directory / _TREES
     try:
         foreign = set(skops.io.get_untrusted_types(file=path)) - _TRUSTED
@@ -269,6 +271,15 @@ class Hierarchical:
     def restore(self, directory: Path) -> None:
         """Read the four forests."""
         self._forests = _read_trees(directory)
+        for name, forest in self._forests.items():
+            members = range(len(self._groups)) if name == "top" else self._groups[name].tolist()
+            _must_fit(forest, n_columns=len(self._config.columns), classes=members)
+
+
+def _must_fit(forest: Any, *, n_columns: int, classes: Sequence[int]) -> None:
+    found = (forest.n_features_in_, forest.classes_.tolist())
+    if found != (n_columns, list(classes)):
+        raise ValueError(f"trees of {found[0]} columns and the classes {found[1]}, not {n_columns} and {list(classes)}")
 
 
 def _per_class(rng: np.random.Generator, labels: IntArray, n: int) -> IntArray:
@@ -299,6 +310,7 @@ class Flat:
 
     def __init__(self, config: ForestConfig, taxonomy: Taxonomy, *, seed: int, processes: int) -> None:
         self._n_classes = len(taxonomy)
+        self._n_columns = len(config.columns)
         self._forest: Any = _balanced_forest(config, config.trees, seed=seed, processes=processes)
 
     def fit(self, table: FloatTable, labels: IntArray) -> None:
@@ -318,6 +330,7 @@ class Flat:
     def restore(self, directory: Path) -> None:
         """Read the forest."""
         self._forest = _read_trees(directory)
+        _must_fit(self._forest, n_columns=self._n_columns, classes=range(self._n_classes))
 
 
 # --- LightGBM --------------------------------------------------------------------------------------------------
@@ -336,6 +349,7 @@ class Boosted:
         self._rounds = config.trees
         self._class_power = config.class_power
         self._n_classes = len(taxonomy)
+        self._n_columns = len(config.columns)
         self._options = {
             "objective": "multiclass",
             "num_class": len(taxonomy),
@@ -383,6 +397,10 @@ class Boosted:
             self._booster = lightgbm.Booster(model_str=(directory / _BOOSTER).read_text())
         except lightgbm.basic.LightGBMError as error:
             raise ValueError(f"{directory / _BOOSTER}: {error}") from error
+        found = (self._booster.num_feature(), self._booster.num_model_per_iteration())
+        if found != (self._n_columns, self._n_classes):
+            told = f"{self._n_columns} and {self._n_classes}"
+            raise ValueError(f"trees of {found[0]} columns and {found[1]} classes, not {told}")
 
 
 _ESTIMATORS: Mapping[str, Any] = {"hierarchical": Hierarchical, "flat": Flat, "lightgbm": Boosted}

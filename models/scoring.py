@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.inputs.light_curve import LightCurves
+from models.taxonomy import Taxonomy
 
 Precision = Literal["float32", "bfloat16"]
 """What a network multiplies its matrices in."""
@@ -55,6 +56,11 @@ class Model(Protocol):
     @property
     def n_classes(self) -> int:
         """C."""
+        ...
+
+    @property
+    def taxonomy(self) -> Taxonomy | None:
+        """Its classes, where it knows them; None if it knows their number alone."""
         ...
 
     @property

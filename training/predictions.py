@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from models.calibration import Calibration, InvalidPrior
-from models.classifier import DESCRIPTION, Classifier, Description, InvalidArtifact
+from models.classifier import DESCRIPTION, WEIGHTS, Classifier, Description, InvalidArtifact
 from models.inputs.table import has_features, select
 from models.scoring import Model, Scores
 from models.taxonomy import Taxonomy
@@ -44,7 +44,6 @@ _VERSION = 1
 _CHUNK = 500
 _TIMED = 200
 _NONE = np.empty(0, dtype=np.int64)
-_WEIGHTS = ("booster.txt", "trees.skops", "weights.safetensors")
 
 
 @dataclass(frozen=True)
@@ -339,7 +338,7 @@ def _key(artifact: Path, selection: Selection, ages: Sequence[float], *, alerts:
 def _add(digest: "hashlib._Hash", artifact: Path, names: tuple[str, ...]) -> None:
     """A model's weights and these parts of its description, and what its members, if it has any, say as calibrated."""
     for path in sorted(artifact.iterdir()):
-        if path.name in _WEIGHTS:
+        if path.name in WEIGHTS:
             digest.update(path.name.encode() + path.read_bytes())
     description = json.loads((artifact / DESCRIPTION).read_text())
     digest.update(json.dumps([description.get(name) for name in names], sort_keys=True).encode())

@@ -1,7 +1,7 @@
 """Extinction by dust: the law of Fitzpatrick (1999) for R_V = 3.1.
 
 Between its anchors it is drawn straight, not as a spline: up to five per cent higher in z and y. The thesis has that of
-O'Donnell (1994), up to eight per cent higher still (i, y).
+O'Donnell (1994), up to eight per cent higher still (i).
 """
 
 import numpy as np

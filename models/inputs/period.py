@@ -88,7 +88,7 @@ class Period:
 
 
 def search(curves: LightCurves) -> list[Period | None]:
-    """Each row's period; None for one with fewer than MIN_POINTS points, or all at one time, or flux."""
+    """Each row's period; None for one with fewer than MIN_POINTS points, all within hours, or all of one flux."""
     return [_search(curves[row]) for row in range(len(curves))]
 
 
@@ -138,7 +138,11 @@ def _powers_of(base: ComplexArray, n: int) -> ComplexArray:
 
 
 def periodogram(variation: Variation) -> tuple[FloatArray, NDArray[np.float32]]:
-    """Frequencies [1/d] and, for each, the share of the weighted variance that a sinusoid explains."""
+    """Frequencies [1/d] and, for each, Schuster's power: 2 |sum(w v exp(2 pi i f t))|^2 / (sum(w) sum(w v^2)).
+
+    The share of the weighted variance that a sinusoid explains, where visits are spread over its phases; where they
+    bunch in phase it may be up to 2.
+    """
     step = 1 / (_OVERSAMPLING * variation.span)
     n_coarse = int(np.ceil((MAX_FREQUENCY / step - _OVERSAMPLING) / _FINE))
     turn = np.exp(2j * np.pi * step * variation.time)

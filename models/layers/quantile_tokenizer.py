@@ -12,6 +12,9 @@ from torch import Tensor, nn
 MISSING_VALUE = -9999.0
 """What the thesis writes for a missing value, before the quantile transform (4.3.6)."""
 
+_MOST_DEVIATIONS = 1e6
+"""So many standard deviations from its column's mean is as far as a value is taken to be: 1e38 would be no number."""
+
 _BEYOND = 1e-7
 """Probability given to the ends of the range, so that the normal output stays within +-5.2 (as scikit-learn does)."""
 
@@ -34,7 +37,7 @@ class ColumnTokenizer(nn.Module, ABC):
     def fit(self, values: NDArray[np.float32], names: Sequence[str]) -> None:
         """Store each column's scale over the training rows (N, K), NaN where missing. Call it before training.
 
-        Raises ValueError for columns that are missing everywhere, by their names (K,).
+        Raises ValueError for columns that are missing everywhere, by their names (K,), unless -9999 stands for them.
         """
         table = values.astype(np.float64)
         if self.missing == "-9999":
@@ -117,4 +120,4 @@ class StandardTokenizer(ColumnTokenizer):
 
     def transform(self, values: Tensor) -> Tensor:
         """Values (B, K) -> values of mean 0 and variance 1 (B, K)."""
-        return (values - self.mean) / self.scale
+        return ((values - self.mean) / self.scale).clamp(-_MOST_DEVIATIONS, _MOST_DEVIATIONS)

@@ -82,8 +82,8 @@ class TimeModulation(nn.Module):
 class FixedSinusoid(nn.Module):
     """Vaswani's positional encoding of continuous time: LL(x) + PE(t) + a learned vector a band. As TimeModulation.
 
-    The wavelengths go from 2 pi days to 10,000 times as long. The text of 4.5 does not say how a fixed sinusoid would
-    know the band; without one it would be compared on less than time modulation sees.
+    The wavelengths go from 2 pi days to 10,000 times as long. The thesis compares it by figures alone, and does not say
+    how it would know the band; without one it would be compared on less than time modulation sees.
     """
 
     frequency: Tensor

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -146,18 +147,31 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     late = {"detections": [2], "scale": [[1.0]], "bias": [[0.0]]}
     narrow = {"detections": [0], "scale": [[1.0, 1.0]], "bias": [[0.0]]}
+    calibration = description["calibration"]
+    text = {"detections": [0], "scale": [["a"]], "bias": [[0.0]]}
+    flat = {"detections": [0], "scale": [[0.0]], "bias": [[0.0]]}
+    odd = {"detections": [0], "scale": [[1.0]], "bias": [[math.nan]]}
+    shape = description["architecture"]
     broken: dict[str, dict[str, Any]] = {
-        "format 99 is not 2": {"format": 99},
+        "is of format 99": {"format": 99},
+        "of the bands": {"bands": ["u"]},
+        "AttributeError": {"calibration": []},
+        "ZeroDivisionError": {"architecture": shape | {"n_heads": 0}},
+        "window_days is a number above 0": {"architecture": shape | {"window_days": math.nan}},
+        "max_points is 1 or more": {"architecture": shape | {"max_points": 0}},
+        "temperatures are numbers above 0": {"calibration": calibration | {"temperatures": {"mix": 0}}},
+        "could not convert": {"calibration": calibration | {"scalings": {"mix": text}}},
+        "scales above 0": {"calibration": calibration | {"scalings": {"mix": flat}}},
+        "all of them numbers": {"calibration": calibration | {"scalings": {"mix": odd}}},
+        "shifts are numbers": {"calibration": calibration | {"shift": [0.0, math.inf, 0.0]}},
         "'depth'": {"architecture": {"n_classes": 3, "depth": 8}},
         "not in the taxonomy": {"classes": [{"id": 1}]},
         "has 3 classes, the taxonomy 2": {"classes": description["classes"][:2]},
-        "ascending detections from 0": {"calibration": description["calibration"] | {"scalings": {"mix": late}}},
-        "of 3 classes, or the same for all": {
-            "calibration": description["calibration"] | {"scalings": {"mix": narrow}}
-        },
-        "shares are of 3 classes": {"calibration": description["calibration"] | {"shift": [1.0, 2.0]}},
+        "ascending detections from 0": {"calibration": calibration | {"scalings": {"mix": late}}},
+        "of 3 classes, or the same for all": {"calibration": calibration | {"scalings": {"mix": narrow}}},
+        "shares are of 3 classes": {"calibration": calibration | {"shift": [1.0, 2.0]}},
     }
-    reasons = {"toy": "not a model", "empty": "not a model"}
+    reasons = {"toy": "not a model", "empty": "not a model", "deep": "RecursionError"}
     for number, (reason, change) in enumerate(broken.items()):
         directory = tmp_path / f"broken-{number}"
         directory.mkdir()
@@ -165,9 +179,47 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
         (directory / "model.json").write_text(json.dumps(description | change))
         (directory / "weights.safetensors").write_bytes((tmp_path / "toy" / "weights.safetensors").read_bytes())
     (tmp_path / "toy" / "weights.safetensors").write_bytes(b"no tensors")
+    _without_digests(tmp_path / "toy")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "model.json").write_text("[" * 200_000)
     for directory in tmp_path.iterdir():
-        with pytest.raises(InvalidArtifact, match=f"{directory.name}.*{reasons[directory.name]}"):
+        with pytest.raises(InvalidArtifact, match=f"{directory.name}.*{reasons[directory.name]}") as error:
             Classifier.load(directory)
+        assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 1000
+
+
+def _without_digests(directory: Path) -> None:
+    """As artifacts were before they had any."""
+    description = json.loads((directory / "model.json").read_text())
+    del description["files"]
+    (directory / "model.json").write_text(json.dumps(description))
+
+
+def test_weights_that_are_not_those_of_the_description_are_refused(tmp_path: Path) -> None:
+    """As where saving over an older model was interrupted, or a copy was."""
+    _classifier().save(tmp_path / "old")
+    torch.manual_seed(99)
+    newer = _classifier()
+    with torch.no_grad():
+        for weights in newer.model.module.parameters():  # type: ignore[attr-defined]
+            weights.add_(1)
+    newer.model.save(tmp_path / "old")
+    with pytest.raises(
+        InvalidArtifact, match=r"weights\.safetensors is not the file that model\.json was written with"
+    ):
+        Classifier.load(tmp_path / "old")
+    _without_digests(tmp_path / "old")
+    assert Classifier.load(tmp_path / "old").version == "1"
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    broken = _classifier()
+    with torch.no_grad():
+        next(iter(broken.model.module.parameters()))[0] = math.nan  # type: ignore[attr-defined]
+    broken.save(tmp_path / "toy")
+    with pytest.raises(InvalidArtifact, match="weights that are not finite"):
+        Classifier.load(tmp_path / "toy")
 
 
 def test_a_temperature_undoes_overconfidence() -> None:

@@ -1,5 +1,6 @@
 """An ensemble: models of any kind as one, by the geometric mean of what they think probable."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,16 @@ def test_an_artifact_that_lacks_a_member_is_named(tmp_path: Path) -> None:
     _ensemble(_forest(), _atat2()).save(tmp_path / "both")
     (tmp_path / "both" / "member-1" / "model.json").unlink()
     with pytest.raises(InvalidArtifact, match="member-1 is not a model"):
+        Classifier.load(tmp_path / "both")
+
+
+def test_classes_in_another_order_than_the_members_have_them_are_refused(tmp_path: Path) -> None:
+    _ensemble(_forest(), _atat2()).save(tmp_path / "both")
+    path = tmp_path / "both" / "model.json"
+    description = json.loads(path.read_text())
+    description["classes"].reverse()
+    path.write_text(json.dumps(description))
+    with pytest.raises(InvalidArtifact, match="in another order"):
         Classifier.load(tmp_path / "both")
 
 

@@ -1,5 +1,6 @@
 """The forests: three kinds of trees behind one Classifier, stored so that loading cannot execute anything."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -127,8 +128,39 @@ def test_trees_of_foreign_types_are_refused(tmp_path: Path) -> None:
     classifier = Classifier(forest, taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name="flat", version="1")
     classifier.save(tmp_path / "forest")
     skops.io.dump({"trees": Path}, tmp_path / "forest" / "trees.skops")
+    classifier.save_description(tmp_path / "forest")
     with pytest.raises(InvalidArtifact, match="types that no forest has: pathlib"):
         Classifier.load(tmp_path / "forest")
+
+
+def test_trees_that_were_cut_short_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    """LightGBM ends the process on them."""
+    classifier = Classifier(
+        _grown("lightgbm"), taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name="boosted", version="1"
+    )
+    classifier.save(tmp_path / "forest")
+    path = tmp_path / "forest" / "booster.txt"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InvalidArtifact, match=r"booster\.txt is not the file"):
+        Classifier.load(tmp_path / "forest")
+
+
+@pytest.mark.parametrize("algorithm", ["hierarchical", "flat", "lightgbm"])
+def test_trees_of_other_columns_or_classes_than_the_description_has_are_refused(tmp_path: Path, algorithm: str) -> None:
+    classifier = Classifier(
+        _grown(algorithm), taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name="forest", version="1"
+    )
+    classifier.save(tmp_path / "forest")
+    path = tmp_path / "forest" / "model.json"
+    description = json.loads(path.read_text())
+    fewer = copy.deepcopy(description)
+    fewer["architecture"]["columns"].pop()
+    turned = copy.deepcopy(description)
+    turned["classes"].reverse()
+    for changed, reason in ((fewer, "trees of .* columns"), (turned, "in another order")):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(InvalidArtifact, match=reason):
+            Classifier.load(tmp_path / "forest")
 
 
 def test_a_column_that_this_version_does_not_compute_is_named(tmp_path: Path) -> None:
