@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from models.classifier import Classifier
 from models.inputs import avro
 from models.inputs.alert import alert_batch
 from models.inputs.batch import Batch, pack
 from models.inputs.light_curve import merged
+from service import pipeline
 from tests import alerts
+from training import predictions
 from training.__main__ import main
 from training.data import layout
 
@@ -49,6 +52,34 @@ def test_the_stored_alert_takes_both_roads_to_the_same_tensors(tmp_path: Path) -
     _assert_equal(served, trained)
 
 
+def test_real_alerts_get_the_same_answer_from_the_service_and_from_training(data: Path, tmp_path: Path) -> None:
+    """Of the model that ships: by the service's pipeline, and imported and cut as what training measures."""
+    path = data / "elasticc" / "alerts" / "tallam.gentype51.avro"
+    (tmp_path / "one-each.avro").write_bytes(_one_alert_an_object(path))
+    shipped = Classifier.load()
+    served = pipeline.answer(shipped, alert_batch(list(avro.readings((tmp_path / "one-each.avro").read_bytes()))))
+    assert main(["import", "alerts", str(tmp_path / "one-each.avro"), "--output", str(tmp_path / "set")]) == 0
+    objects = layout.read(tmp_path / "set")
+    trained = predictions.of_alerts(shipped, objects)
+    alerts_ = served.classified.alerts
+    epochs = dict(zip(alerts_.dia_object_id.tolist(), alerts_.epoch.tolist(), strict=True))
+    begun = dict(zip(objects.object_id.tolist(), objects.light_curves.first_alert_mjd.tolist(), strict=True))
+    days = np.array([epochs[id_] - begun[id_] for id_ in trained.object_id.tolist()], dtype=np.float32)
+    same = np.flatnonzero(trained.days == days)  # of those that are drawn, the ones that were sent
+    assert len(same) > 10
+    probabilities = shipped.calibration.of_rows(trained.logits, trained.head, trained.detections)[same]
+    row = {id_: place for place, id_ in enumerate(alerts_.dia_object_id.tolist())}
+    expected = served.classified.predictions.probabilities[[row[id_] for id_ in trained.object_id[same].tolist()]]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+def _one_alert_an_object(path: Path) -> bytes:
+    """A container of the last alert of each, so that an object's light curve is its alert's."""
+    readings = list(avro.readings(path.read_bytes()))
+    records = {record["diaObject"]["diaObjectId"]: record for reading in readings for record in reading.values()}  # type: ignore[union-attr]
+    return alerts.container(list(records.values()))
+
+
 def test_the_stored_alert_has_the_tensors_it_always_had() -> None:
     batch, _, _ = _service(STORED)
     assert batch.lengths.tolist() == [5]
@@ -61,10 +92,8 @@ def test_the_stored_alert_has_the_tensors_it_always_had() -> None:
 
 
 def test_real_alerts_take_both_roads_to_the_same_tensors(data: Path, tmp_path: Path) -> None:
-    """One alert an object, so that an object's light curve is its alert's."""
-    readings = list(avro.readings((data / "elasticc" / "alerts" / "tallam.gentype51.avro").read_bytes()))
-    records = {record["diaObject"]["diaObjectId"]: record for reading in readings for record in reading.values()}  # type: ignore[union-attr]
-    (tmp_path / "one-each.avro").write_bytes(alerts.container(list(records.values())))
+    path = data / "elasticc" / "alerts" / "tallam.gentype51.avro"
+    (tmp_path / "one-each.avro").write_bytes(_one_alert_an_object(path))
     served, object_id, epoch = _service(tmp_path / "one-each.avro")
     trained, trained_id = _training(tmp_path / "one-each.avro", epoch, tmp_path / "set")
     assert object_id.tolist() == trained_id.tolist()

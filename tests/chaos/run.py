@@ -79,6 +79,7 @@ QUICK = Plan(
     alerts=6_000,
     faults={
         "SIGTERM": 1,
+        "frozen past its time-outs": 1,
         "frozen and replaced": 1,
         "Kafka killed and restarted": 1,
         "Redis restarted empty": 1,

@@ -42,6 +42,7 @@ class Disagreement(AssertionError):
 
 def check(inputs: Inputs, *, seed: int, batch: int, classifier: Classifier) -> Counter[str]:
     """One batch of inputs: what became of them. Raises Disagreement."""
+    _memory_at_start()
     random = Random(f"{seed}:{batch}")
     made = [inputs.make(random) for _ in range(BATCH)]
     outcomes: Counter[str] = Counter()
@@ -69,6 +70,7 @@ def check(inputs: Inputs, *, seed: int, batch: int, classifier: Classifier) -> C
 
 @cache
 def _memory_at_start() -> int:
+    """Of the process, when it is first asked for."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

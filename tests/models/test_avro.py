@@ -156,7 +156,10 @@ def test_a_block_that_claims_records_of_no_bytes_ends_the_reading() -> None:
 
 @given(st.binary(max_size=200))
 def test_no_bytes_raise(message: bytes) -> None:
-    assert alert_batch(list(avro.readings(message))).alerts is not None
+    readings = list(avro.readings(message))
+    decoded = alert_batch(readings)
+    assert len(decoded.alerts) + len(decoded.invalid) == len(readings)
+    assert all(str(reason) and "\n" not in str(reason) for reason in decoded.invalid.values())
 
 
 @given(st.integers(0, len(BARE) - 1), st.integers(1, 255))

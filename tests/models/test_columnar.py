@@ -15,6 +15,7 @@ from models.inputs import avro, schemas
 from models.inputs.alert import Decoded, alert_batch
 from models.inputs.avro import Unread
 from models.inputs.columnar import Fields, Program, Sink, program
+from models.inputs.metadata import COLUMNS
 from models.inputs.readable import readable
 from tests import alerts
 from tests.alerts import FIRST_MJD, elasticc, forced, rubin_point, source
@@ -101,6 +102,8 @@ def test_old_names_fill_what_todays_leave_null() -> None:
         messages.append(alerts.datum(record, old))
     nan = same([*messages, alerts.datum(record | {"diaObject": record["diaObject"] | {"mwebv": np.nan}}, old)])
     assert nan.alerts.has_metadata.all()
+    medians = nan.alerts.metadata[:, COLUMNS.index("hostgal_zphot_q050")]
+    np.testing.assert_allclose(medians, np.array([0.4, 0.5, np.nan, np.nan], dtype=np.float32))
 
 
 @pytest.mark.parametrize(

@@ -564,6 +564,14 @@ def test_the_model_and_the_metrics_can_be_read(client: TestClient) -> None:
     assert "classifier_stage_seconds_bucket" in text
 
 
+def test_the_metrics_say_whether_the_service_is_ready() -> None:
+    health = Health()
+    with _client(health, _classifier()) as client:
+        assert "\nclassifier_ready 0.0\n" in client.get("/metrics").text
+        health.warm = health.joined = True
+        assert "\nclassifier_ready 1.0\n" in client.get("/metrics").text
+
+
 def test_history_that_is_not_there_is_503_and_an_unknown_address_404(client: TestClient) -> None:
     assert client.post("/v1/classify?history=true", json={"objects": [_object()]}).status_code == 503
     assert client.get("/v1/objects/7").status_code == 503

@@ -116,13 +116,22 @@ def test_text_that_is_not_utf_8_is_refused(classifier: Classifier) -> None:
     _costs_itself_only(broken, "v0_9_1: a text that is not UTF-8", classifier)
 
 
-@pytest.mark.parametrize("at", [b"\x02\x02", b"\x00"])
-def test_a_choice_that_the_schema_does_not_have_is_refused(classifier: Classifier, at: bytes) -> None:
+@pytest.mark.parametrize("number", [-1, -2, 7])
+def test_a_choice_that_the_schema_does_not_have_is_refused(classifier: Classifier, number: int) -> None:
     """A negative number too, which fastavro alone counts from the end."""
     single = datum(elasticc(object_=None))
     assert single.endswith(b"\x00\x00\x00")
-    for number in (varint(-1), varint(-2), varint(7)):
-        _costs_itself_only(single[:-1] + number, "v0_9_1: a choice that the schema does not have", classifier)
+    _costs_itself_only(single[:-1] + varint(number), "v0_9_1: a choice that the schema does not have", classifier)
+
+
+@pytest.mark.parametrize("number", [-1, 3])
+@pytest.mark.parametrize(
+    "kind", [{"type": "enum", "name": "colour", "symbols": ["u", "g", "r"]}, ["null", "long", "int"]]
+)
+def test_a_symbol_or_an_inner_branch_that_the_schema_does_not_have_is_refused(kind: Any, number: int) -> None:
+    inner = {"type": "record", "name": "inner", "fields": [{"name": "x", "type": kind}]}
+    (refused,) = avro.readings(_container(_record(a=inner), varint(number)))
+    assert "a choice that the schema does not have" in str(refused)
 
 
 def test_a_number_of_more_than_64_bits_is_refused(classifier: Classifier) -> None:
@@ -222,7 +231,7 @@ def test_bytes_that_swell_in_memory_are_refused_before_they_do() -> None:
     data = _container(_record(many={"type": "array", "items": small}), varint(2**23) + bytes(2**23) + varint(0))
     peak, (refused,) = _peak_mebibytes(data)
     assert isinstance(refused, TooLarge)
-    assert peak < 700
+    assert peak < 400
 
 
 def test_an_array_of_the_largest_negative_count_is_not_taken_for_an_empty_one(classifier: Classifier) -> None:
@@ -293,7 +302,7 @@ def test_a_crowded_alert_is_classified_by_evenly_spread_points_and_the_others_ar
 # --- alerts of impossible values -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flux", [math.inf, -math.inf, 3e38])
+@pytest.mark.parametrize("flux", [math.inf, -math.inf, 3e38, 3.7e13])
 def test_a_flux_that_is_not_finite_is_refused(classifier: Classifier, flux: float) -> None:
     reason = "a flux that no telescope measures" if math.isfinite(flux) else "a flux that is not finite"
     _costs_itself_only(datum(elasticc(source(1, FIRST_MJD, flux=flux))), reason, classifier)
@@ -312,7 +321,7 @@ def test_an_unknown_band_is_refused(classifier: Classifier, band: str) -> None:
     _costs_itself_only(datum(elasticc(source(1, FIRST_MJD, band=band))), f"unknown band {band!r}", classifier)
 
 
-@pytest.mark.parametrize("mjd", [0.0, -5.0, math.nan, math.inf, 2_460_000.5, 1.7e9, 1.7e12])
+@pytest.mark.parametrize("mjd", [0.0, -5.0, 39_999.9, 100_000.1, math.nan, math.inf, 2_460_000.5, 1.7e9, 1.7e12])
 def test_an_absurd_time_is_refused(classifier: Classifier, mjd: float) -> None:
     _costs_itself_only(datum(elasticc(source(1, mjd))), "a time that no survey has", classifier)
     _costs_itself_only(datum(elasticc(forced=[forced(1, mjd)])), "a time that no survey has", classifier)

@@ -24,7 +24,7 @@ from service.registry import Registry
 from tests import alerts
 from tests.servers import free_ports
 from tests.servers.kafka import KafkaServer, skip_without_kafka
-from tests.service.stream import Seen, Topics, running, served, toy_alerts
+from tests.service.stream import Running, Seen, Topics, running, served, toy_alerts
 
 
 @pytest.fixture
@@ -125,19 +125,21 @@ def test_workers_that_join_and_leave_take_over_from_each_other(kafka: str, class
 def test_a_second_worker_of_the_same_name_ends_the_first(kafka: str, classifier: Classifier) -> None:
     topics = Topics(kafka)
     topics.send(toy_alerts(20)[0])
+    sent = 20
     with running(topics, classifier) as first:
-        topics.wait_for(20)
+        topics.wait_for(sent)
         with running(topics, classifier):
             # The first finds out with its next transaction, when its partitions have messages again.
             for _ in range(20):
                 topics.send(toy_alerts(20)[0])
+                sent += 20
                 first.thread.join(1)
                 if not first.thread.is_alive():
                     break
             assert isinstance(first.failure[0], Fenced)
             assert first.metric("classifier_transactions_total", outcome="fenced") == 1
-    seen = topics.read()
-    assert len({one.origin for one in seen}) == len(seen)
+            topics.wait_for(sent)
+    _each_once(topics.read(), sent)
 
 
 def test_outside_its_group_a_worker_commits_nothing(kafka: str) -> None:
@@ -418,17 +420,30 @@ class _Away(Registry):
 def test_lag_grows_while_a_partition_is_held_and_goes_when_another_worker_has_it(
     kafka: str, classifier: Classifier
 ) -> None:
-    topics = Topics(kafka, partitions=1)
+    topics = Topics(kafka, partitions=2)
     values = toy_alerts(8)[0][1:]  # the first begins with a zero, which might be Confluent's
-    topics.send(values[:5])
-    where = {"topic": topics.alerts, "partition": "0"}
-    with running(topics, classifier, registry=_Away()) as up:
-        topics.wait_for(5)
-        topics.send([alerts.confluent(b"unreadable", 99_999), *values])
-        _until(lambda: up.metric("classifier_lag_messages", **where) == 8, seconds=20, what="all behind is counted")
+    framed = alerts.confluent(b"unreadable", 99_999)
+    registry = _Away()
+
+    def behind(up: Running) -> dict[str, float | None]:
+        """Messages that a worker says each partition is behind by; None where it says nothing of it."""
+        where = {"topic": topics.alerts}
+        told = up.metrics.registry.get_sample_value
+        return {at: told("classifier_lag_messages", where | {"partition": at}) for at in ("0", "1")}
+
+    with running(topics, classifier, registry=registry) as up:
+        for key in ("0", "4"):  # which are of different partitions
+            topics.send([framed, *values], keys=[key] * 8)
+        _until(lambda: behind(up) == {"0": 8, "1": 8}, seconds=30, what="all behind is counted")
+        where = {"topic": topics.alerts, "partition": "0"}
         before = up.metric("classifier_lag_seconds", **where)
         assert up.health.registry == "no answer for 99999"
         _until(lambda: up.metric("classifier_lag_seconds", **where) > before + 1, seconds=20, what="lag grows")
-        _until(lambda: up.metric("classifier_partitions_held") == 1, seconds=20, what="it is held")
-        up.worker._tally.behind({})
-        assert up.metrics.registry.get_sample_value("classifier_lag_messages", where) is None
+        assert up.metric("classifier_partitions_held") == 2
+        with running(topics, classifier, registry=registry, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-2") as other:
+
+            def is_shared() -> bool:
+                one, two = behind(up), behind(other)
+                return all({one[at], two[at]} == {8, None} for at in one) and None in one.values()
+
+            _until(is_shared, seconds=40, what="one partition is the other worker's, and shown by it alone")

@@ -51,7 +51,10 @@ def _lag(up: Running) -> float:
     return sum(up.metric("classifier_lag_messages", **one) for one in where)
 
 
-def test_what_no_reader_sees_is_no_lag(kafka: str, classifier: Classifier) -> None:
+@pytest.mark.parametrize(("isolation", "auto_commit"), [("read_committed", "false"), ("read_uncommitted", "true")])
+def test_what_no_reader_sees_is_not_classified_and_no_lag_whatever_the_client_is_told(
+    kafka: str, classifier: Classifier, isolation: str, auto_commit: str
+) -> None:
     topics = Topics(kafka, partitions=1)
     values, _ = toy_alerts(5)
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": f"{topics.name}-upstream"})
@@ -63,11 +66,13 @@ def test_what_no_reader_sees_is_no_lag(kafka: str, classifier: Classifier) -> No
         producer.flush(20)
         end(20)
     where = {"topic": topics.alerts, "partition": "0"}
-    with running(topics, classifier) as up:
+    with running(
+        topics, classifier, KAFKA_CONFIG_ISOLATION_LEVEL=isolation, KAFKA_CONFIG_ENABLE_AUTO_COMMIT=auto_commit
+    ) as up:
         topics.wait_for(3)
         _until(lambda: up.metrics.registry.get_sample_value("classifier_lag_messages", where) == 0, seconds=20)
         topics.send(values[:1])
-        topics.wait_for(4)
+        assert len(topics.wait_for(4)) == 4
         _until(lambda: up.metrics.registry.get_sample_value("classifier_lag_messages", where) == 0, seconds=20)
 
 

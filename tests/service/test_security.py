@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -362,15 +363,25 @@ def test_no_secret_is_in_logs_metrics_answers_or_errors(
             time.sleep(0.2)
         said += _get(port, "/readyz")
         guarded.stop()  # so that its errors are seen, too
-        secured.kill()
-        time.sleep(8)
-        said += _get(port, "/readyz") + _get(port, "/v1/objects/1")
+        said += _readyz_when(port, lambda told: told["history"] != "ok") + _get(port, "/v1/objects/1")
+        secured.kill()  # and Kafka's
+        said += _readyz_when(port, lambda told: any("Kafka" in reason for reason in told["reasons"]))
         process.terminate()
         process.wait(60)
     said += (tmp_path / "service.log").read_text()
     assert "toy" in said
+    assert "history is not used until Redis answers again" in said
     for secret in (PASSWORD, REDIS_PASSWORD, REGISTRY_PASSWORD, TOKEN, sha256(TOKEN.encode()).hexdigest()):
         assert secret not in said
+
+
+def _readyz_when(port: int, true: Callable[[dict[str, Any]], bool]) -> str:
+    """What is answered as soon as it says so."""
+    until = time.monotonic() + 60
+    while not true(json.loads(answer := _get(port, "/readyz"))):
+        assert time.monotonic() < until, answer
+        time.sleep(0.2)
+    return answer
 
 
 def _get(port: int, path: str) -> str:

@@ -4,11 +4,9 @@ import contextlib
 import copy
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPConnection
@@ -20,9 +18,11 @@ import redis
 import torch
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
+from fastapi.testclient import TestClient
 
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier
+from service.api import Api, create_app
 from service.errors import Fatal, Misconfigured, RegistryUnavailable, TransactionAborted
 from service.inference import Inference
 from service.kafka.local import InProcessCluster
@@ -35,7 +35,7 @@ from service.settings import Settings
 from tests import alerts
 from tests.servers import LOOPBACK, free_ports
 from tests.servers.valkey import ValkeyServer
-from tests.service.stream import Topics, decoded, running, served, toy_alerts
+from tests.service.stream import Running, Topics, decoded, running, served, toy_alerts
 
 POISON = b"not an alert"
 
@@ -53,6 +53,9 @@ def test_every_message_has_one_answer_and_a_bad_one_is_a_dead_letter(kafka: str,
         assert up.metric("classifier_alerts_total", outcome="classified", schema="v0_9_1") == 197
         assert up.metric("classifier_alerts_total", outcome="dead_letter", schema="unknown") == 3
         assert up.metric("classifier_transactions_total", outcome="aborted") == 0
+        assert up.metric("classifier_alert_latency_seconds_count") == 200
+        predicted = [up.metric("classifier_predicted_total", **{"class": name}) for name in classifier.taxonomy.names]
+        assert sum(predicted) == 197
     assert len({one.origin for one in seen}) == len(seen) == topics.committed() == 200
     dead = [one for one in seen if one.topic == topics.dead_letters]
     assert [one.value for one in dead] == [POISON] * 3
@@ -283,6 +286,20 @@ def test_a_stop_is_heard_while_a_long_batch_is_gathered(kafka: str, classifier: 
         assert topics.committed() == 1
 
 
+@pytest.mark.parametrize(("most_alerts", "most_tokens", "alerts_a_batch"), [("8", "16384", 8), ("1024", "1", 1)])
+def test_a_batch_closes_at_its_alerts_or_its_tokens(
+    kafka: str, classifier: Classifier, most_alerts: str, most_tokens: str, alerts_a_batch: int
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send(toy_alerts(24)[0])  # of one point each; five seconds are time enough for all of them
+    with running(topics, classifier, BATCH_SECONDS="5", BATCH_ALERTS=most_alerts, BATCH_TOKENS=most_tokens) as up:
+        topics.wait_for(24)
+        _until(lambda: up.metric("classifier_batch_alerts_sum") == 24, what="all are counted")
+        assert up.metric("classifier_batch_alerts_count") == 24 / alerts_a_batch
+        most = {"le": f"{alerts_a_batch}.0"}
+        assert up.metric("classifier_batch_alerts_bucket", **most) == up.metric("classifier_batch_alerts_count")
+
+
 def test_what_was_aborted_is_no_latest_classification(kafka: str, classifier: Classifier, valkey: ValkeyServer) -> None:
     topics = Topics(kafka, partitions=1)
     topics.send(toy_alerts(20)[0])
@@ -312,9 +329,10 @@ def test_alerts_without_an_object_are_counted_apart_from_those_whose_history_is_
     topics.send([*toy_alerts(4)[0], alerts.datum(nameless)])
     with running(topics, classifier, redis_url=valkey.url) as up:
         began = time.time() - up.metric("classifier_last_commit_timestamp_seconds")
-        topics.wait_for(5)
+        seen = topics.wait_for(5)
         found = [up.metric("classifier_history_total", kind=kind) for kind in ("full", "no_object", "alert_only")]
     assert found == [4, 1, 0]
+    assert sorted((one.origin[2], one.key is None) for one in seen) == [(place, place == 4) for place in range(5)]
     assert 0 <= began < 60
 
 
@@ -325,12 +343,23 @@ def test_history_completes_later_alerts_and_says_so(kafka: str, classifier: Clas
     with running(topics, classifier, redis_url=valkey.url, BATCH_ALERTS="7") as up:
         seen = topics.wait_for(30)
         assert up.history is not None
+        _until(lambda: _latest_of(up, 1) == "27", what="the last is told")
         latest = up.history.latest(1)
+        api = Api(topics.settings(), inference=up.inference, history=up.history, metrics=up.metrics, health=up.health)
+        with TestClient(create_app(api)) as client:
+            asked, unknown = (client.get(f"/v1/objects/{number}") for number in (1, 999))
+    assert latest is not None
+    assert (asked.status_code, asked.json()) == (200, read_result(latest, 1))
+    assert unknown.status_code == 404
     assert {one.headers["history"] for one in seen} == {"full"}
     observations = [json.loads(record["classifierParams"])["nObservations"] for record in decoded(seen)]
     assert observations == [1 + place // 3 for place in range(30)]
-    assert latest is not None
-    assert read_result(latest, 1)["alertId"] == "27"
+
+
+def _latest_of(up: Running, dia_object_id: int) -> str | None:
+    """The alert that the latest classification of an object is of."""
+    latest = None if up.history is None else up.history.latest(dia_object_id)
+    return None if latest is None else read_result(latest, dia_object_id)["alertId"]
 
 
 def test_without_redis_the_stream_goes_on_alone(kafka: str, classifier: Classifier, valkey: ValkeyServer) -> None:
@@ -497,6 +526,29 @@ def test_a_partition_that_is_added_later_is_read_from_its_beginning(kafka: str, 
     assert len({one.origin[1] for one in seen}) == 3
 
 
+def test_with_latest_still_set_a_partition_that_is_added_is_read_from_its_end(
+    kafka: str, classifier: Classifier
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    with running(topics, classifier, KAFKA_CONFIG_AUTO_OFFSET_RESET="latest") as up:
+        _until(lambda: up.health.joined, what="it has begun")
+        topics.send(toy_alerts(5)[0])
+        topics.wait_for(5)
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for future in admin.create_partitions([NewPartitions(topics.alerts, 3)]).values():
+        future.result(20)
+    keys = [str(number) for number in range(12)]
+    counts = Counter(zlib.crc32(key.encode()) % 3 for key in keys)
+    topics.send(toy_alerts(12)[0], keys=keys)
+    with running(topics, classifier, KAFKA_CONFIG_AUTO_OFFSET_RESET="latest") as up:
+        _until(lambda: len(up.stream.assignment.next) == 3, what="it has all three")
+        topics.send(toy_alerts(12)[0], keys=keys)
+        seen = topics.wait_for(5 + 2 * counts[0] + counts[1] + counts[2])
+    for number in (1, 2):
+        offsets = sorted(one.origin[2] for one in seen if one.origin[1] == number)
+        assert offsets == list(range(counts[number], 2 * counts[number]))
+
+
 def test_latest_begins_at_the_end(kafka: str, classifier: Classifier) -> None:
     topics = Topics(kafka, partitions=1)
     topics.send(toy_alerts(10)[0])
@@ -560,11 +612,13 @@ def test_an_offset_behind_the_end_is_not_taken_for_one_that_retention_removed(
     assert topics.read() == []
 
 
-def test_a_kafka_that_does_not_tell_its_topics_settings_is_used_all_the_same() -> None:
+def test_a_kafka_that_does_not_tell_its_topics_settings_is_used_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
     cluster = InProcessCluster(["alerts", "classifications", "dead-letters"])
     stream = KafkaStream(Settings.from_env({"KAFKA_BOOTSTRAP_SERVERS": cluster.servers}))
     stream.open()
+    assert stream.poll(1, 0.1) == ([], set())
     stream.close()
+    assert "the topics' settings cannot be read and are not checked" in caplog.text
 
 
 def test_a_request_that_has_begun_is_answered_before_the_end(
@@ -614,20 +668,3 @@ def test_a_signal_drains_and_the_next_worker_goes_on_behind_it(
     with running(topics, classifier):
         seen = topics.wait_for(150)
     assert len({one.origin for one in seen}) == len(seen) == 150
-
-
-def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(kafka: str, classifier: Classifier, tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    topics = Topics(kafka)
-    environment = os.environ | topics.environment(DEVICE="cuda")
-    done = subprocess.run(
-        [sys.executable, "-m", "service", "serve"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "PyTorch sees no GPU" in done.stderr

@@ -3,12 +3,15 @@
 import itertools
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-from models.classifier import DEFAULT_ARTIFACT
+from models.classifier import DEFAULT_ARTIFACT, Classifier
 from models.taxonomy import CLASS_NAMES
-from training import results
+from tests.stored.make import STORED
+from training import predictions, results
 from training.checks import FULL, Book, book_of
+from training.data import layout
 from training.data.alert_sample import BINS
 from training.measure import ALERTS, view_of
 
@@ -46,6 +49,33 @@ def test_the_card_has_the_scores_of_the_kept_answers(book: Book) -> None:
     assert errors == [f"{100 * shipped.ece[view][0]:.1f} %" for view in asked]
     errors = _row("alerts as sent, by detections", "the same, if each class sent as many alerts")
     assert errors == [f"{100 * shipped.ece_alike[view][0]:.1f} %" for view in asked]
+
+
+def test_the_readme_has_the_scores_of_the_kept_answers(book: Book) -> None:
+    (shipped,) = book.variants.values()
+    readme = " ".join((DEFAULT_ARTIFACT.parents[2] / "README.md").read_text().split())
+    young, whole = (f"{shipped.macro(view_of(days))[0]:.3f}".lstrip("0") for days in (8, 2048))
+    assert f"macro F1 is {young} at 8 days after the first alert and {whole} with whole light curves" in readme
+    by_detections = [f"{shipped.macro(f'{ALERTS}, {name}')[0]:.3f}".lstrip("0") for name in BINS]
+    assert f"and {', '.join(by_detections)} for alerts as sent" in readme
+    errors = (shipped.ece[ALERTS], shipped.ece[f"{ALERTS}, 1"], shipped.ece_alike[ALERTS])
+    every, first, alike = (f"{100 * each[0]:.1f} %" for each in errors)
+    assert f"expected calibration error is {every} there ({first} at the first detection; {alike} if" in readme
+
+
+def test_the_shipped_model_answers_as_when_it_was_measured() -> None:
+    """Whatever changes a light curve's tensors changes its answer, too, and makes every published figure untrue."""
+    (kept,) = results.kept(_KEPT)
+    was = {key: row for row, key in enumerate(zip(kept.by_alert.object_id, kept.by_alert.carried, strict=True))}
+    objects = layout.Dataset.open(STORED.parent).read()
+    classifier = Classifier.load()
+    scored = predictions.of_alerts(classifier, objects.take(np.arange(0, len(objects), 4)))
+    rows = np.array([was[key] for key in zip(scored.object_id, scored.carried, strict=True)])
+    probabilities = classifier.calibration.of_rows(scored.logits, scored.head, scored.detections)
+    assert len(rows) > 100
+    predicted = np.array(classifier.taxonomy.class_ids)[probabilities.argmax(axis=1)]
+    np.testing.assert_array_equal(predicted, kept.by_alert.predicted[rows])
+    np.testing.assert_allclose(probabilities.max(axis=1), kept.by_alert.confidence[rows], atol=1e-3)
 
 
 def test_the_card_has_the_f1_of_each_class(book: Book) -> None:

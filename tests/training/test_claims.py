@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import time
 from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from rich.console import Console
@@ -39,7 +40,8 @@ def _make_all(directory: Path) -> None:
 
 def test_each_run_is_made_once_and_all_processes_wait_for_the_last(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_make_all, args=(tmp_path,)) for _ in range(2)]
+    together = context.Barrier(2)
+    processes = [context.Process(target=_make_all_together, args=(tmp_path, together)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -60,6 +62,11 @@ def test_what_a_killed_process_had_claimed_is_free_again(tmp_path: Path) -> None
     process.join(60)
     _make_all(tmp_path)
     assert all(run.made(tmp_path).read_text() == str(os.getpid()) for run in RUNS)
+
+
+def _make_all_together(directory: Path, together: Barrier) -> None:
+    together.wait(60)
+    _make_all(directory)
 
 
 def _claim_and_hang(directory: Path) -> None:

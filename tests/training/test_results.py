@@ -423,4 +423,5 @@ def test_the_page_in_the_repository_is_made_of_what_is_kept_there() -> None:
     assert len(checks) > 20
     for each in checks:
         told = " | ".join(each[name] for name in ("check", "thesis", "asked", "found", "tier", "seeds"))
-        assert f"| {told} | " in page
+        verdict = "**FAIL**" if each["verdict"] == "FAIL" else each["verdict"]
+        assert f"| {told} | {verdict} |" in page

@@ -256,8 +256,9 @@ def test_two_processes_take_the_steps_of_one(
         *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2),
         *("-m", "training", "train", config, "--data", data_set, "--output", two, "--threads", 1),
     )
-    assert main(["train", str(config), "--data", str(data_set), "--output", str(one), "--threads", "1"]) == 0
-    assert together.wait() == 0
+    with together:
+        assert main(["train", str(config), "--data", str(data_set), "--output", str(one), "--threads", "1"]) == 0
+        assert together.wait(300) == 0
     for name, tensor in _weights(one).items():
         torch.testing.assert_close(tensor, _weights(two)[name], atol=apart, rtol=1e-3)
 
