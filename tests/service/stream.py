@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,20 @@ from tests import alerts
 from tests.alerts import FIRST_MJD, elasticc, source
 
 CLASSIFICATION = fastavro.schema.load_schema(str(SCHEMAS / "elasticc.v0_9_1.brokerClassification.avsc"))
+
+
+def until(
+    true: Callable[[], bool],
+    *,
+    what: str = "what was waited for",
+    seconds: float = 60,
+    meanwhile: Callable[[], object] = lambda: time.sleep(0.1),
+) -> None:
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
+        meanwhile()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ from service.registry import Registry
 from tests import alerts
 from tests.servers import free_ports
 from tests.servers.kafka import KafkaServer, skip_without_kafka
-from tests.service.stream import Running, Seen, Topics, running, served, toy_alerts
+from tests.service.stream import Running, Seen, Topics, running, served, toy_alerts, until
 
 
 @pytest.fixture
@@ -33,13 +33,6 @@ def own_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
     skip_without_kafka()
     with KafkaServer(tmp_path / "kafka", controller_apart=True) as server:
         yield server
-
-
-def _until(true: Callable[[], bool], *, seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.1)
 
 
 def _readyz(port: int) -> tuple[int, dict[str, Any]]:
@@ -112,11 +105,11 @@ def test_workers_that_join_and_leave_take_over_from_each_other(kafka: str, class
     topics = Topics(kafka, partitions=4)
     values, keys = toy_alerts(40, objects=16)
     with _sending(topics, values, keys) as sending, running(topics, classifier) as first:
-        _until(lambda: first.metric("classifier_batch_alerts_count") > 0, seconds=40, what="the first works")
+        until(lambda: first.metric("classifier_batch_alerts_count") > 0, seconds=40, what="the first works")
         with running(topics, classifier, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-2") as second:
-            _until(lambda: second.metric("classifier_batch_alerts_count") > 2, seconds=40, what="the second works")
+            until(lambda: second.metric("classifier_batch_alerts_count") > 2, seconds=40, what="the second works")
         with running(topics, classifier, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-3") as third:
-            _until(lambda: third.metric("classifier_batch_alerts_count") > 2, seconds=40, what="the third works")
+            until(lambda: third.metric("classifier_batch_alerts_count") > 2, seconds=40, what="the third works")
             sent = sending.stop()
             topics.wait_for(sent)
     _each_once(topics.read(), sent)
@@ -157,15 +150,15 @@ def test_partitions_that_kafka_does_not_answer_for_are_told_of_and_keep_their_la
     stream = KafkaStream(topics.settings())
     stream.open()
     try:
-        _until(lambda: bool(stream.poll(1, 0.1)[0]), seconds=30, what="a message")
-        _until(lambda: sorted(stream.lags().values()) == [0, 6], seconds=30, what="the lag")
+        until(lambda: bool(stream.poll(1, 0.1)[0]), seconds=30, what="a message")
+        until(lambda: sorted(stream.lags().values()) == [0, 6], seconds=30, what="the lag")
         os.kill(own_kafka.pid, signal.SIGSTOP)
         try:
-            _until(lambda: bool(stream.lags()) and len(stream.unread) == 2, seconds=30, what="nothing is answered")
+            until(lambda: bool(stream.lags()) and len(stream.unread) == 2, seconds=30, what="nothing is answered")
             assert sorted(stream.lags().values()) == [0, 6]
         finally:
             os.kill(own_kafka.pid, signal.SIGCONT)
-        _until(lambda: bool(stream.lags()) and not stream.unread, seconds=60, what="all is answered")
+        until(lambda: bool(stream.lags()) and not stream.unread, seconds=60, what="all is answered")
     finally:
         stream.close()
 
@@ -178,7 +171,7 @@ def test_a_worker_shows_the_partitions_that_are_not_answered_for(kafka: str, cla
 
     topics = Topics(kafka)
     with running(topics, classifier, stream=Deaf) as up:
-        _until(lambda: up.metric("classifier_partitions_unread") == 1, seconds=30, what="it is counted")
+        until(lambda: up.metric("classifier_partitions_unread") == 1, seconds=30, what="it is counted")
         assert f"partition {topics.alerts}/1: Kafka has not answered" in up.health.waiting()
 
 
@@ -190,11 +183,11 @@ def test_where_a_group_begins_is_kept_over_a_restart_that_comes_before_any_answe
     topics.send(toy_alerts(5)[0])
     old = 5 if where == "earliest" else 0
     with running(topics, classifier, KAFKA_CONFIG_AUTO_OFFSET_RESET=where) as first:
-        _until(lambda: first.stream.assignment.next != {}, seconds=30, what="the partition is assigned")
+        until(lambda: first.stream.assignment.next != {}, seconds=30, what="the partition is assigned")
         topics.wait_for(old)
     topics.send(toy_alerts(4)[0])
     with running(topics, classifier, KAFKA_CONFIG_AUTO_OFFSET_RESET=where) as second:
-        _until(lambda: second.stream.assignment.next != {}, seconds=30, what="the partition is assigned")
+        until(lambda: second.stream.assignment.next != {}, seconds=30, what="the partition is assigned")
         topics.send(toy_alerts(2)[0])
         _each_once(topics.wait_for(old + 6), old + 6)
 
@@ -210,14 +203,14 @@ def test_a_kafka_that_is_killed_costs_nothing_and_the_worker_says_so_meanwhile(
     (port,) = free_ports(1)
     with served(topics, classifier, tmp_path, HTTP_PORT=str(port)) as process:
         topics.wait_for(100)
-        _until(lambda: _readyz(port)[0] == 200, seconds=20, what="ready")
+        until(lambda: _readyz(port)[0] == 200, seconds=20, what="ready")
         own_kafka.kill()
-        _until(lambda: _readyz(port)[0] == 503, seconds=20, what="unready without Kafka")
+        until(lambda: _readyz(port)[0] == 503, seconds=20, what="unready without Kafka")
         assert "Kafka" in " ".join(_readyz(port)[1]["reasons"])
         own_kafka.start()
         topics.send(toy_alerts(50)[0])
         topics.wait_for(150, seconds=90)
-        _until(lambda: _readyz(port)[0] == 200, seconds=60, what="ready again")
+        until(lambda: _readyz(port)[0] == 200, seconds=60, what="ready again")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     _each_once(topics.read(), 150)
@@ -434,11 +427,11 @@ def test_lag_grows_while_a_partition_is_held_and_goes_when_another_worker_has_it
     with running(topics, classifier, registry=registry) as up:
         for key in ("0", "4"):  # which are of different partitions
             topics.send([framed, *values], keys=[key] * 8)
-        _until(lambda: behind(up) == {"0": 8, "1": 8}, seconds=30, what="all behind is counted")
+        until(lambda: behind(up) == {"0": 8, "1": 8}, seconds=30, what="all behind is counted")
         where = {"topic": topics.alerts, "partition": "0"}
         before = up.metric("classifier_lag_seconds", **where)
         assert up.health.registry == "no answer for 99999"
-        _until(lambda: up.metric("classifier_lag_seconds", **where) > before + 1, seconds=20, what="lag grows")
+        until(lambda: up.metric("classifier_lag_seconds", **where) > before + 1, seconds=20, what="lag grows")
         assert up.metric("classifier_partitions_held") == 2
         with running(topics, classifier, registry=registry, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-2") as other:
 
@@ -446,4 +439,4 @@ def test_lag_grows_while_a_partition_is_held_and_goes_when_another_worker_has_it
                 one, two = behind(up), behind(other)
                 return all({one[at], two[at]} == {8, None} for at in one) and None in one.values()
 
-            _until(is_shared, seconds=40, what="one partition is the other worker's, and shown by it alone")
+            until(is_shared, seconds=40, what="one partition is the other worker's, and shown by it alone")

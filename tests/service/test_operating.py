@@ -4,7 +4,6 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 
 import pytest
 from confluent_kafka import Producer
@@ -13,7 +12,7 @@ from models.calibration import UNCALIBRATED
 from models.classifier import Classifications, Classifier
 from models.inputs.alert import AlertBatch
 from service.errors import Fatal
-from tests.service.stream import Running, Seen, Topics, running, toy_alerts
+from tests.service.stream import Running, Seen, Topics, running, toy_alerts, until
 
 
 class _Slow(Classifier):
@@ -28,13 +27,6 @@ class _Slow(Classifier):
 
 def _like(classifier: Classifier, kind: type[Classifier] = Classifier, *, version: str = "1") -> Classifier:
     return kind(classifier.model, taxonomy=classifier.taxonomy, calibration=UNCALIBRATED, name="toy", version=version)
-
-
-def _until(true: Callable[[], bool], *, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def _each_once_in_order(seen: list[Seen], count: int) -> None:
@@ -70,10 +62,10 @@ def test_what_no_reader_sees_is_not_classified_and_no_lag_whatever_the_client_is
         topics, classifier, KAFKA_CONFIG_ISOLATION_LEVEL=isolation, KAFKA_CONFIG_ENABLE_AUTO_COMMIT=auto_commit
     ) as up:
         topics.wait_for(3)
-        _until(lambda: up.metrics.registry.get_sample_value("classifier_lag_messages", where) == 0, seconds=20)
+        until(lambda: up.metrics.registry.get_sample_value("classifier_lag_messages", where) == 0, seconds=20)
         topics.send(values[:1])
         assert len(topics.wait_for(4)) == 4
-        _until(lambda: up.metrics.registry.get_sample_value("classifier_lag_messages", where) == 0, seconds=20)
+        until(lambda: up.metrics.registry.get_sample_value("classifier_lag_messages", where) == 0, seconds=20)
 
 
 # --- a slow model -------------------------------------------------------------------------------------------------
@@ -95,9 +87,9 @@ def test_a_model_slower_than_the_poll_interval_keeps_its_partitions_and_does_not
     with running(
         topics, _like(classifier, Counting), KAFKA_CONFIG_MAX_POLL_INTERVAL_MS="6500", BATCH_SECONDS="0.5"
     ) as up:
-        _until(lambda: _lag(up) == 30)
+        until(lambda: _lag(up) == 30)
         topics.send(values, keys=keys)  # they wait in Kafka, their partitions paused
-        _until(lambda: _lag(up) == 60)
+        until(lambda: _lag(up) == 60)
         topics.wait_for(60, seconds=120)
         assert up.metric("classifier_transactions_total", outcome="aborted") == 0
         assert up.metric("classifier_transactions_total", outcome="committed") == len(batches)
@@ -181,7 +173,7 @@ def test_workers_replaced_one_by_one_under_traffic_lose_nothing_and_say_which_mo
         def start(name: str, model: Classifier, *, batch: str) -> Running:
             named = running(topics, model, KAFKA_TRANSACTIONAL_ID=f"{topics.name}-{name}", BATCH_ALERTS=batch)
             up = workers.enter_context(named)
-            _until(lambda: up.metric("classifier_batch_alerts_count") > 1)
+            until(lambda: up.metric("classifier_batch_alerts_count") > 1)
             return up
 
         traffic.start()
