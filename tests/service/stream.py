@@ -109,7 +109,8 @@ class Topics:
 
     def send(self, values: Sequence[bytes | None], *, keys: Sequence[str] | None = None) -> None:
         """Publish alerts; one key, one partition."""
-        producer = Producer({"bootstrap.servers": self.servers, "linger.ms": 5})
+        # Idempotent: what it sends again to a server that was slow to answer must not be there twice.
+        producer = Producer({"bootstrap.servers": self.servers, "linger.ms": 5, "enable.idempotence": True})
         for place, value in enumerate(values):
             while True:
                 try:
