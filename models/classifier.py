@@ -60,6 +60,11 @@ class Predictions:
         """(N,), the place of each row's most probable class in the taxonomy."""
         return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
+    @property
+    def is_finite(self) -> NDArray[np.bool_]:
+        """(N,), whether all of a row's probabilities are numbers, as those of a sound model are."""
+        return np.asarray(np.isfinite(self.probabilities).all(axis=1))
+
     @classmethod
     def joined(cls, parts: Sequence[Self], *, n_classes: int) -> Self:
         """The rows of all, one after the other; there may be none."""

@@ -88,7 +88,7 @@ class Inference:
                 "metadata": {"mwebv": 0.05},
             }
             answer = self.classify(object_batch([body]).alerts).result()
-            if not np.isfinite(answer.predictions.probabilities).all():
+            if not answer.predictions.is_finite.all():
                 raise Misconfigured("the model's probabilities are not finite: its weights are broken, or its device")
 
     def close(self) -> None:

@@ -100,7 +100,7 @@ def _unusable(classified: Classifications) -> dict[int, InvalidAlert]:
     alerts, predictions = classified.alerts, classified.predictions
     found: dict[int, InvalidAlert] = {
         row: InvalidAlert("the model failed on it: its probabilities are not finite")
-        for row in np.flatnonzero(~np.isfinite(predictions.probabilities).all(axis=1)).tolist()
+        for row in np.flatnonzero(~predictions.is_finite).tolist()
     }
     for row in np.flatnonzero(predictions.n_observations == 0).tolist():
         found[row] = NothingLeft(

@@ -339,7 +339,7 @@ class Worker:
             if len(alerts) == 1:
                 self._must_be_the_alert()
             raise
-        if len(alerts) and not np.isfinite(classified.predictions.probabilities).any():
+        if len(alerts) and not classified.predictions.is_finite.any():
             self._must_be_the_alert()
         return classified
 

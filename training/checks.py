@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from models.taxonomy import CLASS_NAMES, GROUPS
 from training.answers import Run
-from training.measure import ALERTS, Measured, Panel, by_variant, days_of, difference
+from training.measure import ALERTS, Measured, Panel, by_variant, days_of, difference, worst_bin
 from training.metrics import Estimate
 
 # --- names: what the experiments call their variants ----------------------------------------------------------------
@@ -258,8 +258,8 @@ def calibration_checks(shipped: Book) -> list[Row]:
         return [every, each]
     ((name, measured),) = shipped.variants.items()
     found = {view: Estimate.of(draws).times(100) for view, draws in measured.ece.items()}
-    worst = max((view for view in found if view != ALERTS), key=lambda view: found[view].value)
-    most = f"most {percent(found[worst])} at {worst.removeprefix(ALERTS + ', ')}"
+    worst, detections = worst_bin(measured.ece)
+    most = f"most {percent(found[worst])} at {detections}"
     every = replace(every, check=f"ECE of the shipped model ({name}), all alerts")
     return [
         shipped.row(every, [name], percent(found[ALERTS]), _at_most(2)(found[ALERTS])),

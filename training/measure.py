@@ -37,6 +37,12 @@ def view_of(days: float) -> str:
     return f"{days:.0f} day{'' if days == 1 else 's'}"
 
 
+def worst_bin(errors: Mapping[str, FloatArray]) -> tuple[str, str]:
+    """Of errors by view of alerts, (1 + R,): the view of so many detections that has the greatest, and that number."""
+    view = max((view for view in errors if view != ALERTS), key=lambda view: float(errors[view][0]))
+    return view, view.removeprefix(ALERTS + ", ")
+
+
 def days_of(view: str) -> float | None:
     """The inverse of ``view_of``; None for a view of alerts."""
     found = re.fullmatch(r"(\d+) days?", view)

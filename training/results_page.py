@@ -25,7 +25,7 @@ from training.data.alert_sample import BINS
 from training.experiment import CONFIGS, TIERS
 from training.experiments import VARIANTS
 from training.forests import ForestExperiment
-from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, FloatArray, Measured, days_of, few
+from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, FloatArray, Measured, days_of, few, worst_bin
 from training.metrics import Estimate
 from training.pages import markdown
 from training.times import Times
@@ -340,8 +340,8 @@ def _ece(errors: Mapping[str, FloatArray], view: str) -> str:
 
 
 def _worst(errors: Mapping[str, FloatArray]) -> str:
-    view = max(errors.keys() - {ALERTS}, key=lambda view: float(errors[view][0]))
-    return f"{_ece(errors, view)} at {view.removeprefix(ALERTS + ', ')}"
+    view, detections = worst_bin(errors)
+    return f"{_ece(errors, view)} at {detections}"
 
 
 def _verdicts(rows: Sequence[Row]) -> str:

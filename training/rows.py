@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.inputs.light_curve import LightCurves
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,13 @@ class Rows:
 
     def take(self, rows: NDArray[np.int64]) -> Self:
         """These rows, in this order."""
-        return type(self)(*(getattr(self, each.name)[rows] for each in fields(self)))
+        return type(self)(*(_taken(getattr(self, each.name), rows) for each in fields(self)))
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """One after the other."""
         return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+
+
+def _taken(column: Any, rows: NDArray[np.int64]) -> Any:
+    return column.take(rows) if isinstance(column, LightCurves) else column[rows]

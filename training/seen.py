@@ -11,35 +11,33 @@ from models.inputs.light_curve import LightCurves
 from training.data import views
 from training.data.alert_sample import AlertSample
 from training.data.layout import Objects
+from training.rows import Rows
 
 IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Seen:
+class Seen(Rows):
     """M light curves as cut for a model, with what tells them apart. Arrays (M,)."""
 
-    light_curves: LightCurves
-    metadata: NDArray[np.float32]
-    """(M, 64)"""
-    object_id: IntArray
-    class_id: NDArray[np.int32]
-    source: NDArray[np.str_]
     split: NDArray[np.str_]
     days: NDArray[np.float32]
     """After the first alert."""
+    light_curves: LightCurves
+    metadata: NDArray[np.float32]
+    """(M, 64)"""
 
     @classmethod
     def of(cls, objects: Objects, row: IntArray, light_curves: LightCurves, days: NDArray[np.float64]) -> Self:
         """Of the objects in these rows (M,)."""
         return cls(
-            light_curves=light_curves,
-            metadata=objects.metadata[row],
             object_id=objects.object_id[row],
             class_id=objects.class_id[row],
             source=objects.source[row],
             split=objects.split[row],
             days=days.astype(np.float32),
+            light_curves=light_curves,
+            metadata=objects.metadata[row],
         )
 
     @classmethod
@@ -57,15 +55,3 @@ class Seen:
         curves = objects.light_curves
         sent = curves.take(sample.row).as_sent(sample.epoch, window_days=window_days)
         return cls.of(objects, sample.row, sent, sample.epoch - curves.first_alert_mjd[sample.row])
-
-    def take(self, rows: IntArray) -> Self:
-        """The light curves in these rows, in their order."""
-        return type(self)(
-            light_curves=self.light_curves.take(rows),
-            metadata=self.metadata[rows],
-            object_id=self.object_id[rows],
-            class_id=self.class_id[rows],
-            source=self.source[rows],
-            split=self.split[rows],
-            days=self.days[rows],
-        )

@@ -42,7 +42,7 @@ class Disagreement(AssertionError):
 
 def check(inputs: Inputs, *, seed: int, batch: int, classifier: Classifier) -> Counter[str]:
     """One batch of inputs: what became of them. Raises Disagreement."""
-    _memory_at_start()
+    most_memory = _memory_at_start() + _MEMORY_BYTES
     random = Random(f"{seed}:{batch}")
     made = [inputs.make(random) for _ in range(BATCH)]
     outcomes: Counter[str] = Counter()
@@ -63,7 +63,7 @@ def check(inputs: Inputs, *, seed: int, batch: int, classifier: Classifier) -> C
     if batch % _CLASSIFIED_EVERY == 0:
         _check_answers(decoded, sources, classifier)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if used > _memory_at_start() + _MEMORY_BYTES:
+    if used > most_memory:
         raise Disagreement(f"{used / 2**20:.0f} MiB of memory", b"")
     return outcomes
 

@@ -51,6 +51,12 @@ def _grown(algorithm: str) -> Forest:
     return forest
 
 
+def _classifier(algorithm: str) -> Classifier:
+    """Of trees that have been grown."""
+    forest = _grown(algorithm)
+    return Classifier(forest, taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name=algorithm, version="1")
+
+
 def test_the_columns_of_these_tests_exist() -> None:
     assert set(COLUMNS_SEEN) <= set(ALL_COLUMNS)
     assert (*features.NAMES, *COLUMNS) == ALL_COLUMNS
@@ -80,11 +86,10 @@ def test_whatever_classes_weigh_boosted_trees_answer_under_a_uniform_prior(class
 
 @pytest.mark.parametrize("algorithm", KINDS)
 def test_a_saved_forest_answers_as_before(algorithm: str, tmp_path: Path) -> None:
-    forest = _grown(algorithm)
     batch = alerts.batch(
         *(alerts.random_elasticc(np.random.default_rng(n), 4 * n + 1, alert_id=n + 1) for n in range(4))
     )
-    saved = Classifier(forest, taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name=algorithm, version="1")
+    saved = _classifier(algorithm)
     saved.save(tmp_path / "forest")
     assert not list(tmp_path.rglob("*.pkl"))
     loaded = Classifier.load(tmp_path / "forest")
@@ -115,17 +120,14 @@ def test_every_class_of_the_taxonomy_but_none_twice_has_a_group() -> None:
 
 
 def test_features_are_those_of_what_was_known_at_the_alert() -> None:
-    forest = _grown("flat")
     record = alerts.random_elasticc(np.random.default_rng(0), 20)
     later = record | {"prvDiaForcedSources": [*record["prvDiaForcedSources"], alerts.forced(1, alerts.FIRST_MJD + 90)]}
-    classifier = Classifier(forest, taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name="flat", version="1")
-    probabilities = classifier.classify(alerts.batch(record, later)).predictions.probabilities
+    probabilities = _classifier("flat").classify(alerts.batch(record, later)).predictions.probabilities
     np.testing.assert_array_equal(probabilities[0], probabilities[1])
 
 
 def test_trees_of_foreign_types_are_refused(tmp_path: Path) -> None:
-    forest = _grown("flat")
-    classifier = Classifier(forest, taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name="flat", version="1")
+    classifier = _classifier("flat")
     classifier.save(tmp_path / "forest")
     skops.io.dump({"trees": Path}, tmp_path / "forest" / "trees.skops")
     classifier.save_description(tmp_path / "forest")
@@ -135,22 +137,16 @@ def test_trees_of_foreign_types_are_refused(tmp_path: Path) -> None:
 
 def test_trees_that_were_cut_short_are_refused_before_they_are_read(tmp_path: Path) -> None:
     """LightGBM ends the process on them."""
-    classifier = Classifier(
-        _grown("lightgbm"), taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name="boosted", version="1"
-    )
-    classifier.save(tmp_path / "forest")
+    _classifier("lightgbm").save(tmp_path / "forest")
     path = tmp_path / "forest" / "booster.txt"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InvalidArtifact, match=r"booster\.txt is not the file"):
         Classifier.load(tmp_path / "forest")
 
 
-@pytest.mark.parametrize("algorithm", ["hierarchical", "flat", "lightgbm"])
+@pytest.mark.parametrize("algorithm", KINDS)
 def test_trees_of_other_columns_or_classes_than_the_description_has_are_refused(tmp_path: Path, algorithm: str) -> None:
-    classifier = Classifier(
-        _grown(algorithm), taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name="forest", version="1"
-    )
-    classifier.save(tmp_path / "forest")
+    _classifier(algorithm).save(tmp_path / "forest")
     path = tmp_path / "forest" / "model.json"
     description = json.loads(path.read_text())
     fewer = copy.deepcopy(description)
@@ -164,10 +160,7 @@ def test_trees_of_other_columns_or_classes_than_the_description_has_are_refused(
 
 
 def test_a_column_that_this_version_does_not_compute_is_named(tmp_path: Path) -> None:
-    classifier = Classifier(
-        _grown("flat"), taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name="flat", version="1"
-    )
-    classifier.save(tmp_path / "forest")
+    _classifier("flat").save(tmp_path / "forest")
     path = tmp_path / "forest" / "model.json"
     description = json.loads(path.read_text())
     description["architecture"]["columns"][0] = "horoscope"
