@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.arrays import BoolArray
 from models.inputs.batch import Batch, pack
 from models.inputs.light_curve import LightCurves
 from models.inputs.photometry import BANDS, FLUX_SCALE
@@ -84,7 +85,7 @@ class ATAT(nn.Module):
     # --- as a Network asks -----------------------------------------------------------------------------------------
 
     @staticmethod
-    def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]) -> Batch:
+    def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: BoolArray) -> Batch:
         """What ``embed`` takes, on the CPU."""
         return pack(light_curves, metadata, has_metadata)
 
@@ -109,7 +110,7 @@ class ATAT(nn.Module):
         """
         return torch.cat([branch(batch) for branch in (self.tab, self.lc) if branch is not None], dim=1)
 
-    def heads(self, has_metadata: NDArray[np.bool_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    def heads(self, has_metadata: BoolArray) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
         """By row, the head that answers and the branches that take part: ``lc`` for a row without metadata."""
         named = {"lc": self.lc is not None, "features": bool(self.config.feature_columns)}
         alone = "+".join(name for name, there in named.items() if there)

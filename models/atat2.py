@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.arrays import BoolArray
 from models.atat import encode_flux, n_flux_values
 from models.inputs import running, sequence
 from models.inputs.batch import Layout
@@ -114,9 +115,7 @@ class ATAT2(nn.Module):
 
     # --- as a Network asks -----------------------------------------------------------------------------------------
 
-    def pack(
-        self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
-    ) -> Sequences:
+    def pack(self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: BoolArray) -> Sequences:
         """What ``embed`` takes, on the CPU."""
         return sequence.pack(
             light_curves,
@@ -144,7 +143,7 @@ class ATAT2(nn.Module):
         """The last token's last representation (B, D), which has read all the others."""
         return self.transformer.one(*self._tokens(batch), batch.ends)
 
-    def heads(self, has_metadata: NDArray[np.bool_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    def heads(self, has_metadata: BoolArray) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
         """By row, the head that answers and the branches that take part."""
         reads_metadata = has_metadata & bool(self.config.metadata_columns)
         return np.full(len(has_metadata), "all"), np.where(reads_metadata, "lc+md", "lc")

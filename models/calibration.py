@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.arrays import FloatArray, IntArray
 from models.taxonomy import Taxonomy
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 UNIFORM = "uniform over the classes"
 """The prior of a class-balanced fit."""

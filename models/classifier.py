@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.calibration import Calibration
-from models.inputs.alert import AlertBatch
+from models.inputs.alert_batch import AlertBatch
 from models.inputs.light_curve import LightCurves, merged
 from models.inputs.photometry import BANDS
 from models.network import Network
@@ -46,9 +47,9 @@ class InvalidArtifact(ValueError):
 class Predictions:
     """What a model says of N light curves, row for row."""
 
-    probabilities: NDArray[np.float64]
+    probabilities: FloatArray
     """(N, C) in the taxonomy's order; each row sums to 1."""
-    n_observations: NDArray[np.int64]
+    n_observations: IntArray
     """(N,), points that the model was fed. A row with none has nothing to be classified by."""
     branches: NDArray[np.str_]
     """(N,), what took part, as ``Scores`` has it: ``lc+md``, say, or ``lc`` where no metadata came with the alert."""
@@ -56,12 +57,12 @@ class Predictions:
     """(N, D), where they were asked for."""
 
     @property
-    def best(self) -> NDArray[np.int64]:
+    def best(self) -> IntArray:
         """(N,), the place of each row's most probable class in the taxonomy."""
         return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
     @property
-    def is_finite(self) -> NDArray[np.bool_]:
+    def is_finite(self) -> BoolArray:
         """(N,), whether all of a row's probabilities are numbers, as those of a sound model are."""
         return np.asarray(np.isfinite(self.probabilities).all(axis=1))
 
@@ -76,7 +77,7 @@ class Predictions:
             np.concatenate(embeddings) if embeddings else None,
         )
 
-    def take(self, rows: NDArray[np.int64]) -> Self:
+    def take(self, rows: IntArray) -> Self:
         """These rows, in this order."""
         embeddings = None if self.embeddings is None else self.embeddings[rows]
         return type(self)(self.probabilities[rows], self.n_observations[rows], self.branches[rows], embeddings)
@@ -89,7 +90,7 @@ class Classifications:
     alerts: AlertBatch
     predictions: Predictions
 
-    def take(self, rows: NDArray[np.int64]) -> Self:
+    def take(self, rows: IntArray) -> Self:
         """These rows, in this order."""
         return type(self)(self.alerts.take(rows), self.predictions.take(rows))
 
@@ -200,7 +201,7 @@ class Classifier:
         self,
         light_curves: LightCurves,
         metadata: NDArray[np.float32],
-        has_metadata: NDArray[np.bool_],
+        has_metadata: BoolArray,
         *,
         embed: bool = False,
     ) -> Predictions:
@@ -210,7 +211,7 @@ class Classifier:
         probabilities = self.probabilities(scores, light_curves)
         return Predictions(probabilities, scores.n_observations, scores.branches, embeddings)
 
-    def probabilities(self, scores: Scores, light_curves: LightCurves) -> NDArray[np.float64]:
+    def probabilities(self, scores: Scores, light_curves: LightCurves) -> FloatArray:
         """(N, C), of what the model has said of these light curves."""
         return self.calibration.of_rows(scores.answers(len(self.taxonomy)), scores.head, light_curves.detections)
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray
 from models.classifier import Classifier
 from models.inputs.light_curve import LightCurves
 from models.inputs.table import FloatTable, has_features, table_of
@@ -69,7 +70,7 @@ class Ensemble:
         """To how many points light curves are thinned before features are computed."""
         return next((each.model.max_points for each in self.members if has_features(each.model.columns)), None)
 
-    def score(self, light_curves: LightCurves, metadata: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
+    def score(self, light_curves: LightCurves, metadata: FloatTable, has_metadata: BoolArray) -> Scores:
         """One head."""
         return self.score_table(light_curves, self.table(light_curves, metadata), has_metadata)
 
@@ -77,7 +78,7 @@ class Ensemble:
         """``columns`` (N, K) of light curves and their metadata (N, 64), computed once for all members."""
         return table_of(light_curves.thinned(self.max_points), metadata, self.columns)
 
-    def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
+    def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: BoolArray) -> Scores:
         """``score`` with the table (N, K) of ``columns`` at hand."""
         place = {name: number for number, name in enumerate(self.columns)}
         told, branches, n_observations = [], [], []

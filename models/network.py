@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from models.arrays import BoolArray, IntArray
 from models.atat import ATAT, ATATConfig
 from models.atat2 import ATAT2, ATAT2Config
 from models.inputs.batch import Batch, token_batches
@@ -82,9 +83,7 @@ class Network:
         """The table that it reads, in order."""
         return self.module.config.columns
 
-    def score(
-        self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
-    ) -> Scores:
+    def score(self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: BoolArray) -> Scores:
         """Every head that the network has, and by row the one that answers."""
         return self.score_table(light_curves, self.table(light_curves, metadata), has_metadata)
 
@@ -93,7 +92,7 @@ class Network:
         return table_of(light_curves.thinned(self.max_points), metadata, self.columns)
 
     @torch.no_grad()
-    def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
+    def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: BoolArray) -> Scores:
         """``score`` with the table (N, K) of ``config.columns`` at hand: computing features takes most of its time."""
         light_curves = light_curves.thinned(self.max_points)
         n_observations = np.zeros(len(light_curves), dtype=np.int64)
@@ -115,8 +114,8 @@ class Network:
         return self.module.d_embedding
 
     def _batches(
-        self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]
-    ) -> Iterator[tuple[NDArray[np.int64], Batch | Sequences]]:
+        self, light_curves: LightCurves, columns: FloatTable, has_metadata: BoolArray
+    ) -> Iterator[tuple[IntArray, Batch | Sequences]]:
         """Rows that go together, and what the module takes of them, on the CPU."""
         limit, most_points = max_tokens(self.device), self.module.config.most_points
         lengths = light_curves.lengths if most_points is None else np.minimum(light_curves.lengths, most_points)

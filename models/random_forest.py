@@ -16,16 +16,15 @@ import numpy as np
 import skops.io
 import torch
 from imblearn.ensemble import BalancedRandomForestClassifier
-from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.choices import must_be_choices
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS, FloatTable, table_of
 from models.scoring import Precision, Scores
 from models.taxonomy import GROUPS, Taxonomy
 
-IntArray = NDArray[np.int64]
-Probabilities = NDArray[np.float64]
+Probabilities = FloatArray
 
 _LEAST_PROBABILITY = 1e-6
 """Stands for a class that no tree voted for."""
@@ -139,7 +138,7 @@ class Forest:
         """Log-probabilities (N, C) for a table (N, K) of ``config.columns``."""
         return torch.from_numpy(np.log(np.maximum(self._estimator.probabilities(table), _LEAST_PROBABILITY)))
 
-    def score(self, light_curves: LightCurves, metadata: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
+    def score(self, light_curves: LightCurves, metadata: FloatTable, has_metadata: BoolArray) -> Scores:
         """One head; missing metadata is missing values."""
         return self.score_table(light_curves, self.table(light_curves, metadata), has_metadata)
 
@@ -147,7 +146,7 @@ class Forest:
         """``columns`` (N, K) of light curves and their metadata (N, 64)."""
         return table_of(light_curves.thinned(self.max_points), metadata, self.columns)
 
-    def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: NDArray[np.bool_]) -> Scores:
+    def score_table(self, light_curves: LightCurves, columns: FloatTable, has_metadata: BoolArray) -> Scores:
         """``score`` with the table (N, K) of ``columns`` at hand: features take nearly all of its time."""
         seen = light_curves.thinned(self.max_points)
         return Scores(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.arrays import BoolArray, IntArray
 from models.inputs.light_curve import LightCurves
 from models.taxonomy import Taxonomy
 
@@ -29,7 +30,7 @@ class Scores:
     """(N,), the head that answers each row."""
     branches: NDArray[np.str_]
     """(N,), what took part: of BRANCHES, in that order, with + between, such as ``lc+md``."""
-    n_observations: NDArray[np.int64]
+    n_observations: IntArray
     """(N,), points that the model was fed."""
     embeddings: NDArray[np.float32] | None = None
     """(N, D), what the heads read; None if the model represents nothing as vectors."""
@@ -73,9 +74,7 @@ class Model(Protocol):
         """To how many points light curves are thinned before it, or its features, see them; None if they are not."""
         ...
 
-    def score(
-        self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]
-    ) -> Scores:
+    def score(self, light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: BoolArray) -> Scores:
         """Light curves (N), metadata (N, 64) with NaN where missing, has_metadata (N,)."""
         ...
 
@@ -88,9 +87,7 @@ class Model(Protocol):
         """``columns`` (N, K) of light curves and their metadata (N, 64)."""
         ...
 
-    def score_table(
-        self, light_curves: LightCurves, columns: NDArray[np.float32], has_metadata: NDArray[np.bool_]
-    ) -> Scores:
+    def score_table(self, light_curves: LightCurves, columns: NDArray[np.float32], has_metadata: BoolArray) -> Scores:
         """``score`` with the table (N, K) of ``columns``, of the same light curves, at hand."""
         ...
 

@@ -16,9 +16,9 @@ from typing import Literal, Protocol, Self, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.arrays import BoolArray, IntArray
 from models.atat import ATAT, TableBranch, peak_of
 from models.atat2 import ATAT2
 from models.choices import must_be_choices
@@ -28,9 +28,6 @@ from models.inputs.metadata import kinship
 from models.inputs.sequence import Sequences, running_peak, since_detection
 from models.layers.time_modulation import FixedSinusoid, TimeModulation
 from models.layers.transformer import Transformer
-
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
 
 LIGHT_CURVE, TABLE = "light curve", "table"
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from models.arrays import IntArray
 
 NOT_CLASSIFIED = 300
 """The id with which a broker declines to classify an alert."""
@@ -94,7 +96,7 @@ class Taxonomy:
         """Place of a class among the outputs. Raises ValueError if the model does not have it."""
         return self.class_ids.index(class_id)
 
-    def places(self, class_ids: ArrayLike) -> NDArray[np.int64]:
+    def places(self, class_ids: ArrayLike) -> IntArray:
         """Places among the outputs (N,) of class ids (N,). Raises ValueError for one that the model does not have."""
         wanted = np.asarray(class_ids, dtype=np.int64)
         order = np.argsort(self.class_ids)

@@ -34,7 +34,8 @@ from starlette.requests import ClientDisconnect
 from typing_extensions import TypedDict
 
 from models.inputs import avro
-from models.inputs.alert import AlertBatch, Decoded, alert_batch, joined, object_batch
+from models.inputs.alert import alert_batch, object_batch
+from models.inputs.alert_batch import AlertBatch, Decoded, joined
 from models.inputs.errors import InvalidAlert, NotAnAlert, TooLarge
 from models.inputs.metadata import COLUMNS
 from models.scoring import NoEmbedding

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from models.inputs.alert import Decoded
+from models.inputs.alert_batch import Decoded
 from service.kafka.messages import Message
 
 

@@ -15,14 +15,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray, IntArray
 from models.inputs import ragged
-from models.inputs.alert import NO_OBJECT, AlertBatch
+from models.inputs.alert_batch import NO_OBJECT, AlertBatch
 from service.errors import HistoryUnavailable
 from service.redis_client import FAULTS, Client, eviction_policies
 
 log = logging.getLogger(__name__)
-
-IntArray = NDArray[np.int64]
 
 POINT = np.dtype(
     [
@@ -68,7 +67,7 @@ class Completed:
     """Alerts with the points that earlier alerts of their objects had carried, and whose history could be read."""
 
     alerts: AlertBatch
-    full: NDArray[np.bool_]
+    full: BoolArray
     """(N,), False where an alert is as it came: Redis did not answer, or the alert names no object."""
 
 

@@ -10,14 +10,13 @@ from enum import IntEnum
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import IntArray
 from models.classifier import Classifications, Classifier, Predictions
-from models.inputs.alert import AlertBatch, object_batch
+from models.inputs.alert import object_batch
+from models.inputs.alert_batch import AlertBatch
 from service.errors import Misconfigured, Overloaded
 from service.metrics import Metrics
-
-IntArray = NDArray[np.int64]
 
 _WARM_UP_SIZES = (1, 30, 200)
 

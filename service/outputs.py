@@ -10,12 +10,12 @@ from typing import Any, NotRequired
 import fastavro
 import fastavro.schema
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.classifier import Classifications, Classifier
-from models.inputs.alert import NO_ALERT, NO_OBJECT
+from models.inputs.alert_batch import NO_ALERT, NO_OBJECT
 from models.inputs.errors import NothingLeft
 from models.taxonomy import CLASS_NAMES, NOT_CLASSIFIED
 
@@ -93,7 +93,7 @@ def broker_classifications(
     broker: tuple[str, str],
     published_ms: Sequence[int],
     ingested_ms: int,
-    full_history: NDArray[np.bool_],
+    full_history: BoolArray,
 ) -> list[bytes]:
     """Each row as an ``elasticc.v0_9_1.brokerClassification`` datum, every class with its probability.
 
@@ -129,7 +129,7 @@ def history_of(full: bool) -> str:
     return "full" if full else "alert_only"
 
 
-def _classes(class_ids: Sequence[int], probabilities: NDArray[np.float64]) -> list[bytes]:
+def _classes(class_ids: Sequence[int], probabilities: FloatArray) -> list[bytes]:
     """An array of (class id, probability) for each row: bytes that are the same for all, with gaps for the numbers."""
     same = _longs([len(class_ids)])[0]
     gaps = []
@@ -144,7 +144,7 @@ def _classes(class_ids: Sequence[int], probabilities: NDArray[np.float64]) -> li
     return [written[start : start + len(same)] for start in range(0, len(written), len(same))]
 
 
-def _longs(values: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
+def _longs(values: Sequence[int] | IntArray) -> list[bytes]:
     """Avro's variable-length zigzag integers: seven bits a byte, and the eighth says that more follow."""
     signed = np.asarray(values, dtype=np.int64)
     zigzag = ((signed << 1) ^ (signed >> 63)).view(np.uint64)

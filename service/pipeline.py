@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import BoolArray, IntArray
 from models.classifier import Classifications, Classifier, Predictions
-from models.inputs.alert import AlertBatch, Decoded
+from models.inputs.alert_batch import AlertBatch, Decoded
 from models.inputs.errors import InvalidAlert, NothingLeft
 from service.errors import ServiceError
 from service.history import Completed
@@ -17,7 +17,6 @@ from service.outputs import Result, results
 
 log = logging.getLogger(__name__)
 
-IntArray = NDArray[np.int64]
 Complete = Callable[[AlertBatch], Completed]
 Infer = Callable[[AlertBatch], Classifications]
 
@@ -31,7 +30,7 @@ class Answers:
     """M alerts, in the messages' order."""
     messages: IntArray
     """(M,), the message that each of them came in."""
-    full_history: NDArray[np.bool_]
+    full_history: BoolArray
     """(M,), True where the history cache was used."""
     invalid: Mapping[int, InvalidAlert]
     """N - M reasons, by message."""

@@ -21,8 +21,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import IntArray
 from models.taxonomy import NOT_CLASSIFIED
 from service.arguments import add_window
 from service.errors import KafkaUnavailable, Misconfigured, ServiceError
@@ -265,7 +265,7 @@ def _account(name: Partition, inputs: _Inputs, committed: Mapping[Partition, int
     )
 
 
-def _ranges(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
+def _ranges(offsets: IntArray) -> list[tuple[int, int]]:
     """Ascending offsets as ranges, first and last; the first _MOST_RANGES of them."""
     breaks = np.diff(offsets, prepend=offsets[:1] - 2, append=offsets[-1:] + 2) > 1
     starts, ends = offsets[breaks[:-1]], offsets[breaks[1:]]

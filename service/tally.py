@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from models.inputs.alert import NO_OBJECT
+from models.inputs.alert_batch import NO_OBJECT
 from models.inputs.errors import NothingLeft
 from service.gathered import Gathered
 from service.kafka.messages import Partition

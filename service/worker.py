@@ -8,11 +8,12 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.classifier import Classifications
 from models.inputs import avro
-from models.inputs.alert import NO_OBJECT, AlertBatch, Decoded, alert_batch, joined
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import NO_OBJECT, AlertBatch, Decoded, joined
 from service import memory, pipeline
 from service.errors import (
     Fatal,
@@ -232,7 +233,7 @@ class Worker:
             gathered.schemas += decoded.schemas
             gathered.parts.append(decoded)
 
-    def _not_after(self, messages: Sequence[Message]) -> NDArray[np.float64]:
+    def _not_after(self, messages: Sequence[Message]) -> FloatArray:
         """The latest time that each message's alert may have [mjd], by its Kafka timestamp, which may be none."""
         milliseconds = np.array([message.timestamp_ms for message in messages], dtype=np.float64)
         milliseconds[milliseconds <= 0] = np.nan

@@ -12,7 +12,8 @@ from fastavro.types import Schema
 from hypothesis import strategies as st
 
 from models.inputs import schemas
-from models.inputs.alert import AlertBatch, alert_batch
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import AlertBatch
 from models.inputs.metadata import COLUMNS
 
 FIRST_MJD = 60_500.0

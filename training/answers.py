@@ -18,14 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray, IntArray
 from models.classifier import Description
 from training.errors import InvalidData
 from training.files import replacing
 from training.predictions import Predictions, Scored, describe, under
 from training.rows import Rows
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 SUFFIX = ".parquet"
 

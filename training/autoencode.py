@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.arrays import IntArray
 from models.autoencoders.autoencoder import Autoencoder
 from models.autoencoders.config import AutoencoderConfig
 from models.autoencoders.losses import LOSSES, mean_squared_error
@@ -77,7 +77,7 @@ def _epoch(
     optimizer: torch.optim.Optimizer,
     own: Curves,
     *,
-    order: NDArray[np.int64],
+    order: IntArray,
     device: torch.device,
 ) -> float:
     """One pass over the training set; its squared error, summed over the light curves."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.calibration import PRIORS, UNIFORM, Calibration, Scaling, fit_scaling, weighted_loss
 from models.classifier import Classifier
 from models.taxonomy import Taxonomy
@@ -31,8 +32,6 @@ from training.errors import InvalidData
 from training.features import FeatureTable
 from training.metrics import class_weights
 from training.seen import Seen
-
-IntArray = NDArray[np.int64]
 
 _STARTS = (0, *(last + 1 for last in LAST))
 """Numbers of detections from which each bin holds."""
@@ -51,7 +50,7 @@ class Held:
     weights: Tensor
     """(M,): what each stands for, where objects are as common in one class as in another."""
 
-    def where(self, rows: NDArray[np.bool_]) -> "Held":
+    def where(self, rows: BoolArray) -> "Held":
         """The rows where ``rows`` is True."""
         chosen = torch.from_numpy(rows)
         return Held(self.logits[chosen], self.labels[chosen], self.detections[rows], self.weights[chosen])
@@ -108,9 +107,7 @@ def fit_scalings(
     return scalings, losses
 
 
-def _seen(
-    objects: Objects, per_bin: int, days: Sequence[float], *, window_days: float
-) -> tuple[Seen, NDArray[np.float64]]:
+def _seen(objects: Objects, per_bin: int, days: Sequence[float], *, window_days: float) -> tuple[Seen, FloatArray]:
     """Light curves (M,) to calibrate on, and what each stands for (M,)."""
     if days:
         seen = Seen.of_ages(objects, days, window_days=window_days)
@@ -119,7 +116,7 @@ def _seen(
     return Seen.of_alerts(objects, sample, window_days=window_days), sample.weight
 
 
-def _crosswise(fit: Fit, held: Held, half: NDArray[np.bool_]) -> float:
+def _crosswise(fit: Fit, held: Held, half: BoolArray) -> float:
     """Cross-entropy of each half under what was fitted to the other."""
     if half.all() or not half.any():
         return float("inf")

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.inputs import ragged
 from models.inputs.light_curve import FORCED_DELAY_DAYS, LightCurves
 from models.inputs.metadata import COLUMNS
@@ -35,8 +35,6 @@ from training.data import layout, views
 from training.data.layout import UNKNOWN_CLASS, Objects
 from training.data.splits import position_of
 from training.errors import InvalidData
-
-FloatArray = NDArray[np.float64]
 
 LEAST_OBJECTS = 10
 """A class with fewer real objects is not compared."""
@@ -87,11 +85,11 @@ def photometry(curves: LightCurves) -> dict[str, FloatArray]:
     return found
 
 
-def _median(offsets: NDArray[np.int64], values: FloatArray) -> FloatArray:
+def _median(offsets: IntArray, values: FloatArray) -> FloatArray:
     return ragged.quantile(offsets, ragged.sorted_rows(offsets, values), 0.5)
 
 
-def _time_of_peak(curves: LightCurves, row: NDArray[np.int64], size: FloatArray) -> FloatArray:
+def _time_of_peak(curves: LightCurves, row: IntArray, size: FloatArray) -> FloatArray:
     order = np.lexsort((size, row))
     last = curves.offsets[1:] - 1
     return np.where(curves.lengths > 0, curves.mjd[order][np.maximum(last, 0)], np.nan)
@@ -115,7 +113,7 @@ class Verdict:
 
 
 def tell_apart(
-    simulated: Mapping[str, FloatArray], real: Mapping[str, FloatArray], *, simulated_id: NDArray[np.int64]
+    simulated: Mapping[str, FloatArray], real: Mapping[str, FloatArray], *, simulated_id: IntArray
 ) -> Verdict | None:
     """The cross-validated AUC of a random forest on these columns, each side weighing the same; None without any.
 
@@ -148,7 +146,7 @@ def _columns(side: Mapping[str, FloatArray], names: Sequence[str]) -> FloatArray
 # --- the job ---------------------------------------------------------------------------------------------------
 
 
-def is_compared(object_ids: Sequence[int]) -> NDArray[np.bool_]:
+def is_compared(object_ids: Sequence[int]) -> BoolArray:
     """The half of the real objects that is compared, by a hash of the id; the other half is for the domain shift."""
     return np.array([position_of(f"compare:{object_id}") < 0.5 for object_id in object_ids], dtype=np.bool_)
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.inputs.light_curve import LightCurves
 from models.inputs.table import FloatTable, select
 from models.network_config import NetworkConfig
@@ -15,10 +15,6 @@ from training.errors import InvalidData
 from training.experiment import Experiment
 from training.features import FeatureTable
 from training.objectives import Examples
-
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 _DRAW = 1
 """Tells the numbers of draws from those of dropout."""

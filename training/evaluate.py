@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from models.arrays import FloatArray
 from models.calibration import PRIORS
 from models.classifier import Description
 from models.taxonomy import CLASS_NAMES
@@ -245,7 +245,7 @@ def _calibration(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _told(values: NDArray[np.float64]) -> list[float | None]:
+def _told(values: FloatArray) -> list[float | None]:
     """As JSON can say it: null where there is nothing to tell."""
     return [value if np.isfinite(value) else None for value in values.tolist()]
 

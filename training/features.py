@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from models.arrays import BoolArray, IntArray
 from models.inputs import features
 from models.inputs.light_curve import WINDOW_DAYS
 from models.inputs.table import ALL_COLUMNS
@@ -45,7 +46,7 @@ _UNFINISHED = "unfinished.json"
 class FeatureTable:
     """N light curves, each an object cut ``days`` after its first alert, row for row."""
 
-    object_id: NDArray[np.int64]
+    object_id: IntArray
     class_id: NDArray[np.int32]
     split: NDArray[np.str_]
     days: NDArray[np.float32]
@@ -60,7 +61,7 @@ class FeatureTable:
     def __len__(self) -> int:
         return len(self.object_id)
 
-    def where(self, selected: NDArray[np.bool_]) -> Self:
+    def where(self, selected: BoolArray) -> Self:
         """The rows where ``selected`` is True."""
         return type(self)(
             self.object_id[selected],
@@ -83,7 +84,7 @@ class FeatureTable:
         rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         return cls(**rows, max_points=max_points, window_days=window_days)
 
-    def find(self, object_id: NDArray[np.int64], days: NDArray[np.float32]) -> NDArray[np.int64]:
+    def find(self, object_id: IntArray, days: NDArray[np.float32]) -> IntArray:
         """The rows (M,) of these objects (M,) at these days (M,); -1 where there is none."""
         order = np.lexsort((self.days, self.object_id))
         ids, lengths = self.object_id[order], self.days[order]
@@ -156,7 +157,7 @@ def _begin(arguments: argparse.Namespace) -> None:
     mark.write_text(settings)
 
 
-def _learnt_from(dataset: Dataset, tier: Tier) -> NDArray[np.int64]:
+def _learnt_from(dataset: Dataset, tier: Tier) -> IntArray:
     index = dataset.index()
     chosen = select(index, objects=tier.objects)
     return index.object_id[chosen.train | chosen.validation]
@@ -169,7 +170,7 @@ def _write(
     days: Sequence[float] | None,
     window_days: float,
     max_points: int | None,
-    chosen: NDArray[np.int64] | None,
+    chosen: IntArray | None,
 ) -> int:
     """The table of the ``chosen`` of a piece of the data, or of all, unless it is there; returns its number of rows."""
     path = output / f"part-{piece.start:09d}.parquet"
@@ -208,7 +209,7 @@ def is_table(directory: Path) -> bool:
     return first is not None and (pq.read_schema(first).metadata or {}).get(b"layout") == _MARK[b"layout"]
 
 
-def read(directory: Path, *, objects: NDArray[np.int64] | None = None) -> FeatureTable:
+def read(directory: Path, *, objects: IntArray | None = None) -> FeatureTable:
     """The whole table, or the rows of these objects. Raises InvalidData for anything else, or one of other features."""
     if not is_table(directory):
         raise InvalidData(f"{directory} holds no table of features: python -m training features makes one")
@@ -221,7 +222,7 @@ def read(directory: Path, *, objects: NDArray[np.int64] | None = None) -> Featur
         raise InvalidData(f"{directory}: {error}") from error
 
 
-def _read(file: Path, objects: NDArray[np.int64] | None) -> FeatureTable:
+def _read(file: Path, objects: IntArray | None) -> FeatureTable:
     table = pq.read_table(file)
     if objects is not None:
         table = table.filter(np.isin(table["object_id"].to_numpy(), objects))

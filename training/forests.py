@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
+from models.arrays import BoolArray
 from models.calibration import UNIFORM, Calibration, fit_temperature
 from models.classifier import Classifier
 from models.inputs import features
@@ -67,7 +67,7 @@ class Examples:
             raise InvalidData(f"no light curves of {experiment.days} days")
         return cls(known, None if alerts is None else alerts.where(alerts.class_id != UNKNOWN_CLASS))
 
-    def where(self, selected: Callable[[FeatureTable], NDArray[np.bool_]]) -> Self:
+    def where(self, selected: Callable[[FeatureTable], BoolArray]) -> Self:
         """The rows that are selected of each table."""
         alerts = None if self.alerts is None else self.alerts.where(selected(self.alerts))
         return type(self)(self.lengths.where(selected(self.lengths)), alerts)

@@ -13,14 +13,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.taxonomy import CLASS_NAMES
 from training.answers import AnyAnswers, Run
 from training.data.alert_sample import BINS, bin_of
 from training.errors import InvalidData
 from training.metrics import DRAWS, Estimate, Rates, Reliability, Resampling, class_weights, over_seeds, reliability
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 ALERTS = "alerts"
 """The view of every alert as sent; ``alerts, 3-5`` is of those with so many detections."""
@@ -59,7 +57,7 @@ class Measured:
     seeds: tuple[int | None, ...]
     views: tuple[str, ...]
     classes: tuple[int, ...]
-    present: NDArray[np.bool_]
+    present: BoolArray
     """(V, C), whether a view has anything of a class."""
     counts: FloatArray
     """(V, C, C) confusion of light curves, or of alerts as sent; mean over seeds."""
@@ -97,12 +95,10 @@ class Measured:
             chosen = chosen & np.isin(self.classes, classes)
         return _mean(getattr(self, of)[:, place, chosen])
 
-    def counted(self, view: str) -> NDArray[np.bool_]:
+    def counted(self, view: str) -> BoolArray:
         """(C,), whether a class takes part in the view's mean: it has ENOUGH objects, unless no class has."""
         place = self.place(view)
-        enough: NDArray[np.bool_] = self.present[place] & (
-            self.objects[place] >= np.minimum(ENOUGH, self.objects.max(axis=0))
-        )
+        enough: BoolArray = self.present[place] & (self.objects[place] >= np.minimum(ENOUGH, self.objects.max(axis=0)))
         return enough if enough.any() else np.asarray(self.present[place])
 
 
@@ -191,7 +187,7 @@ class Panel:
         kept = self.object_id[row] == answers.object_id
         return answers.take(np.flatnonzero(kept)), row[kept]
 
-    def _rates(self, run: Run) -> tuple[tuple[str, ...], NDArray[np.bool_], IntArray, FloatArray, Rates]:
+    def _rates(self, run: Run) -> tuple[tuple[str, ...], BoolArray, IntArray, FloatArray, Rates]:
         by_age, age_row = self._of_panel(run.by_age)
         by_alert, alert_row = self._of_panel(run.by_alert)
         ages, age_view = np.unique(by_age.days, return_inverse=True)

@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.taxonomy import Taxonomy
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 DRAWS = 1000
 """Of a bootstrap."""
@@ -213,7 +211,7 @@ class Reliability:
 
 
 def reliability(
-    confidence: FloatArray, correct: NDArray[np.bool_], weight: FloatArray, row: IntArray, resampling: Resampling
+    confidence: FloatArray, correct: BoolArray, weight: FloatArray, row: IntArray, resampling: Resampling
 ) -> Reliability:
     """Of M predictions with weights, each of the object in a row of the resampling; (1 + R, bins)."""
     order = np.argsort(confidence, kind="stable")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.arrays import BoolArray
 from models.atat import Logits
 from models.inputs.batch import Batch
 from models.inputs.light_curve import LightCurves
@@ -21,7 +22,7 @@ class Examples:
 
     light_curves: LightCurves
     table: NDArray[np.float32]
-    has_metadata: NDArray[np.bool_]
+    has_metadata: BoolArray
     labels: Tensor
     """(B,), places among the outputs."""
     entire: Tensor

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from models.arrays import BoolArray, IntArray
 from models.calibration import Calibration, InvalidPrior
 from models.classifier import DESCRIPTION, WEIGHTS, Classifier, Description, InvalidArtifact
 from models.inputs.table import has_features, select
@@ -34,8 +35,6 @@ from training.features import FeatureTable
 from training.files import replacing
 from training.rows import Rows
 from training.seen import Seen
-
-IntArray = NDArray[np.int64]
 
 AGES = tuple(float(2**power) for power in range(12))
 """Days after the first alert that light curves are cut at, up to the whole of them (figure 4.3)."""
@@ -82,7 +81,7 @@ class Selection:
 
     dataset: Dataset
     index: Index
-    chosen: NDArray[np.bool_]
+    chosen: BoolArray
 
     @classmethod
     def of(

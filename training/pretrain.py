@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
+from models.arrays import FloatArray
 from models.inputs.batch import token_batches
 from models.inputs.table import select
 from models.network import build, max_tokens
@@ -34,8 +34,6 @@ from training.errors import InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, TrainingConfig, path_of
 from training.loop import Judgement, Loop
 from training.processes import World
-
-FloatArray = NDArray[np.float64]
 
 _MASK = 3
 """Tells the numbers of masks from those of draws and of dropout."""

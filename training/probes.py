@@ -7,17 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.arrays import IntArray
 from models.autoencoders.autoencoder import Autoencoder
 from training.data.curves import Curves
 from training.errors import OutOfTime
 from training.metrics import Rates, confusion
-
-IntArray = NDArray[np.int64]
 
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 256

@@ -5,10 +5,9 @@ import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.taxonomy import CLASS_NAMES
 from training.data.alert_sample import BINS
 from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, days_of, difference
@@ -129,11 +128,11 @@ def _has(measured: Measured, view: str) -> bool:
     return bool(measured.present[measured.place(view)].any())
 
 
-def _number(draws: NDArray[np.float64]) -> str:
+def _number(draws: FloatArray) -> str:
     return f"{draws[0]:.3f}"
 
 
-def _interval(draws: NDArray[np.float64]) -> str:
+def _interval(draws: FloatArray) -> str:
     estimate = Estimate.of(draws)
     return f"{estimate.value:.3f} <small>{estimate.low:.3f} to {estimate.high:.3f}</small>"
 

@@ -9,17 +9,15 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from models.arrays import FloatArray
 from training.autoencode import CONVERGED, FINE_TUNED
 from training.data import synthetic
 from training.metrics import LEVEL, Estimate
 from training.pages import markdown
 from training.representation_tables import DECODER_ROWS, ENCODER_ROWS, LOSSES, MACHO, TABLES, ZTF, Table
 from training.representations import SIZES, Bench, Parts, cell_of
-
-FloatArray = NDArray[np.float64]
 
 CUT_SHORT = "cut short"
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from models.arrays import FloatArray
 from models.inputs import features
 from models.random_forest import ForestConfig
 from models.taxonomy import CLASS_NAMES
@@ -25,7 +26,7 @@ from training.data.alert_sample import BINS
 from training.experiment import CONFIGS, TIERS
 from training.experiments import VARIANTS
 from training.forests import ForestExperiment
-from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, FloatArray, Measured, days_of, few, worst_bin
+from training.measure import ALERT_VIEWS, ALERTS, ENOUGH, Measured, days_of, few, worst_bin
 from training.metrics import Estimate
 from training.pages import markdown
 from training.times import Times

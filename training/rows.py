@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import IntArray
 from models.inputs.light_curve import LightCurves
 
 
@@ -14,7 +15,7 @@ from models.inputs.light_curve import LightCurves
 class Rows:
     """M light curves. What else there is of each is said by those that are made from this."""
 
-    object_id: NDArray[np.int64]
+    object_id: IntArray
     class_id: NDArray[np.int32]
     """What they are."""
     source: NDArray[np.str_]
@@ -22,7 +23,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.object_id)
 
-    def take(self, rows: NDArray[np.int64]) -> Self:
+    def take(self, rows: IntArray) -> Self:
         """These rows, in this order."""
         return type(self)(*(_taken(getattr(self, each.name), rows) for each in fields(self)))
 
@@ -32,5 +33,5 @@ class Rows:
         return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
 
-def _taken(column: Any, rows: NDArray[np.int64]) -> Any:
+def _taken(column: Any, rows: IntArray) -> Any:
     return column.take(rows) if isinstance(column, LightCurves) else column[rows]

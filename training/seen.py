@@ -7,13 +7,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray, IntArray
 from models.inputs.light_curve import LightCurves
 from training.data import views
 from training.data.alert_sample import AlertSample
 from training.data.layout import Objects
 from training.rows import Rows
-
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Seen(Rows):
     """(M, 64)"""
 
     @classmethod
-    def of(cls, objects: Objects, row: IntArray, light_curves: LightCurves, days: NDArray[np.float64]) -> Self:
+    def of(cls, objects: Objects, row: IntArray, light_curves: LightCurves, days: FloatArray) -> Self:
         """Of the objects in these rows (M,)."""
         return cls(
             object_id=objects.object_id[row],

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import IntArray
 from models.inputs.light_curve import LightCurves
 from models.inputs.table import FloatTable, select
 from models.network_config import NetworkConfig
@@ -55,9 +55,7 @@ def alerts_of(validation: Objects, shape: NetworkConfig) -> View:
     return View(sent, table_of(validation, np.arange(len(validation)), shape, None, 0))
 
 
-def table_of(
-    objects: Objects, rows: NDArray[np.int64], shape: NetworkConfig, tables: Tables | None, day: int
-) -> FloatTable:
+def table_of(objects: Objects, rows: IntArray, shape: NetworkConfig, tables: Tables | None, day: int) -> FloatTable:
     """Features as of the ``day``-th of MTA_DAYS, for a model that sees any, and metadata (M, K) of some rows (M,)."""
     metadata = select(objects.metadata[rows], shape.metadata_columns)
     if tables is None:

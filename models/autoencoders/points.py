@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.arrays import IntArray
 from models.inputs.batch import Layout, layout_of
 
 
@@ -63,9 +64,7 @@ class Points:
         return self.row * self._longest + within
 
 
-def pack(
-    values: NDArray[np.float32], time: NDArray[np.float32], band: NDArray[np.int8], offsets: NDArray[np.int64]
-) -> Points:
+def pack(values: NDArray[np.float32], time: NDArray[np.float32], band: NDArray[np.int8], offsets: IntArray) -> Points:
     """Values (P,) at times (P,) in bands (P,) of the sequences that ``offsets`` (B + 1,) part. No row may be empty."""
     lengths = np.diff(offsets)
     if len(lengths) == 0 or lengths.min() == 0:

@@ -2,13 +2,10 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.inputs import ragged
 from models.inputs.feature_table import ALERCE, LIGHT_CURVE_PAPER, OURS, Feature
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 _FLUX = "FLUXCAL"
 
@@ -125,7 +122,7 @@ def compute(offsets: IntArray, t: FloatArray, m: FloatArray, e: FloatArray) -> d
 _QUANTILES = (0.0, 0.05, 0.1, 0.2, 0.25, 0.4, 0.5, 0.6, 0.75, 0.8, 0.9, 0.95, 1.0)
 
 
-def _where(defined: NDArray[np.bool_], numerator: FloatArray, denominator: FloatArray | float) -> FloatArray:
+def _where(defined: BoolArray, numerator: FloatArray, denominator: FloatArray | float) -> FloatArray:
     """The quotient where defined, NaN elsewhere."""
     return np.where(defined, numerator, np.nan) / np.where(defined, denominator, 1.0)
 

@@ -13,11 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.arrays import BoolArray, IntArray
 from models.inputs import ragged
 from models.inputs.light_curve import LightCurves
 from models.inputs.photometry import BANDS
-
-IntArray = NDArray[np.int64]
 
 MAX_POINTS_PER_BAND = 65
 """A band with more points than this is subsampled evenly, as in the released ATAT code."""
@@ -104,7 +103,7 @@ class Batch:
         )
 
 
-def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: NDArray[np.bool_]) -> Batch:
+def pack(light_curves: LightCurves, metadata: NDArray[np.float32], has_metadata: BoolArray) -> Batch:
     """Light curves (B) and their metadata (B, K), NaN where missing, as tensors on the CPU."""
     points = _subsampled(light_curves)
     offsets = ragged.offsets_of(

@@ -13,11 +13,9 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.inputs import ragged
 from models.inputs.compiled import compiled
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 
 NO_WHOLE = -(2**63)
 """A whole number that a datum does not give."""
@@ -59,13 +57,13 @@ class Fields:
 class Columns:
     """N datums' values, and those of their items, which lie end to end; only rows that were ``read`` mean something."""
 
-    read: NDArray[np.bool_]
+    read: BoolArray
     """(N,)"""
     whole: IntArray
     """(N, W)"""
     number: FloatArray
     """(N, F)"""
-    known: NDArray[np.bool_]
+    known: BoolArray
     """(N, F), False where a number is null or absent."""
     offsets: IntArray
     """(N + 1,)"""

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
+from models.arrays import FloatArray
 
 REDSHIFTS = np.linspace(0.0, 4.0, 4001)
 """Where distances are tabulated."""

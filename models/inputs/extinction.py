@@ -7,9 +7,8 @@ O'Donnell (1994), up to eight per cent higher still (i).
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.inputs.photometry import WAVELENGTHS
-
-FloatArray = NDArray[np.float64]
 
 R_V = 3.1
 

@@ -8,6 +8,7 @@ not depend on the other rows. What is not defined, for want of points or of meta
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.inputs import band_statistics, light_curve_features, period, ragged, supernova_model
 from models.inputs.cosmology import REDSHIFTS, WMAP5
 from models.inputs.extinction import transparency
@@ -16,8 +17,6 @@ from models.inputs.light_curve import LightCurves
 from models.inputs.light_curve_features import Observed
 from models.inputs.metadata import COLUMNS
 from models.inputs.photometry import BANDS
-
-FloatArray = NDArray[np.float64]
 
 _REFERENCE_REDSHIFT = 0.3
 _MIN_REDSHIFT = 0.003

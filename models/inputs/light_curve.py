@@ -9,10 +9,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.inputs import ragged
-from models.inputs.alert import AlertBatch
-
-IntArray = NDArray[np.int64]
+from models.inputs.alert_batch import AlertBatch
 
 FORCED_DAYS = 30.0
 """Forced photometry reaches back this far before the first detection (ELAsTiCC; thesis 4.2)."""
@@ -28,11 +27,11 @@ WINDOW_DAYS = 365.0 + FORCED_DAYS
 class LightCurve:
     """One row's view of LightCurves. Arrays (L,), time-sorted."""
 
-    mjd: NDArray[np.float64]
+    mjd: FloatArray
     band: NDArray[np.int8]
     flux: NDArray[np.float32]
     flux_err: NDArray[np.float32]
-    detected: NDArray[np.bool_]
+    detected: BoolArray
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ class LightCurves:
 
     offsets: IntArray
     """(N + 1,)"""
-    first_alert_mjd: NDArray[np.float64]
+    first_alert_mjd: FloatArray
     """(N,), epoch of the first alert, the zero of ``days_since_first_alert``; NaN for a row without detection."""
-    mjd: NDArray[np.float64]
+    mjd: FloatArray
     """(P,) [TAI days]"""
     band: NDArray[np.int8]
     """(P,), code in BANDS."""
@@ -51,7 +50,7 @@ class LightCurves:
     """(P,) [FLUXCAL]"""
     flux_err: NDArray[np.float32]
     """(P,) [FLUXCAL]"""
-    detected: NDArray[np.bool_]
+    detected: BoolArray
     """(P,)"""
 
     def __len__(self) -> int:
@@ -84,15 +83,15 @@ class LightCurves:
         return (self.mjd - start).astype(np.float32)
 
     @property
-    def days_since_first_alert(self) -> NDArray[np.float64]:
+    def days_since_first_alert(self) -> FloatArray:
         """(P,), the clock of early classification; up to 30 days behind ``time``."""
         return self.mjd - np.repeat(self.first_alert_mjd, self.lengths)
 
-    def first_detection_mjd(self) -> NDArray[np.float64]:
+    def first_detection_mjd(self) -> FloatArray:
         """(N,), NaN for a row without detection."""
         return ragged.first_per_row(self.offsets, self.mjd, self.detected)
 
-    def last_detection_mjd(self) -> NDArray[np.float64]:
+    def last_detection_mjd(self) -> FloatArray:
         """(N,), NaN for a row without detection."""
         return -ragged.first_per_row(self.offsets, -self.mjd, self.detected)
 
@@ -101,7 +100,7 @@ class LightCurves:
         points, offsets = ragged.take(self.offsets, rows)
         return self._with(points, offsets, self.first_alert_mjd[rows])
 
-    def until(self, epoch: NDArray[np.float64], *, window_days: float = WINDOW_DAYS) -> Self:
+    def until(self, epoch: FloatArray, *, window_days: float = WINDOW_DAYS) -> Self:
         """Each light curve as it stood at its epoch (N,) [mjd].
 
         Keeps nothing later, nothing older than ``window_days`` before it, and, of what is left, nothing more than
@@ -112,7 +111,7 @@ class LightCurves:
         first = np.repeat(recent.first_detection_mjd(), recent.lengths)
         return recent.where(~(recent.mjd < first - FORCED_DAYS))
 
-    def as_sent(self, epoch: NDArray[np.float64], *, window_days: float = WINDOW_DAYS) -> Self:
+    def as_sent(self, epoch: FloatArray, *, window_days: float = WINDOW_DAYS) -> Self:
         """As ``until``, less the forced photometry that a survey does not send yet with an alert this young.
 
         Of an object that was found within the last year, what the packet carries; of an older one, what a broker knows
@@ -129,11 +128,11 @@ class LightCurves:
             return self
         return self._with(*ragged.spread(self.offsets, max_points), self.first_alert_mjd)
 
-    def where(self, kept: NDArray[np.bool_]) -> Self:
+    def where(self, kept: BoolArray) -> Self:
         """The points where ``kept`` (P,) is True; rows stay, perhaps empty."""
         return self._with(np.flatnonzero(kept), ragged.keep(self.offsets, kept), self.first_alert_mjd)
 
-    def _with(self, points: IntArray, offsets: IntArray, first_alert_mjd: NDArray[np.float64]) -> Self:
+    def _with(self, points: IntArray, offsets: IntArray, first_alert_mjd: FloatArray) -> Self:
         return type(self)(
             offsets=offsets,
             first_alert_mjd=first_alert_mjd,

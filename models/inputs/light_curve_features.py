@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.inputs import ragged
 from models.inputs.feature_table import OURS, Feature, by_band
 from models.inputs.photometry import BANDS, FLUXCAL_ZERO_POINT
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 THESIS = "thesis 4.4.2"
 _FLUX = "FLUXCAL"

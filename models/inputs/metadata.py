@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float32]
+from models.arrays import IntArray
 
 _PHOTO_Z_QUANTILES = tuple(f"zphot_q{percent:03d}" for percent in range(0, 101, 10))
 _HOST = (
@@ -27,7 +27,7 @@ COLUMNS: tuple[str, ...] = (
 """The 64 names, in the order of every metadata axis."""
 
 
-def kinship(columns: Sequence[str]) -> NDArray[np.int64]:
+def kinship(columns: Sequence[str]) -> IntArray:
     """The group (K,) of each column: those of one group nearly tell each other, as a host's magnitudes do."""
     groups: dict[str, int] = {}
     return np.array([groups.setdefault(_group_of(name), len(groups)) for name in columns], dtype=np.int64)
@@ -44,7 +44,7 @@ def _group_of(name: str) -> str:
     return name.removesuffix("_err")
 
 
-def clean(values: ArrayLike) -> FloatArray:
+def clean(values: ArrayLike) -> NDArray[np.float32]:
     """Values as float32, with NaN for every way the surveys write "missing".
 
     They write null, NaN, -9, -99, -999, -9999 (sometimes shifted: -9.008) and +999. No column has a real value of -9 or

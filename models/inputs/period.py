@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.inputs import ragged
 from models.inputs.light_curve import LightCurve, LightCurves
 from models.inputs.photometry import BANDS
 
-FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 
 MIN_POINTS = 12

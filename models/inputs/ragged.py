@@ -6,8 +6,7 @@ Row ``i`` of a ragged array is ``values[offsets[i]:offsets[i + 1]]``; there is o
 import numpy as np
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from models.arrays import BoolArray, FloatArray, IntArray
 
 
 def offsets_of(lengths: IntArray) -> IntArray:
@@ -54,21 +53,21 @@ def spread(offsets: IntArray, most: int) -> tuple[IntArray, IntArray]:
     return np.repeat(offsets[:-1], lengths) + np.rint(number * step).astype(np.int64), selected
 
 
-def first_per_row(offsets: IntArray, values: NDArray[np.float64], where: BoolArray) -> NDArray[np.float64]:
+def first_per_row(offsets: IntArray, values: FloatArray, where: BoolArray) -> FloatArray:
     """The smallest value of each row among those where ``where`` is True; NaN for a row that has none."""
     smallest = np.full(len(offsets) - 1, np.inf)
     np.minimum.at(smallest, row_of_each(offsets)[where], values[where])
     return np.where(np.isinf(smallest), np.nan, smallest)
 
 
-def first_of_each(*sorted_keys: NDArray[np.generic]) -> NDArray[np.bool_]:
+def first_of_each(*sorted_keys: NDArray[np.generic]) -> BoolArray:
     """True where a run of equal keys starts, for keys already sorted together."""
     new = np.ones(len(sorted_keys[0]), dtype=np.bool_)
     new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in sorted_keys])
     return new
 
 
-def reduced(ufunc: np.ufunc, offsets: IntArray, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def reduced(ufunc: np.ufunc, offsets: IntArray, values: FloatArray) -> FloatArray:
     """``ufunc`` (np.add, np.maximum...) over each row of values (..., P), (..., N); NaN for an empty row."""
     filled = np.diff(offsets) > 0
     result = np.full((*values.shape[:-1], len(filled)), np.nan)
@@ -77,17 +76,17 @@ def reduced(ufunc: np.ufunc, offsets: IntArray, values: NDArray[np.float64]) -> 
     return result
 
 
-def means(offsets: IntArray, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def means(offsets: IntArray, values: FloatArray) -> FloatArray:
     """Mean of each row of values (P,), (N,); NaN for an empty row."""
     return reduced(np.add, offsets, values) / np.maximum(np.diff(offsets), 1)
 
 
-def sorted_rows(offsets: IntArray, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def sorted_rows(offsets: IntArray, values: FloatArray) -> FloatArray:
     """Values (P,) in ascending order within each row."""
     return values[np.lexsort((values, row_of_each(offsets)))]
 
 
-def quantile(offsets: IntArray, ascending: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+def quantile(offsets: IntArray, ascending: FloatArray, share: float) -> FloatArray:
     """Quantile of each row of values in ascending order, interpolated as numpy does; NaN for an empty row."""
     result = np.full(len(offsets) - 1, np.nan)
     lengths = np.diff(offsets)

@@ -8,6 +8,7 @@ from math import asinh, log1p
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray, IntArray
 from models.inputs.compiled import compiled
 from models.inputs.photometry import BANDS, FLUX_SCALE
 
@@ -57,13 +58,13 @@ _FIRST_OF_ALL, _FIRST_OF_LAGS = _N_BANDS * _N_OF_A_BAND, _N_BANDS * _N_OF_A_BAND
 
 
 def statistics(
-    offsets: NDArray[np.int64],
+    offsets: IntArray,
     *,
     time: NDArray[np.float32],
-    band: NDArray[np.int64],
+    band: IntArray,
     flux: NDArray[np.float32],
     flux_err: NDArray[np.float32],
-    detected: NDArray[np.bool_],
+    detected: BoolArray,
 ) -> NDArray[np.float32]:
     """NAMES of N rows of points up to each point, itself included: (P, S).
 

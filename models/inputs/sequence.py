@@ -12,13 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.inputs import ragged, running
 from models.inputs.batch import Layout, layout_of
 from models.inputs.light_curve import FORCED_DELAY_DAYS, LightCurves
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-
 
 MAX_POINTS = 390
 """A longer light curve is read from its latest points: as many as six bands of MAX_POINTS_PER_BAND hold."""
@@ -97,7 +94,7 @@ def arrival(light_curves: LightCurves) -> FloatArray:
 def pack(
     light_curves: LightCurves,
     metadata: NDArray[np.float32],
-    has_metadata: NDArray[np.bool_],
+    has_metadata: BoolArray,
     *,
     max_tokens: int | None = None,
     with_statistics: bool = True,
@@ -140,13 +137,13 @@ def pack(
     )
 
 
-def _latest(light_curves: LightCurves) -> NDArray[np.bool_]:
+def _latest(light_curves: LightCurves) -> BoolArray:
     """Whether a point (P,) is among the last MAX_POINTS of its row."""
     ends = np.repeat(light_curves.offsets[1:], light_curves.lengths)
     return np.arange(len(ends)) >= ends - MAX_POINTS
 
 
-def since_detection(row: IntArray, day: FloatArray, detected: NDArray[np.bool_]) -> NDArray[np.float32]:
+def since_detection(row: IntArray, day: FloatArray, detected: BoolArray) -> NDArray[np.float32]:
     """Days from each detection (P,) of a row to the one before, in the order given; 0 for the first, and for others."""
     since = np.zeros(len(row))
     places = np.flatnonzero(detected)

@@ -17,14 +17,10 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.inputs import ragged
 from models.inputs.photometry import BANDS
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 PARAMETERS = ("A", "t0", "gamma", "beta", "tau_rise", "tau_fall")
 """In the order of every parameter axis: the unit of the flux, then days, but for beta, a pure number."""

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.arrays import FloatArray
+
 MISSING_VALUE = -9999.0
 """What the thesis writes for a missing value, before the quantile transform (4.3.6)."""
 
@@ -48,7 +50,7 @@ class ColumnTokenizer(nn.Module, ABC):
         self._fit(table)
 
     @abstractmethod
-    def _fit(self, table: NDArray[np.float64]) -> None: ...
+    def _fit(self, table: FloatArray) -> None: ...
 
     @abstractmethod
     def transform(self, values: Tensor) -> Tensor:
@@ -81,7 +83,7 @@ class QuantileTokenizer(ColumnTokenizer):
         super().__init__(n_columns=n_columns, d_model=d_model, missing=missing)
         self.register_buffer("quantiles", torch.linspace(0, 1, n_quantiles).repeat(n_columns, 1))
 
-    def _fit(self, table: NDArray[np.float64]) -> None:
+    def _fit(self, table: FloatArray) -> None:
         quantiles = np.nanquantile(table, np.linspace(0, 1, self.quantiles.shape[1]), axis=0).T
         self.quantiles.copy_(torch.from_numpy(np.maximum.accumulate(quantiles, axis=1)))
 
@@ -113,7 +115,7 @@ class StandardTokenizer(ColumnTokenizer):
         self.register_buffer("mean", torch.zeros(n_columns))
         self.register_buffer("scale", torch.ones(n_columns))
 
-    def _fit(self, table: NDArray[np.float64]) -> None:
+    def _fit(self, table: FloatArray) -> None:
         deviation = np.nanstd(table, axis=0)
         self.mean.copy_(torch.from_numpy(np.nanmean(table, axis=0)))
         self.scale.copy_(torch.from_numpy(np.where(deviation > 0, deviation, 1.0)))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from models.classifier import DEFAULT_ARTIFACT, Classifier
-from models.inputs.alert import AlertBatch
+from models.inputs.alert_batch import AlertBatch
 from models.inputs.metadata import COLUMNS
 from service.memory import give_back
 from tests.benchmarks import history

@@ -8,7 +8,8 @@ import fastavro
 import numpy as np
 
 from models.inputs import avro, schemas
-from models.inputs.alert import Decoded, alert_batch
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import Decoded
 from models.inputs.light_curve import merged
 from tests import alerts
 from tests.alerts import FIRST_MJD, rubin_point

@@ -9,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from models.arrays import FloatArray
 from models.inputs import features, period, ragged
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.metadata import COLUMNS
 from training.survey import cadence, survey
-
-FloatArray = NDArray[np.float64]
 
 KINDS = {"rr_lyrae": 2323, "delta_scuti": 2324, "cepheid": 2322}
 STARS = 200

@@ -10,7 +10,7 @@ import numpy as np
 import redis
 
 from models.inputs import ragged
-from models.inputs.alert import AlertBatch
+from models.inputs.alert_batch import AlertBatch
 from models.inputs.metadata import COLUMNS
 from service.history import POINT, History
 from tests.servers.valkey import ValkeyServer

@@ -14,7 +14,8 @@ import training
 from models.atat import ATAT
 from models.classifier import Classifier
 from models.inputs import avro
-from models.inputs.alert import AlertBatch, alert_batch
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import AlertBatch
 from models.inputs.batch import MAX_POINTS_PER_BAND
 from models.inputs.light_curve import LightCurve, LightCurves, merged
 from models.network import AnyATAT, Network, build

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from models.inputs.alert import AlertBatch
+from models.inputs.alert_batch import AlertBatch
 from models.network import AnyATAT, Network
 from models.scoring import Precision
 from tests.benchmarks import real

@@ -17,7 +17,7 @@ import torch
 
 from models.calibration import UNCALIBRATED
 from models.classifier import DEFAULT_ARTIFACT, Classifier
-from models.inputs.alert import AlertBatch
+from models.inputs.alert_batch import AlertBatch
 from models.network import Network
 from models.scoring import Precision
 from models.taxonomy import CLASS_NAMES, Taxonomy

@@ -12,11 +12,12 @@ from typing import Self
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
-from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.arrays import FloatArray
 from models.inputs import avro
-from models.inputs.alert import AlertBatch, alert_batch
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import AlertBatch
 from tests.benchmarks import real
 from tests.benchmarks.memory import cuda_mebibytes, peak_mebibytes
 from tests.chaos.feed import Feed
@@ -145,7 +146,7 @@ class Whole:
         time.sleep(0.1)  # whatever it was about to publish
         self.wait_for(self.feed.published)
 
-    def latencies(self, *, rate: float, seconds: float) -> NDArray[np.float64]:
+    def latencies(self, *, rate: float, seconds: float) -> FloatArray:
         """Seconds from Kafka timestamp to visible answer, at this rate for so long."""
         found: list[float] = []
         self.reader.latencies = found

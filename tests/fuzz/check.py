@@ -15,7 +15,8 @@ import numpy as np
 
 from models.classifier import Classifier
 from models.inputs import avro, schemas
-from models.inputs.alert import AlertBatch, Decoded, alert_batch
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import AlertBatch, Decoded
 from models.inputs.avro import Reading
 from models.inputs.errors import InvalidAlert
 from service import pipeline

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from models.classifier import Classifier
 from models.inputs import avro, schemas
-from models.inputs.alert import MAX_READ_PER_BAND, alert_batch
+from models.inputs.alert import alert_batch
 from models.inputs.readable import Readable
+from models.inputs.usable import MAX_READ_PER_BAND
 from tests import alerts
 from tests.conftest import DATA
 from tests.fuzz import reference

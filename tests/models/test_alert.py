@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from models.inputs import metadata
-from models.inputs.alert import NO_ALERT, NO_OBJECT, alert_batch, by_object
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import NO_ALERT, NO_OBJECT, by_object
 from tests import alerts
 from tests.alerts import FIRST_MJD, batch, elasticc, forced, rubin, rubin_point, source
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.inputs import avro, schemas
-from models.inputs.alert import Decoded, alert_batch
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import Decoded
 from models.inputs.avro import Unread
 from models.inputs.columnar import Fields, Program, Sink, program
 from models.inputs.metadata import COLUMNS

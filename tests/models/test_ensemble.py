@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.atat2 import ATAT2
 from models.calibration import UNCALIBRATED, UNIFORM, Calibration
 from models.classifier import Classifier, InvalidArtifact
 from models.ensemble import Ensemble
-from models.inputs.alert import AlertBatch
+from models.inputs.alert_batch import AlertBatch
 from models.network import Network
 from models.random_forest import Forest, ForestConfig
 from models.scoring import NoEmbedding
@@ -54,7 +54,7 @@ def _alerts() -> AlertBatch:
     return alerts.batch(*records)
 
 
-def _probabilities(classifier: Classifier, batch: AlertBatch) -> NDArray[np.float64]:
+def _probabilities(classifier: Classifier, batch: AlertBatch) -> FloatArray:
     return classifier.classify(batch).predictions.probabilities
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import integrate, optimize, stats
 
+from models.arrays import FloatArray, IntArray
 from models.inputs import extinction, features, period, ragged, supernova_model
 from models.inputs.cosmology import WMAP5
 from models.inputs.light_curve import LightCurves
@@ -17,7 +18,6 @@ from models.inputs.metadata import COLUMNS, row
 from models.inputs.photometry import BANDS
 from training.survey import survey
 
-FloatArray = NDArray[np.float64]
 Point = tuple[float, str, float, float]
 """mjd, band, flux, error."""
 
@@ -269,7 +269,7 @@ TRUE = np.array([100.0, 30.0, 25.0, 0.4, 4.0, 35.0])
 
 def _observed_model(
     parameters: FloatArray, *, noise: float = 1.0, seed: int = 0
-) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
+) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
     """Forty points in each of the bands whose parameters (B, 6) are given; the others have none."""
     rng = np.random.default_rng(seed)
     t = np.sort(rng.uniform(0, 150, (len(parameters), 40)), axis=1)

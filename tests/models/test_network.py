@@ -8,7 +8,8 @@ import torch
 
 from models.atat import ATAT
 from models.inputs import avro
-from models.inputs.alert import AlertBatch, alert_batch
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import AlertBatch
 from models.inputs.light_curve import LightCurves, merged
 from models.inputs.photometry import BANDS
 from models.network import Network, build

@@ -9,6 +9,7 @@ import pytest
 import skops.io
 from numpy.typing import NDArray
 
+from models.arrays import IntArray
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifier, InvalidArtifact
 from models.inputs import features
@@ -27,7 +28,7 @@ KINDS = ("hierarchical", "flat", "lightgbm")
 COLUMNS_SEEN = ("amplitude_r", "weighted_mean_r", "mwebv", "hostgal_zphot")
 
 
-def _table(rng: np.random.Generator, sizes: dict[int, int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _table(rng: np.random.Generator, sizes: dict[int, int]) -> tuple[NDArray[np.float32], IntArray]:
     """Rows whose first columns tell their classes apart, some values missing."""
     labels = np.concatenate([np.full(size, CLASSES.index(class_id)) for class_id, size in sizes.items()])
     table = rng.normal(size=(len(labels), len(COLUMNS_SEEN))).astype(np.float32)

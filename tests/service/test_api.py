@@ -22,7 +22,7 @@ from models.atat import ATAT, ATATConfig
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifications, Classifier
 from models.inputs import avro, schemas
-from models.inputs.alert import AlertBatch
+from models.inputs.alert_batch import AlertBatch
 from models.network import Network
 from models.taxonomy import Taxonomy
 from service import auth

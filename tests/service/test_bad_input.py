@@ -26,10 +26,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from models.classifier import Classifications, Classifier
 from models.inputs import avro, schemas
-from models.inputs.alert import MAX_READ_PER_BAND, AlertBatch, Decoded, alert_batch
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import AlertBatch, Decoded
 from models.inputs.errors import InvalidAlert, NotAnAlert, NothingLeft, TooLarge
 from models.inputs.light_curve import merged
 from models.inputs.readable import MAX_ALERT_BYTES
+from models.inputs.usable import MAX_READ_PER_BAND
 from service import pipeline
 from service.history import History
 from service.kafka.stream import KafkaStream

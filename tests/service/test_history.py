@@ -17,7 +17,8 @@ import pytest
 import redis
 
 from models.inputs import avro
-from models.inputs.alert import AlertBatch, alert_batch, concatenated
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import AlertBatch, concatenated
 from models.inputs.light_curve import merged
 from service.errors import HistoryUnavailable, Misconfigured
 from service.history import POINT, History, _order, _Points, _told

@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifications, Classifier
-from models.inputs.alert import AlertBatch
+from models.inputs.alert_batch import AlertBatch
 from service.api import Api, create_app
 from service.auth import Tokens
 from service.errors import KafkaUnavailable, Misconfigured

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifications, Classifier
-from models.inputs.alert import AlertBatch
+from models.inputs.alert_batch import AlertBatch
 from service.errors import Fatal
 from tests.service.stream import Running, Seen, Topics, running, toy_alerts, until
 

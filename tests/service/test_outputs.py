@@ -12,7 +12,8 @@ import pytest
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifications, Classifier, Predictions
 from models.inputs import avro
-from models.inputs.alert import AlertBatch, alert_batch
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import AlertBatch
 from models.network import Network, build
 from models.taxonomy import CLASS_NAMES, Taxonomy
 from service.outputs import broker_classifications, read_broker_classification, read_result, results

@@ -8,7 +8,8 @@ import torch
 from models.atat import ATAT, ATATConfig
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifications, Classifier
-from models.inputs.alert import AlertBatch, alert_batch
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import AlertBatch
 from models.inputs.errors import InvalidAlert
 from models.network import Network
 from models.taxonomy import Taxonomy

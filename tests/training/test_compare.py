@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray, IntArray
 from models.inputs.light_curve import FORCED_DAYS, LightCurves
 from models.inputs.metadata import COLUMNS
 from models.inputs.ragged import offsets_of
@@ -18,17 +18,17 @@ from training.data import layout, views
 from training.data.layout import Objects
 
 
-def _columns(rng: np.random.Generator, n: int, shift: float = 0.0) -> dict[str, NDArray[np.float64]]:
+def _columns(rng: np.random.Generator, n: int, shift: float = 0.0) -> dict[str, FloatArray]:
     return {"same": rng.standard_normal(n), "shifted": rng.standard_normal(n) + shift}
 
 
-def _told(simulated: dict[str, NDArray[np.float64]], real: dict[str, NDArray[np.float64]]) -> compare.Verdict:
+def _told(simulated: dict[str, FloatArray], real: dict[str, FloatArray]) -> compare.Verdict:
     verdict = compare.tell_apart(simulated, real, simulated_id=_apart(simulated))
     assert verdict is not None
     return verdict
 
 
-def _apart(simulated: dict[str, NDArray[np.float64]]) -> NDArray[np.int64]:
+def _apart(simulated: dict[str, FloatArray]) -> IntArray:
     """Each row of an object of its own."""
     return np.arange(len(next(iter(simulated.values()))))
 

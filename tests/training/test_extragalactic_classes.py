@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey import cosmology, engines, hosts, photometry, spectra, survey
 from training.survey.cadence import SightLine
 from training.survey.classes import (
@@ -22,8 +22,6 @@ from training.survey.classes import (
 )
 from training.survey.classes.source import Physics, Source
 from training.survey.population import TEST
-
-FloatArray = NDArray[np.float64]
 
 EXTRAGALACTIC = {
     2221: stripped_envelope.type_iib,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey import cadence, photometry, survey
 from training.survey.cadence import SightLine
 from training.survey.classes import (
@@ -22,8 +22,6 @@ from training.survey.classes import (
 )
 from training.survey.classes.eclipsing import Pair
 from training.survey.classes.source import Source
-
-FloatArray = NDArray[np.float64]
 
 U, G, R, I = range(4)  # noqa: E741
 FLARE = 2233

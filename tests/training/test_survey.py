@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.integrate import quad
 
+from models.arrays import FloatArray
 from models.inputs import avro, ragged
-from models.inputs.alert import AlertBatch, alert_batch, by_object, concatenated
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import AlertBatch, by_object, concatenated
 from models.inputs.light_curve import merged
 from models.inputs.metadata import COLUMNS
 from training.__main__ import main
@@ -134,11 +135,11 @@ def test_distances_are_those_of_the_concordance_universe() -> None:
         assert cosmology.distance_modulus(z) == pytest.approx(5 * np.log10(megaparsec) + 25, abs=1e-4)
 
 
-def _magnitude_of(flux: NDArray[np.float64]) -> NDArray[np.float64]:
+def _magnitude_of(flux: FloatArray) -> FloatArray:
     return photometry.magnitude_of(flux)
 
 
-def _absolute(source: Source) -> NDArray[np.float64]:
+def _absolute(source: Source) -> FloatArray:
     """Absolute magnitudes of the lit visits, at the wavelength the light left with."""
     assert source.redshift is not None
     apparent = _magnitude_of(source.flux[source.flux > 0])

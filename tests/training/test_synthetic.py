@@ -7,8 +7,6 @@ from scipy.special import expit
 
 from training.data import synthetic
 
-FloatArray = NDArray[np.float32]
-
 
 def _of_class(name: str, label: int) -> NDArray[np.float32]:
     curves = synthetic.make(name, {"train": 200}, seed=1)
@@ -103,7 +101,7 @@ def _likelihood_ratio_accuracy(*, per_class: int, n_grid: int = 32) -> tuple[flo
     return sure / len(curves), right / len(curves)
 
 
-def _evidence(fit: FloatArray) -> float:
+def _evidence(fit: NDArray[np.float32]) -> float:
     """Logarithm of the mean likelihood over a grid of templates."""
     exponent = fit.astype(np.float64) / synthetic.NOISE_C**2
     return float(exponent.max() + np.log(np.exp(exponent - exponent.max()).mean()))

@@ -6,10 +6,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray, IntArray
 from models.inputs import ragged
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
-
-IntArray = NDArray[np.int64]
 
 LAST = (1, 2, 5, 20)
 """The largest number of detections of each bin but the last."""
@@ -30,11 +29,11 @@ class AlertSample:
 
     row: IntArray
     """The object's row."""
-    epoch: NDArray[np.float64]
+    epoch: FloatArray
     """[mjd]"""
     detections: IntArray
     """How many the alert carries, of the WINDOW_DAYS before it."""
-    weight: NDArray[np.float64]
+    weight: FloatArray
     """How many alerts of its object and bin it stands for."""
 
     def __len__(self) -> int:

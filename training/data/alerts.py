@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from models.inputs import avro
-from models.inputs.alert import NO_OBJECT, AlertBatch, alert_batch, by_object, concatenated
+from models.inputs.alert import alert_batch
+from models.inputs.alert_batch import NO_OBJECT, AlertBatch, by_object, concatenated
 from models.inputs.light_curve import merged
 from models.taxonomy import CLASS_NAMES, GENTYPE_CLASS
 from training.data.imported import Imported, Source

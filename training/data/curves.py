@@ -14,13 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.arrays import FloatArray, IntArray
 from models.autoencoders.points import Points, pack
 from models.inputs import ragged
 from training.data.splits import split_of
 from training.errors import InvalidData
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 LEAST_POINTS = 10
 """A shorter light curve is left out."""

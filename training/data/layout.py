@@ -23,6 +23,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray, IntArray
 from models.inputs import ragged
 from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
@@ -70,7 +71,7 @@ SCHEMA = pa.schema(
 class Objects:
     """N labelled objects, row for row: ids, classes, splits, metadata and light curves travel together."""
 
-    object_id: NDArray[np.int64]
+    object_id: IntArray
     class_id: NDArray[np.int32]
     """(N,), UNKNOWN_CLASS where unknown."""
     source: NDArray[np.str_]
@@ -84,7 +85,7 @@ class Objects:
     def __len__(self) -> int:
         return len(self.object_id)
 
-    def take(self, rows: NDArray[np.int64]) -> Self:
+    def take(self, rows: IntArray) -> Self:
         """These rows, in this order."""
         return type(self)(
             object_id=self.object_id[rows],
@@ -96,7 +97,7 @@ class Objects:
             light_curves=self.light_curves.take(rows),
         )
 
-    def where(self, selected: NDArray[np.bool_]) -> Self:
+    def where(self, selected: BoolArray) -> Self:
         """The rows where ``selected`` is True."""
         return self.take(np.flatnonzero(selected))
 
@@ -178,11 +179,11 @@ class Piece:
 class Index:
     """What chooses among the rows of a data set, without their light curves. Arrays (N,)."""
 
-    object_id: NDArray[np.int64]
+    object_id: IntArray
     class_id: NDArray[np.int32]
     split: NDArray[np.str_]
     fold: NDArray[np.int8]
-    lengths: NDArray[np.int64]
+    lengths: IntArray
     """Points of each light curve."""
 
     def __len__(self) -> int:
@@ -352,7 +353,7 @@ def _strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
     return np.array(column.to_pylist(), dtype=np.str_)
 
 
-def _lengths(lists: pa.ChunkedArray) -> NDArray[np.int64]:
+def _lengths(lists: pa.ChunkedArray) -> IntArray:
     return np.asarray(pa.compute.list_value_length(lists).to_numpy(), dtype=np.int64)
 
 

@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.arrays import IntArray
 from models.inputs import ragged
 from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
@@ -105,14 +106,14 @@ def _is_one_of(path: Path, stems: tuple[str, ...]) -> bool:
     return bool(kind) and any(stem in path.name for stem in stems) and (is_metadata == ("metadata" in stems))
 
 
-def _classes(table: pa.Table, order: NDArray[np.int64]) -> NDArray[np.int32]:
+def _classes(table: pa.Table, order: IntArray) -> NDArray[np.int32]:
     if "target" not in table.column_names:
         return np.full(len(order), UNKNOWN_CLASS, dtype=np.int32)
     targets = table["target"].to_numpy()[order].tolist()
     return np.array([TARGET_CLASS.get(target, UNKNOWN_CLASS) for target in targets], dtype=np.int32)
 
 
-def _metadata(table: pa.Table, order: NDArray[np.int64]) -> NDArray[np.float32]:
+def _metadata(table: pa.Table, order: IntArray) -> NDArray[np.float32]:
     metadata = np.full((len(order), len(COLUMNS)), np.nan, dtype=np.float32)
     photo_z = table["hostgal_photoz"].to_numpy()[order]
     has_host = photo_z > 0
@@ -122,7 +123,7 @@ def _metadata(table: pa.Table, order: NDArray[np.int64]) -> NDArray[np.float32]:
     return metadata
 
 
-def _light_curves(points: pa.Table, object_id: NDArray[np.int64], dropped: Counter[str]) -> LightCurves:
+def _light_curves(points: pa.Table, object_id: IntArray, dropped: Counter[str]) -> LightCurves:
     detected_column = next((name for name in _DETECTED if name in points.column_names), None)
     if detected_column is None:
         raise InvalidData(f"the light curves have no column {' or '.join(_DETECTED)}")

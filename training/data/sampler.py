@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray, IntArray
 from training.data.layout import Dataset, Objects, Piece, concatenated
 from training.errors import InvalidData
-
-IntArray = NDArray[np.int64]
 
 BUFFER = 32_768
 """Objects to hold: 0.4 GB at 160 points each, with the copies made on the way."""
@@ -38,7 +37,7 @@ class Sampler:
     """Draws batches from the chosen rows of a data set."""
 
     def __init__(
-        self, dataset: Dataset, chosen: NDArray[np.bool_], *, budget: int, seed: int = 0, buffer: int = BUFFER
+        self, dataset: Dataset, chosen: BoolArray, *, budget: int, seed: int = 0, buffer: int = BUFFER
     ) -> None:
         """``chosen`` (N,) is over the rows of ``dataset.index()``; ``budget`` is in points, ``buffer`` in objects.
 
@@ -135,7 +134,7 @@ def _cut(pool: Objects, order: IntArray, ends: IntArray) -> Iterator[Objects]:
         yield pool.take(order[start:end])
 
 
-def _with_rows(dataset: Dataset, chosen: NDArray[np.bool_], class_id: NDArray[np.int32]) -> Iterator[_Chosen]:
+def _with_rows(dataset: Dataset, chosen: BoolArray, class_id: NDArray[np.int32]) -> Iterator[_Chosen]:
     for piece in dataset.pieces():
         rows = np.flatnonzero(chosen[piece.start : piece.start + piece.rows])
         if len(rows):

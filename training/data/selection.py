@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import BoolArray
 from training.data.layout import UNKNOWN_CLASS, Index
 from training.data.splits import position_of
-
-BoolArray = NDArray[np.bool_]
 
 VALIDATION_SHARE = 5
 """One object to validate for so many to train on, where objects are counted."""

@@ -12,6 +12,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.inputs import ragged
 from models.inputs.photometry import FLUXCAL_ZERO_POINT
 from training.data.snana_tables import DETECTED, Tables, zero_point_of
@@ -85,7 +86,7 @@ def _require(columns: Columns, names: Sequence[str], path: Path) -> None:
         raise InvalidData(f"{path}: no column {', '.join(absent)}")
 
 
-def _points(head: Columns, mjd: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, int]]:
+def _points(head: Columns, mjd: FloatArray) -> tuple[IntArray, IntArray, dict[str, int]]:
     """The rows of PHOT that are each object's, end to end, and their offsets; and a note if HEAD has them wrong.
 
     PTROBS_MIN and PTROBS_MAX count from 1 and include both ends; a row of -777 stands after each light curve. Where a
@@ -109,7 +110,7 @@ def _points(head: Columns, mjd: NDArray[np.float64]) -> tuple[NDArray[np.int64],
     return points, offsets, noted
 
 
-def _are_light_curves(start: NDArray[np.int64], stop: NDArray[np.int64], ends: NDArray[np.bool_]) -> bool:
+def _are_light_curves(start: IntArray, stop: IntArray, ends: BoolArray) -> bool:
     """Whether all rows from ``start`` to before ``stop`` are there, and the ends of light curves lie just around."""
     if ((start < 0) | (stop < start) | (stop > len(ends))).any():
         return False

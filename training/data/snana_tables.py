@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from training.errors import InvalidData
 
 DETECTED = 4096
@@ -26,19 +27,19 @@ class Tables:
     """(N,), the true type, a number or a name; empty where there is none."""
     model: tuple[str, ...]
     """(N,), the simulated model; empty where there is none."""
-    head: Mapping[str, NDArray[np.float64]]
+    head: Mapping[str, FloatArray]
     """Columns (N,) by SNANA's FITS names."""
-    zero_point: NDArray[np.float64]
+    zero_point: FloatArray
     """(N,), of the fluxes [AB]."""
-    dereddened: NDArray[np.bool_]
+    dereddened: BoolArray
     """(N,), True where the fluxes are corrected for Milky Way dust."""
-    offsets: NDArray[np.int64]
-    mjd: NDArray[np.float64]
+    offsets: IntArray
+    mjd: FloatArray
     band: NDArray[np.bytes_]
     """(P,), as spelled."""
-    flux: NDArray[np.float64]
-    flux_err: NDArray[np.float64]
-    flags: NDArray[np.int64]
+    flux: FloatArray
+    flux_err: FloatArray
+    flags: IntArray
     """(P,), PHOTFLAG; 0 where there is none."""
     detected_flag: int
     noted: Mapping[str, int] = field(default_factory=dict)

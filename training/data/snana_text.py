@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray, IntArray
 from models.inputs import ragged
 from models.inputs.photometry import FLUXCAL_ZERO_POINT
 from training.data.snana_tables import DETECTED, Tables, zero_point_of
@@ -27,11 +28,11 @@ class _One:
     model: str
     values: Mapping[str, float]
     zero_point: float
-    mjd: NDArray[np.float64]
+    mjd: FloatArray
     band: NDArray[np.bytes_]
-    flux: NDArray[np.float64]
-    flux_err: NDArray[np.float64]
-    flags: NDArray[np.int64]
+    flux: FloatArray
+    flux_err: FloatArray
+    flags: IntArray
 
 
 def read(files: Iterable[tuple[str, bytes]]) -> tuple[Tables | None, tuple[str, ...]]:

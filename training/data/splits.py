@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import IntArray
+
 SPLITS = ("train", "validation", "test")
 FOLDS = 5
 """Thesis 4.2: five models, each leaving one fold of the objects outside the test set for validation."""
@@ -26,7 +28,7 @@ def fold_of(object_ids: Iterable[int], *, seed: int = 0) -> NDArray[np.int8]:
 
 
 def balanced_split(
-    object_id: NDArray[np.int64], class_id: NDArray[np.int32], *, test_per_class: int, seed: int = 0
+    object_id: IntArray, class_id: NDArray[np.int32], *, test_per_class: int, seed: int = 0
 ) -> NDArray[np.str_]:
     """Splits (N,) with a test set of as many objects of each class (thesis 4.2: 1,000).
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.inputs import ragged
 from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
@@ -31,7 +32,7 @@ _FAINTEST = 40.0
 """Magnitudes that are none are written as -99.99 or 99.99."""
 _DETECTION_SNR = 5.0
 
-Points = tuple[NDArray[np.float64], NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]
+Points = tuple[FloatArray, NDArray[np.int8], FloatArray, FloatArray]
 
 
 def read(source: Source, *, seed: int) -> Imported:

@@ -9,12 +9,10 @@ the noise is, so that eq. 3.4 is eq. 3.3 here: told, Syn-A's classes would be to
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray
 from models.inputs import ragged
 from training.data.curves import Curves
-
-FloatArray = NDArray[np.float64]
 
 _CLASSES = {
     "syn-a": ("sine", "sine and noise"),
@@ -76,7 +74,7 @@ def _values(
     frequency: FloatArray,
     phase: FloatArray,
     *,
-    second: NDArray[np.bool_],
+    second: BoolArray,
     rng: np.random.Generator,
 ) -> FloatArray:
     wave = sine(time, frequency, phase)

@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray
 from models.inputs import ragged
 from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS
@@ -27,7 +28,7 @@ _POINTS: dict[str, type[np.generic]] = {
 _SMALL = ("object_id", "class_id", "source", "split", "fold")
 
 
-def unpacked(dataset: Dataset, selected: NDArray[np.bool_], *, directory: Path) -> Objects:
+def unpacked(dataset: Dataset, selected: BoolArray, *, directory: Path) -> Objects:
     """The selected rows (N,) that were ever detected, their points and metadata mapped from files in ``directory``."""
     names = (*_POINTS, "metadata")
     files = {name: tempfile.TemporaryFile(dir=directory) for name in names}  # noqa: SIM115 - closed when mapped

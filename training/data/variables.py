@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.inputs import period, ragged
 from models.inputs.light_curve import LightCurves
 from models.inputs.photometry import BANDS, FLUXCAL_ZERO_POINT
@@ -27,8 +28,6 @@ from training.data import plasticc
 from training.data.curves import Photometry
 from training.data.imported import Source
 from training.errors import InvalidData
-
-FloatArray = NDArray[np.float64]
 
 PERIODIC = ("RR Lyrae", "Cepheid", "eclipsing binary", "long-period variable")
 """What MACHO's catalogue is simplified to."""
@@ -272,12 +271,12 @@ def _one_band(mjd: FloatArray, magnitude: FloatArray, error: FloatArray, *, labe
     return _Object(mjd[kept], band, magnitude[kept], error[kept], label, days)
 
 
-def _measured(magnitude: FloatArray, error: FloatArray) -> NDArray[np.bool_]:
+def _measured(magnitude: FloatArray, error: FloatArray) -> BoolArray:
     """Magnitudes that are some: the surveys write -99 or 99 for none, and 9.999 for their error."""
     return np.isfinite(magnitude) & (np.abs(magnitude) < _FAINTEST) & (error > 0) & (error < 5)
 
 
-def _thinned(points: NDArray[np.int64]) -> NDArray[np.int64]:
+def _thinned(points: IntArray) -> IntArray:
     return points[ragged.evenly(len(points), _ZTF_POINTS)]
 
 

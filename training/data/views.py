@@ -1,13 +1,10 @@
 """What an object looked like at some moment: the epochs to cut light curves at, for training and for evaluation."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray, IntArray
 from models.inputs import ragged
 from models.inputs.light_curve import LightCurves
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 MTA_DAYS = (8.0, 128.0, 2048.0)
 """Mask temporal augmentation (thesis 4.3.5): the days after the first alert that a light curve may be cut at."""

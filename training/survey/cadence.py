@@ -10,10 +10,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.inputs import ragged
 from training.survey import photometry
-
-FloatArray = NDArray[np.float64]
 
 VISITS = Path(__file__).with_name("visits.npz")
 

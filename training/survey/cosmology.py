@@ -3,11 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.inputs.cosmology import REDSHIFTS, FlatUniverse
-
-FloatArray = NDArray[np.float64]
 
 UNIVERSE = FlatUniverse(hubble=70.0, matter=0.3)
 """The universe that is simulated: not the one that features assume (WMAP5), as nobody knows the true one."""

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey import spectra
-
-FloatArray = NDArray[np.float64]
 
 DAY = 86_400.0
 SUN = 1.989e33

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from models.arrays import FloatArray
 from models.inputs.metadata import COLUMNS
 from training.survey.cosmology import distance_modulus
 from training.survey.photometry import flux_of, magnitude_of
 from training.survey.spectra import WAVELENGTHS
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.inputs.photometry import FLUXCAL_ZERO_POINT
-
-FloatArray = NDArray[np.float64]
 
 DETECTION_SNR = 4.8
 """Signal-to-noise at which half are detected; with the width, as many are faint as of the real ELAsTiCC alerts."""

@@ -5,11 +5,9 @@ real spectra, is in the laws of the classes.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.inputs import photometry
-
-FloatArray = NDArray[np.float64]
 
 WAVELENGTHS = photometry.WAVELENGTHS
 

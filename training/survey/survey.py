@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import BoolArray, FloatArray
 from models.inputs.extinction import MILKY_WAY
 from models.inputs.light_curve import FORCED_DAYS, LightCurves
 from models.inputs.ragged import offsets_of
@@ -18,8 +19,6 @@ from training.survey import dust, hosts, photometry
 from training.survey.cadence import SightLine
 from training.survey.classes import CLASSES
 from training.survey.population import EVERYTHING, SOURCES, Population, sight_lines
-
-FloatArray = NDArray[np.float64]
 
 SHARD = 1000
 """Objects that are made, and stored, together; whatever the number of processes."""
@@ -42,7 +41,7 @@ class Found:
     band: NDArray[np.int8]
     flux: FloatArray
     flux_err: FloatArray
-    detected: NDArray[np.bool_]
+    detected: BoolArray
     period: float | None
     """[d], as drawn; None for what does not pulsate."""
 

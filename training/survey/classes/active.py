@@ -1,15 +1,13 @@
 """Nuclei of galaxies that feed a black hole."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey import hosts, spectra
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source
 from training.survey.cosmology import Redshifts, distance_modulus
 from training.survey.photometry import flux_of
-
-FloatArray = NDArray[np.float64]
 
 _REDSHIFTS = Redshifts(np.ones_like, z_min=0.05, z_max=3.2)
 

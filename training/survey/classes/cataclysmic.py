@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey import spectra
 from training.survey.cadence import SightLine
 from training.survey.classes.recurrent import TEMPLATE_DAYS, against_template
 from training.survey.classes.source import Source, clipped_normal
 from training.survey.photometry import flux_of
-
-FloatArray = NDArray[np.float64]
 
 _BRIGHTEST_R, _FAINTEST_R = 15.0, 22.0
 """Of a typical maximum."""

@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey import hosts, spectra
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, clipped_normal
 from training.survey.classes.transient import Episode, Population, shown, within_reach
 from training.survey.cosmology import Redshifts, star_formation
-
-FloatArray = NDArray[np.float64]
 
 _BLANKETED_BELOW = 4750.0
 _IRON_BELOW = 8000.0

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey.cadence import SightLine
 from training.survey.classes.recurrent import against_template
 from training.survey.classes.source import Source, clipped_normal
 from training.survey.classes.stars import counted_magnitude, main_sequence
 from training.survey.photometry import flux_of
-
-FloatArray = NDArray[np.float64]
 
 # A limb-darkened disc (linear, by band as in Claret & Bloemen 2011 at 6000 K) is a stack of even discs, each of more
 # area than the one upon it by the same.

@@ -1,16 +1,14 @@
 """Transients between novae and supernovae: rich in calcium, or luminous and red."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey import engines, hosts
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, clipped_normal, log_normal
 from training.survey.classes.transient import Episode, Population, shown, within_reach
 from training.survey.cosmology import Redshifts, star_formation
 from training.survey.engines import Fireball, Line
-
-FloatArray = NDArray[np.float64]
 
 _CART_END = 150.0
 _CART = Population(

@@ -1,15 +1,13 @@
 """Flares of red dwarfs: minutes of blue light upon a faint red star."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey import spectra
 from training.survey.cadence import SightLine
 from training.survey.classes.source import LEAD_DAYS, Source, clipped_normal
 from training.survey.classes.stars import LEAST_MASS, main_sequence
 from training.survey.photometry import flux_of, limits
-
-FloatArray = NDArray[np.float64]
 
 _MINUTE = 1 / 1440
 

@@ -1,16 +1,14 @@
 """Neutron stars that merged: what they throw out makes heavy elements, whose decay shines for days."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey import engines, hosts
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, clipped_normal, log_normal
 from training.survey.classes.transient import Episode, Law, Population, shown, within_reach
 from training.survey.cosmology import Redshifts
 from training.survey.engines import Fireball
-
-FloatArray = NDArray[np.float64]
 
 _END = 25.0
 _KN = Population(

@@ -3,12 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey.cadence import SightLine
 from training.survey.classes.source import LEAD_DAYS, Source
 from training.survey.classes.stars import counted_magnitude, main_sequence
 from training.survey.photometry import flux_of
-
-FloatArray = NDArray[np.float64]
 
 _BINARY = 0.28
 _REACH = 5.0

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey.cadence import SightLine
 from training.survey.classes.recurrent import against_template
 from training.survey.classes.source import Source, clipped_normal
 from training.survey.classes.stars import halo_modulus
 from training.survey.photometry import flux_of
 
-FloatArray = NDArray[np.float64]
 Harmonics = NDArray[np.complex128]
 
 

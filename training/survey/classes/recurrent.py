@@ -6,10 +6,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source
-
-FloatArray = NDArray[np.float64]
 
 TEMPLATE_EPOCHS = 6
 """Visits by band that the template is the mean of."""

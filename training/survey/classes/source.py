@@ -4,12 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey.cadence import SightLine
 from training.survey.hosts import Kind
-
-FloatArray = NDArray[np.float64]
 
 LEAD_DAYS = 40.0
 """Visits so long before an episode are looked at, too: forced photometry reaches back 30 days."""

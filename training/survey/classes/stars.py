@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey.photometry import flux_of
-
-FloatArray = NDArray[np.float64]
 
 # Rounded, after Pecaut & Mamajek (2013): mass, radius [Sun], temperature [K], A0 to M6; M_r by their M_V; the colours
 # u-g, g-r, r-i, i-z, z-y after the stellar locus of Covey et al. (2007), for M dwarfs West et al. (2011).

@@ -1,16 +1,14 @@
 """Massive stars that had lost their hydrogen, or nearly all of it, before their cores collapsed."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey import engines, hosts, spectra
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, clipped_normal, log_normal
 from training.survey.classes.transient import Episode, Population, shown, within_reach
 from training.survey.cosmology import Redshifts, star_formation
 from training.survey.engines import Fireball, Line
-
-FloatArray = NDArray[np.float64]
 
 _END = 400.0
 _BLANKETED_BELOW = 4750.0

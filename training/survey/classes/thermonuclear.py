@@ -1,15 +1,13 @@
 """Exploding white dwarfs."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from training.survey import hosts, spectra
 from training.survey.cadence import SightLine
 from training.survey.classes.source import Source, split_normal
 from training.survey.classes.transient import Episode, Population, shown, within_reach
 from training.survey.cosmology import Redshifts
-
-FloatArray = NDArray[np.float64]
 
 # Fitted to the mean SALT surface (Guy et al. 2007; Betoule et al. 2014), smoothed to the width of a band, x1 = c = 0:
 # days from maximum, V magnitude, temperature [K], blanketing, and the dip about 8500 Angstrom before and between the

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.inputs import extinction
 from training.survey import spectra
 from training.survey.cadence import SightLine
@@ -13,8 +13,6 @@ from training.survey.classes.source import LEAD_DAYS, Source
 from training.survey.cosmology import Redshifts, distance_moduli, distance_modulus
 from training.survey.hosts import Kind
 from training.survey.photometry import flux_of
-
-FloatArray = NDArray[np.float64]
 
 Law = Callable[[FloatArray, FloatArray], FloatArray]
 """(days at home since the law's zero, wavelength at home [Angstrom]) -> absolute AB magnitude, each (V,)."""
