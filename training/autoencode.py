@@ -22,6 +22,8 @@ from training.probes import LEARNING_RATE, PATIENCE, Effort, OnlineProbes
 CONVERGED = "converged"
 """Of what is measured: 1 where training ended by itself."""
 FINE_TUNED = "fine-tuned"
+SCALED_LINEAR = "scaled-linear"
+"""Of a linear probe on latent vectors of zero mean and unit variance: whether what it is asked of is there at all."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,13 @@ def measure(
         if time.monotonic() > until:
             raise OutOfTime
         offline = probes.fit(make, latent, labels, n_classes, most_epochs=effort.probe_epochs)
-        for key, probe in ((name, offline), (f"online-{name}", trained.online.modules[name])):
+        figures[f"{name}-{CONVERGED}"] = float(offline.converged)
+        for key, probe in ((name, offline.module), (f"online-{name}", trained.online.modules[name])):
             figures[key] = probes.accuracy(test.label, probes.predicted(probe, held_out))
+    centre, spread = latent.mean(dim=0), latent.std(dim=0).clamp_min(torch.finfo(latent.dtype).tiny)
+    scaled, scaled_held_out = ((vectors - centre) / spread for vectors in (latent, held_out))
+    probe = probes.fit(probes.linear, scaled, labels, n_classes, most_epochs=effort.probe_epochs).module
+    figures[SCALED_LINEAR] = probes.accuracy(test.label, probes.predicted(probe, scaled_held_out))
     figures["neighbours"] = probes.accuracy(test.label, probes.neighbours(latent, labels, held_out))
     if fine_tune:
         tuned = probes.fine_tuned(trained.model, curves, effort, device=device, seed=seed, until=until)

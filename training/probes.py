@@ -70,7 +70,16 @@ class OnlineProbes:
         self.optimizer.step()
 
 
-def fit(make: Probe, latent: Tensor, labels: Tensor, n_classes: int, *, most_epochs: int) -> nn.Module:
+@dataclass(frozen=True)
+class Fitted:
+    """An offline probe."""
+
+    module: nn.Module
+    converged: bool
+    """Whether its loss had stopped falling, or else the last epoch came before."""
+
+
+def fit(make: Probe, latent: Tensor, labels: Tensor, n_classes: int, *, most_epochs: int) -> Fitted:
     """A probe trained on all latent vectors (N, D), as they are, until its loss no longer falls."""
     module = make(latent.shape[1], n_classes).to(latent.device)
     optimizer = torch.optim.Adam(module.parameters(), lr=LEARNING_RATE)
@@ -87,7 +96,7 @@ def fit(make: Probe, latent: Tensor, labels: Tensor, n_classes: int, *, most_epo
         best = min(best, total)
         if waited == PATIENCE:
             break
-    return module.eval()
+    return Fitted(module.eval(), converged=waited == PATIENCE)
 
 
 def predicted(probe: nn.Module, latent: Tensor) -> IntArray:

@@ -80,7 +80,7 @@ def latent_space(model: Autoencoder, curves: Curves, *, most_epochs: int) -> Fig
     torch.manual_seed(0)  # as when the first seed was measured
     seen = {"classes": test.label}
     for name, make in probes.PROBES.items():
-        probe = probes.fit(make, latent, labels, len(curves.classes), most_epochs=most_epochs)
+        probe = probes.fit(make, latent, labels, len(curves.classes), most_epochs=most_epochs).module
         answer = probes.predicted(probe, held_out)
         seen[f"{name} probe, {probes.accuracy(test.label, answer):.1f} %"] = answer
     flat = _flattened(held_out.cpu().numpy())

@@ -25,7 +25,8 @@ from training.errors import Diverged, InvalidData
 from training.files import replacing
 from training.probes import Effort, n_batches
 
-_WHOLE = Effort(probe_epochs=1000, tuning_epochs=200, tuning_steps=20)
+WHOLE = Effort(probe_epochs=1000, tuning_epochs=200, tuning_steps=20)
+"""Of every size but the one that is only looked at."""
 _GLIMPSE = Effort(probe_epochs=10, tuning_epochs=10, tuning_steps=1)
 
 
@@ -43,7 +44,7 @@ class Size:
     n_points: int = synthetic.N_POINTS
     """Of a synthetic light curve, before a fifth is left out."""
     n_induction: int = 128
-    effort: Effort = _WHOLE
+    effort: Effort = WHOLE
 
 
 _FULL = {"train": 5000, "validation": 550, "test": 2000}
@@ -269,12 +270,15 @@ class Bench:
             **asdict(cell.parts),
             n_bands=len(light_curves.bands),
             n_induction=cell.size.n_induction,
+            harmonics=harmonics_of(cell.data),
             precision=self.precision,
         )
 
     def _settings(self, cell: Cell) -> dict[str, object]:
         source = self.sources.get(cell.data)
         settings = {"version": VERSION, **asdict(cell), "precision": self.precision}
+        if cell.data in synthetic.NAMES:
+            settings["harmonics"] = harmonics_of(cell.data)
         return settings if source is None else {**settings, "source": _fingerprint(source)}
 
     def _path(self, cell: Cell, seed: int) -> Path:
@@ -304,6 +308,11 @@ class Bench:
             return None
         # Of real light curves whose source is not named this time, whatever they were is told of.
         return stored if settings | self._settings(cell) == settings else None
+
+
+def harmonics_of(data: str) -> int:
+    """Of time modulation, for which chapter 3 names no number."""
+    return synthetic.HARMONICS if data in synthetic.NAMES else AutoencoderConfig().harmonics
 
 
 @functools.cache  # asked for with every run that is looked up

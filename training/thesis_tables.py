@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 Row = tuple[str, ...]
 
+_NO_RESNET = "The thesis calls the rows of LSTM ResNet here: a slip, as there is no ResNet without a post-decoder."
 RELABELLED = {
-    "3.3": "The thesis calls the row of MLP and mTAN ResNet here.",
-    "3.4": "The thesis calls the rows of LSTM ResNet here.",
-    "3.5": "The thesis calls the rows of LSTM ResNet here.",
+    "3.3": "The thesis calls the row of MLP and mTAN ResNet here: a slip, as the tables before it have MLP there, or "
+    "the figures of a ResNet decoder, which may have mTAN alone behind it.",
+    "3.4": _NO_RESNET,
+    "3.5": _NO_RESNET,
 }
-"""By table: slips, as the tables before it have other names in the same places."""
+"""By table: rows with other names in the same places of other tables."""
 
 DECODERS: Mapping[str, tuple[Row, ...]] = {
     "3.1": (

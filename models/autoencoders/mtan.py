@@ -1,4 +1,7 @@
-"""Multi-time attention (Shukla and Marlin 2021; eq. 2.15-2.18), from points to a grid and from a grid to points."""
+"""Multi-time attention (Shukla and Marlin 2021; eq. 2.15-2.18), from points to a grid and from a grid to points.
+
+Keys and queries have biases, as in mTAN's own code.
+"""
 
 import math
 

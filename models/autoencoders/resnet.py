@@ -1,7 +1,8 @@
 """Convolutions in BigGAN's residual blocks (Brock et al. 2019), over induction points, as encoder and as decoder.
 
 The encoder's blocks are those of its discriminator (average pooling at their end), the decoder's those of its
-generator (batch normalisation, lengthening first).
+generator (batch normalisation, lengthening first); without spectral normalisation, and without the last
+normalisation of its generator.
 """
 
 import math

@@ -1,7 +1,8 @@
 """Labelled light curves as the autoencoders of chapter 3 see them: time between 0 and 1, brightness of order 1.
 
-Three steps make them of raw photometry (3.4.1): a star's long light curve is cut into stretches, time is folded with
-the period or, where there is none, brought to 0 to 1, and brightness is centred and scaled.
+Three steps make them of raw photometry: a star's long light curve is cut into stretches, time is folded with the period
+or, where there is none, brought to 0 to 1 (both 3.4.1), and brightness is centred and scaled. For the last the thesis
+names no rule; here every light curve has zero mean and unit variance, so that its amplitude says nothing of its class.
 """
 
 import itertools

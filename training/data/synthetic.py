@@ -2,8 +2,9 @@
 
 The text leaves open, and here is chosen: phi ~ U(0, 2 pi); A = .25 is A_g; w_2 = 30 multiplies w; N(0, 5) has a
 standard deviation of 5, as numpy writes it, though 3.2 writes a variance there (of the variance 5, Syn-A's classes are
-as easily told apart); the noise of Syn-C, which with N(0, 5) nobody could tell apart; and that nobody is told how large
-the noise is, so that eq. 3.4 is eq. 3.3 here: told, Syn-A's classes would be told as well.
+as easily told apart); the noise of Syn-C, which with N(0, 5) nobody could tell apart; that the saw blade has the sine's
+period, not all of them one; and that nobody is told how large the noise is, so that eq. 3.4 is eq. 3.3 here: told,
+Syn-A's classes would be told as well.
 """
 
 from collections.abc import Mapping
@@ -30,6 +31,9 @@ NOISE_A = 5.0
 """Standard deviation, class 1 of Syn-A."""
 AMPLITUDE_B = 0.25
 RIPPLE_B = 30.0
+HARMONICS = 128
+"""Of time modulation, for which chapter 3 names no number: the 64 of chapter 4 would end below most of Syn-B's ripples,
+which have frequencies up to (1 + RIPPLE_B) * 3 = 93."""
 NOISE_C = 0.96
 """Standard deviation, both classes of Syn-C: a likelihood-ratio classifier then reaches 99.5 %."""
 
