@@ -26,6 +26,7 @@ from training.data.layout import Dataset
 from training.errors import InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, Tier, TrainingConfig
 from training.features import FeatureTable
+from training.files import first_written
 from training.loop import CHECKPOINT
 from training.processes import World
 from training.selected import selected_features, selection_of, with_features
@@ -210,6 +211,5 @@ def record(path: Path, tier: Tier, dataset: Dataset, *, shorter: Mapping[str, fl
             "classes": {CLASS_NAMES[id_]: count for id_, count in zip(classes.tolist(), counts.tolist(), strict=True)},
         }
     record = {"tier": tier.name, **shorter, **parts}
-    if path.exists() and json.loads(path.read_text()) != record:
+    if json.loads(first_written(path, json.dumps(record, indent=1) + "\n")) != record:
         raise InvalidData(f"{path.parent} has runs of other objects, steps or minutes; name a new directory")
-    path.write_text(json.dumps(record, indent=1) + "\n")

@@ -31,6 +31,7 @@ from training.experiments import OBJECTS, record
 from training.few_labels_choice import LABELS, SCREENED, best, compare, grid, screened
 from training.few_labels_page import page
 from training.few_labels_runs import LONGER, Bench, Method, Trials
+from training.files import first_written
 from training.predictions import Selection
 
 PAGE = "FEW_LABELS.md"
@@ -81,10 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if named is None:
             bench.make(screened(bench.experiment), "screen", compared=False)
-            _write(bench, [], arguments)
         if not arguments.screen_only:
             methods = [Method(None), *(best(bench, arguments.best) if named is None else named)]
             methods += [Method(None, longer=True)] if arguments.longer else []
+            _write(bench, methods, arguments)
             compare(bench, methods, arguments.labels, arguments.seeds)
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on with it")
@@ -134,10 +135,8 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
         },
         indent=1,
     )
-    path = arguments.output / _SETTINGS
-    if path.exists() and path.read_text() != settings:
+    if first_written(arguments.output / _SETTINGS, settings) != settings:
         raise InvalidData(f"{arguments.output} has runs of other options; name a new directory")
-    path.write_text(settings)
     return Bench(
         directory=arguments.output,
         experiment=experiment,

@@ -22,16 +22,18 @@ def page(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds
         "# What pretraining gains where few labels are known",
         f"Made by `python -m training few-labels`: not edited by hand. Configuration {bench.experiment.name}, tier "
         f"{bench.experiment.tier}, {bench.experiment.training.steps:,} steps of training for every network (for "
-        f"`{LONGER}` as many more as pretraining has), with augmentation: a budget by which no network of many labels "
-        f"has learned all that it could. The {bench.n_validation:,} validation objects have all of their labels, "
-        "however few are learned from; they choose learning rates and the best step, by the mean over whole light "
-        "curves and alerts as sent.",
+        f"`{LONGER}` as many more as pretraining has), with augmentation. The {bench.n_validation:,} validation "
+        "objects have all of their labels, however few are learned from; they choose learning rates and the best step, "
+        "by the mean over whole light curves and alerts as sent.",
         *_told_of_pretraining(bench),
     ]
     screen = ranked(bench)
     if any(run.method not in methods for run in screen):  # without a screen, some of the comparison stand in its place
-        told = f"One seed, {SCREENED:.0%} of the labels: mean macro F1 of the views on validation objects, in per cent."
-        told += " Errors are of what each was asked to predict, and do not compare between kinds of pretraining."
+        told = (
+            f"One seed, {SCREENED:.0%} of the labels, one learning rate for all, {screen[0].learning_rate:g}, at which "
+            "none need be at its best: mean macro F1 of the views on validation objects, in per cent. Errors are of "
+            "what each was asked to predict, and do not compare between kinds of pretraining."
+        )
         head = ["method", "F1", "pretraining: validation errors"]
         parts += ["## Screen", told, markdown(head, list(_screen_rows(bench, screen)))]
     if compared.rows:
@@ -43,13 +45,13 @@ def page(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds
 
 
 def _told_of_pretraining(bench: Bench) -> Iterator[str]:
-    """All methods learn equally long, from the same objects."""
-    for outcome in bench.outcomes().values():
-        if outcome.pretraining is not None:
-            sources, objects = ", ".join(outcome.pretraining["sources"]), outcome.pretraining["objects"]
-            told = f"{bench.pretraining_steps:,} steps on {objects:,} objects of {sources}"
-            yield f"Pretraining: {told}, no label learned from."
-            return
+    """All methods learn equally long, from the same objects but for the fold that is left out."""
+    told = [outcome.pretraining for outcome in bench.outcomes().values() if outcome.pretraining is not None]
+    if told:
+        objects = sorted({each["objects"] for each in told})
+        number = f"{objects[0]:,}" + (f" to {objects[-1]:,}" if len(objects) > 1 else "")
+        sources = ", ".join(told[0]["sources"])
+        yield f"Pretraining: {bench.pretraining_steps:,} steps on {number} objects of {sources}, no label learned from."
 
 
 def _screen_rows(bench: Bench, runs: Sequence[Run]) -> Iterator[list[str]]:
@@ -67,17 +69,18 @@ def _comparison(bench: Bench, compared: Comparison, seeds: int) -> Iterator[str]
     pooled = ", each of the run that left out its fold" if bench.folds else ""
     yield (
         f"Macro F1 on {compared.n_objects} test objects{pooled}, whole light curves, in per cent; differences are "
-        "paired by object and by seed. Methods and learning rates were chosen at the first seed, by validation "
-        "objects; it is one of those compared."
+        "paired by object and by seed. Learning rates were chosen at the first seed, by validation objects; it is one "
+        "of those compared."
     )
     yield (
-        "Intervals of F1 are over objects alone. A difference is the mean of those of the folds, each of which has its "
-        "own labels, weights and objects, and its interval is Student's t over them: too short, as the folds learn "
-        "from much the same objects, and what one run is tried on another was chosen by."
+        "Intervals of F1 are over objects alone; those of differences are of objects (a bootstrap) and of folds "
+        "(Student's t, made longer as folds learn from much the same objects) together. What one run is tried on "
+        "another was chosen by."
         if bench.folds
         else "Intervals are of objects (a bootstrap) and seeds (Student's t) together."
     )
-    head = ["method", "labels learned from", "learning rate", "seeds", "F1", "more than scratch", "of scratch with all"]
+    head = ["method", "labels learned from", "learning rate", "seeds", "F1", "more than scratch"]
+    head += [f"more than {LONGER}", "of scratch with all"]
     whole = compared.scratch(1.0)
     yield markdown(head, [_row(bench, row, whole) for row in compared.rows])
     if whole is not None:
@@ -97,7 +100,7 @@ def _row(bench: Bench, row: Row, whole: Row | None) -> list[str]:
         f"{rate:g}" + (", at an end of those tried" if at_an_end(rate) else ""),
         str(len(row.runs)),
         _told(row.f1),
-        "" if row.gain is None else _told(row.gain, signed=True),
+        *("" if gain is None else _told(gain, signed=True) for gain in (row.gain, row.over_longer)),
         "" if whole is None or whole.seeds != row.seeds else f"{100 * row.f1.value / whole.f1.value:.1f} %",
     ]
 

@@ -106,12 +106,19 @@ class Outcome:
 
     @classmethod
     def read(cls, path: Path) -> dict[str, "Outcome"]:
-        """By name of run, of a file's whole lines: another process may be writing one more."""
-        found = {}
+        """By name of run, of a file's whole lines: another process may be writing one more.
+
+        A line that a full disk has cut short tells of nothing. A run that was made again, for its weights, has come to
+        what it came to first, by which others were chosen.
+        """
+        found: dict[str, Outcome] = {}
         for line in path.read_text().split("\n")[:-1] if path.exists() else ():
-            told = json.loads(line)
+            try:
+                told = json.loads(line)
+            except ValueError:
+                continue
             name, score = told.pop("run"), told.pop("score")
-            found[name] = cls(-math.inf if score is None else score, **told)
+            found.setdefault(name, cls(-math.inf if score is None else score, **told))
         return found
 
 

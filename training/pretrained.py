@@ -25,6 +25,9 @@ _LEARNED_WITH_LABELS = ("n_classes", "dropout")
 _LINEAGE = ("data", "unlabelled", "training", "init")
 """Of a provenance, what tells from which objects it learned."""
 
+_UNLEARNED = {"light curve": "tab.", "table": "lc."}
+"""By what alone self-supervision was of: the branch that it left as it was drawn."""
+
 _HEADS = re.compile(r"(lc_|tab_|mix_)?head\.")
 _BLOCK = re.compile(r"transformer\.blocks\.(\d+)\.")
 
@@ -86,6 +89,8 @@ class Pretrained:
     def start(self, network: AnyATAT) -> None:
         """Give a network these weights, the scales of its table among them, and freeze what is to be.
 
+        A branch that self-supervision has not seen is never frozen: its weights are chance.
+
         Raises InvalidData for a network of another architecture.
         """
         here, there = ({**each} for each in (network.config.to_dict(), self.architecture))
@@ -100,8 +105,10 @@ class Pretrained:
         taken = {name: tensor for name, tensor in self.weights.items() if _within(name, self.blocks)}
         network.load_state_dict(taken, strict=False)
         if self.frozen is not None:
+            unlearned = _UNLEARNED.get(self.provenance.get("self_supervision", {}).get("of"), "none")
             for name, parameter in network.named_parameters():
-                parameter.requires_grad_(name not in taken or not _within(name, self.frozen))
+                is_learned = name in taken and not name.startswith(unlearned)
+                parameter.requires_grad_(not (is_learned and _within(name, self.frozen)))
 
     def describe(self) -> dict[str, Any]:
         """As a checkpoint and an artifact tell of it."""

@@ -210,6 +210,18 @@ def test_frozen_weights_stay_and_the_others_learn(data_set: Path, config: Path, 
     assert "lc.time_modulation.coefficients" not in stayed["none"]
 
 
+def test_a_branch_that_was_not_pretrained_is_never_frozen(
+    data_set: Path, config: Path, weights: Path, tmp_path: Path
+) -> None:
+    stored = load_file(weights / "weights.safetensors")
+    frozen = Pretrained.read(weights, frozen=2)
+    for of, learned in (("light curve", "lc."), ("table", "tab.")):
+        alone = replace(frozen, provenance={**frozen.provenance, "self_supervision": {"of": of}})
+        trainer = _trainer(config, data_set, tmp_path / learned, alone)
+        still = {name for name, weight in trainer.model.named_parameters() if not weight.requires_grad}
+        assert still == {name for name, _ in trainer.model.named_parameters() if name in stored and learned in name[:4]}
+
+
 def test_the_command_trains_from_weights_and_says_so(
     data_set: Path, config: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
