@@ -1,6 +1,8 @@
 """Clients of Redis that give up quickly: of one server, or of a cluster."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -17,20 +19,41 @@ _SECONDS = 2.0
 _CLUSTER = "+cluster"
 
 
-def connect(url: str, *, seconds: float = _SECONDS) -> "Client":
+def connect(url: str, *, seconds: float = _SECONDS, renewed: Callable[[], str | None] | None = None) -> "Client":
     """A client that gives up quickly: a slow history must not hold the stream.
 
     Addresses are ``redis://host:port/0``, or ``redis+cluster://host:port`` of any server of a cluster; ``rediss`` with
-    TLS. Raises Misconfigured.
+    TLS. Where the address has a password, each new connection asks ``renewed`` for the address as it is by then, and
+    logs in with what that says. Raises Misconfigured.
     """
     scheme, found, rest = url.partition("://")
+    is_cluster = scheme.endswith(_CLUSTER)
+    url = scheme.removesuffix(_CLUSTER) + found + rest
+    options: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     try:
-        if scheme.endswith(_CLUSTER):
-            return Cluster(scheme.removesuffix(_CLUSTER) + found + rest, seconds)
-        return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
+        parts = urlsplit(url)
+        if parts.password is not None and renewed is not None:
+            options["credential_provider"] = _Credentials(url, renewed)
+            url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return Cluster(url, options) if is_cluster else redis.Redis.from_url(url, **options)
     except ValueError as error:
         forms = "redis://host:port/0 or redis+cluster://host:port"
         raise Misconfigured(f"REDIS_URL is no address of the form {forms}") from error
+
+
+class _Credentials(redis.CredentialProvider):
+    """User name and password of an address, asked for anew by every connection."""
+
+    def __init__(self, url: str, renewed: Callable[[], str | None]) -> None:
+        self._url = url
+        self._renewed = renewed
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """The password, behind the user's name if there is one; those of before where the address has none by now."""
+        found = (urlsplit(url) for url in (self._renewed() or "", self._url))
+        parts = next(each for each in found if each.password is not None)
+        password = unquote(parts.password or "")
+        return (unquote(parts.username), password) if parts.username else (password,)
 
 
 class Cluster:
@@ -39,20 +62,15 @@ class Cluster:
     It has of a client's methods those that the history needs, each command of one key.
     """
 
-    def __init__(self, url: str, seconds: float) -> None:
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
         self._url = url
-        self._seconds = seconds
+        self._options = options
         self._found: RedisCluster | None = None
 
     def _cluster(self) -> RedisCluster:
         if self._found is None:
-            self._found = RedisCluster.from_url(
-                self._url,
-                socket_timeout=self._seconds,
-                socket_connect_timeout=self._seconds,
-                retry=Retry(NoBackoff(), 1),
-            )
+            self._found = RedisCluster.from_url(self._url, retry=Retry(NoBackoff(), 1), **self._options)
         return self._found
 
     def pipeline(self, *, transaction: bool = False) -> ClusterPipeline:

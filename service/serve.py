@@ -107,9 +107,13 @@ def _history(settings: Settings, classifier: Classifier) -> History | None:
     if settings.redis_url is None:
         log.warning("REDIS_URL is not set: every alert is classified by itself alone")
         return None
+
+    def address() -> str | None:
+        return settings.renewed().redis_url
+
     history = History(
-        connect(settings.redis_url),
-        prober=connect(settings.redis_url, seconds=CHECK_SECONDS),
+        connect(settings.redis_url, renewed=address),
+        prober=connect(settings.redis_url, seconds=CHECK_SECONDS, renewed=address),
         ttl=settings.history_ttl,
         max_points=settings.history_points,
         window_days=classifier.model.window_days,

@@ -1,5 +1,6 @@
 """Settings: the only reader of the environment."""
 
+import logging
 import os
 import socket
 from collections.abc import Mapping
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
 from models.calibration import PRIORS
 from models.classifier import DEFAULT_ARTIFACT
 from models.scoring import Precision
 from service.errors import Misconfigured
+
+log = logging.getLogger(__name__)
 
 _CENTURY, _DAY = 36_525.0, 86_400.0
 """The most days, and the most seconds, that make sense."""
@@ -32,8 +35,8 @@ def _named(name: str, default: Any, description: str, **limits: Any) -> Any:
 class Settings(BaseModel):
     """What an operator sets, by environment variable or in a ``.env`` file.
 
-    ``NAME_FILE`` gives any of them from a file, for secrets; ``KAFKA_CONFIG_X_Y`` is passed to Kafka's clients as
-    ``x.y``. Nothing here is ever logged.
+    ``NAME_FILE`` gives any of them from a file, for secrets, which is read again where a server no longer takes what it
+    said (``renewed``); ``KAFKA_CONFIG_X_Y`` is passed to Kafka's clients as ``x.y``. Nothing here is ever logged.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -90,6 +93,8 @@ class Settings(BaseModel):
     http_max_objects: int = _named("HTTP_MAX_OBJECTS", 1000, "objects in one HTTP request; more are told 413", ge=1)
     http_max_bytes: int = _named("HTTP_MAX_BYTES", 16 * 2**20, "bytes of one HTTP request; more are told 413", ge=1)
     kafka_config: Mapping[str, SecretStr] = Field(default_factory=dict, description="KAFKA_CONFIG_*, as x.y")
+    _variables: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    """What they were made of."""
 
     @property
     def input_topics(self) -> list[str]:
@@ -109,7 +114,8 @@ class Settings(BaseModel):
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Settings from these variables, or from ``.env`` and the process's own. Raises Misconfigured."""
-        given = _with_files(_given() if environment is None else environment)
+        variables = _given() if environment is None else environment
+        given = _with_files(variables)
         _must_be_spelt_right(given)
         values: dict[str, Any] = {name: value for name, value in given.items() if value != ""}
         if values.get("HTTP_PORT") == "none":
@@ -125,7 +131,18 @@ class Settings(BaseModel):
             wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             raise Misconfigured(wrong) from None
         settings._must_have_topics_apart()
+        settings._variables = {name: value for name, value in variables.items() if _is_own(name)}
         return settings
+
+    def renewed(self) -> Self:
+        """Of the same variables, with what their files say by now; unchanged where these cannot be read."""
+        if not self._variables:
+            return self
+        try:
+            return type(self).from_env(self._variables)
+        except Misconfigured as error:
+            log.warning("settings are not read again: %s", error)
+            return self
 
     def _must_have_topics_apart(self) -> None:
         """A dead letter that is read again would become another one, for ever."""
@@ -165,6 +182,11 @@ def _must_be_spelt_right(given: Mapping[str, str]) -> None:
             raise Misconfigured(f"{name} is no setting: is {meant[0]} meant?")
 
 
+def _is_own(variable: str) -> bool:
+    """Whether it is one of these, or names the file of one."""
+    return variable.removesuffix(_FILE) in Settings.variables() or variable.startswith(_KAFKA_CONFIG)
+
+
 def _option(name: str) -> str:
     """Of librdkafka, by what follows KAFKA_CONFIG_. One alone has an underscore of its own."""
     return name if name == "log_level" else name.replace("_", ".")
@@ -184,11 +206,10 @@ def _names_a_file(variable: str) -> bool:
 
 def _with_files(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables, each NAME_FILE replaced by NAME with what is in the file. Raises Misconfigured if both are set."""
-    known = set(Settings.variables())
     values = dict(environment)
     for variable, path in environment.items():
         name = variable.removesuffix(_FILE)
-        if path and _names_a_file(variable) and (name in known or name.startswith(_KAFKA_CONFIG)):
+        if path and _names_a_file(variable) and _is_own(variable):
             if environment.get(name):
                 raise Misconfigured(f"{name} and {variable} are both set")
             try:

@@ -87,6 +87,11 @@ class _Limits:
         }
 
 
+def _common(settings: Settings) -> dict[str, Any]:
+    """What the worker's clients are made with. Raises Misconfigured."""
+    return {"allow.auto.create.topics": False, **common_options(settings)}
+
+
 class KafkaStream:
     """The input topics' messages in, transactions out. To be used by one thread.
 
@@ -98,7 +103,7 @@ class KafkaStream:
     """Kafka's clients, which a stream of another kind may have otherwise."""
 
     def __init__(self, settings: Settings, *, waiting: Callable[[str], None] = lambda _: None) -> None:
-        common = {"allow.auto.create.topics": False, **common_options(settings)}
+        common = _common(settings)
         self._reset = settings.kafka_clients().get("auto.offset.reset")
         if self._reset not in {None, "earliest", "latest"}:
             raise Misconfigured(f"KAFKA_CONFIG_AUTO_OFFSET_RESET is {self._reset}: earliest or latest")
@@ -106,6 +111,7 @@ class KafkaStream:
         if strategy != _COOPERATIVE:
             raise Misconfigured(f"KAFKA_CONFIG_PARTITION_ASSIGNMENT_STRATEGY is {strategy}: {_COOPERATIVE} alone")
         self.waiting = waiting
+        self._settings = settings
         self._topics = settings.input_topics
         self._output_topics = [settings.kafka_output_topic, settings.kafka_dead_letter_topic]
         self._common = common
@@ -219,7 +225,10 @@ class KafkaStream:
         Whatever transaction is open is aborted when ``open`` takes over the transactional id.
         """
         self.close()
+        self._settings = self._settings.renewed()  # a password may have been changed
+        self._common = _common(self._settings)
         self._consumer = self._new_consumer()
+        self._ends = Ends(self._common)
 
     def _check_topics(self) -> tuple[dict[str, int], "_Limits | None"]:
         """Partitions by topic, and how long the output topics' messages may be, if that may be known."""

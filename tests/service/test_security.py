@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ScramCredentialInfo,
@@ -31,11 +32,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from models.classifier import Classifier
+from service.history import History
+from service.redis_client import connect
+from service.settings import Settings
 from tests import alerts
 from tests.servers import LOOPBACK, free_ports
 from tests.servers.kafka import KafkaServer, skip_without_kafka
 from tests.servers.valkey import ValkeyServer, skip_without_valkey
-from tests.service.stream import Topics, running, served, toy_alerts
+from tests.service.stream import Topics, running, served, toy_alerts, until
 
 USER, PASSWORD = "atat", "correct-horse-battery"
 REDIS_PASSWORD = "staple-of-redis"  # noqa: S105 - of this test
@@ -154,12 +158,16 @@ def secured(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> I
         },
     )
     with server:
-        admin = AdminClient({"bootstrap.servers": server.plaintext_servers})
-        how = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
-        change = UserScramCredentialUpsertion(USER, how, PASSWORD.encode())
-        for future in admin.alter_user_scram_credentials([change]).values():
-            future.result(20)
+        _give_password(server, USER, PASSWORD)
         yield server
+
+
+def _give_password(server: KafkaServer, user: str, password: str) -> None:
+    admin = AdminClient({"bootstrap.servers": server.plaintext_servers})
+    how = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+    change = UserScramCredentialUpsertion(user, how, password.encode())
+    for future in admin.alter_user_scram_credentials([change]).values():
+        future.result(20)
 
 
 def _client(server: KafkaServer, authority: Authority, **values: str) -> dict[str, str]:
@@ -182,6 +190,29 @@ def test_alerts_are_classified_over_scram_and_tls(
     topics.send(toy_alerts(20)[0])
     with running(topics, classifier, **_client(secured, authority)) as up:  # type: ignore[arg-type]
         topics.wait_for(20)
+        assert up.failure == []
+
+
+def test_a_worker_goes_on_when_its_password_is_changed_in_kafka_and_in_its_file(
+    secured: KafkaServer, authority: Authority, classifier: Classifier, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("of-yesterday\n")
+    _give_password(secured, "rotated", "of-yesterday")
+    topics = Topics(secured.plaintext_servers)
+    topics.send(toy_alerts(20)[0])
+    client = _client(secured, authority, KAFKA_CONFIG_SASL_USERNAME="rotated")
+    client["KAFKA_CONFIG_SASL_PASSWORD_FILE"] = str(password)
+    client.pop("KAFKA_CONFIG_SASL_PASSWORD")
+    with running(topics, classifier, **client) as up:  # type: ignore[arg-type]
+        topics.wait_for(20)
+        _give_password(secured, "rotated", "of-today")
+        secured.stop()
+        secured.start()
+        until(lambda: "Authentication failed" in str(up.health.kafka), seconds=90)
+        password.write_text("of-today\n")
+        topics.send(toy_alerts(40)[0][20:])
+        topics.wait_for(40)
         assert up.failure == []
 
 
@@ -327,6 +358,25 @@ def test_a_redis_that_refuses_degrades_in_one_line_and_the_stream_goes_on(  # no
     (line,) = [record.getMessage() for record in caplog.records if "history" in record.getMessage()]
     assert told in line
     assert "staple" not in caplog.text
+
+
+def test_the_history_goes_on_when_its_password_is_changed_in_redis_and_in_its_file(tmp_path: Path) -> None:
+    skip_without_valkey()
+    address = tmp_path / "address"
+    with ValkeyServer(tmp_path, options={"requirepass": "of-yesterday"}) as server:
+        address.write_text(f"redis://:of-yesterday@{LOOPBACK}:{server.port}/0")
+        settings = Settings.from_env({"REDIS_URL_FILE": str(address)})
+        assert settings.redis_url is not None
+        client = connect(settings.redis_url, renewed=lambda: settings.renewed().redis_url)
+        history = History(client, ttl=timedelta(days=1), max_points=100, window_days=395)
+        assert history.check() is None
+        with contextlib.closing(redis.Redis.from_url(settings.redis_url)) as operator:
+            operator.config_set("requirepass", "of-today")
+            operator.client_kill_filter(_type="normal", skipme=False)
+        assert "invalid username-password pair" in str(history.check())
+        address.write_text(f"redis://:of-today@{LOOPBACK}:{server.port}/0")
+        assert history.check() is None
+        client.close()
 
 
 # --- nothing is quoted --------------------------------------------------------------------------------------------

@@ -51,6 +51,10 @@ def test_secrets_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("hunter2\n")
     settings = Settings.from_env({"KAFKA_CONFIG_SASL_PASSWORD_FILE": str(tmp_path / "password")})
     assert settings.kafka_clients()["sasl.password"] == "hunter2"
+    (tmp_path / "password").write_text("hunter3\n")
+    assert settings.renewed().kafka_clients()["sasl.password"] == "hunter3"
+    (tmp_path / "password").unlink()
+    assert settings.renewed() is settings
     assert "hunter2" not in repr(settings)
     both = {"REDIS_URL": "redis://one", "REDIS_URL_FILE": str(tmp_path / "password")}
     with pytest.raises(Misconfigured, match="REDIS_URL and REDIS_URL_FILE are both set"):
