@@ -120,7 +120,11 @@ class History:
             self._failed(error)
             return self.fault
         evicting = ", ".join(sorted(policies - {"noeviction"}))
-        self.fault = f"maxmemory-policy is {evicting}: it must be noeviction, or histories vanish" if evicting else None
+        before, self.fault = self.fault, None
+        if evicting:
+            self.fault = f"maxmemory-policy is {evicting}: it must be noeviction, or histories vanish"
+        elif before not in {None, _NOT_ASKED}:
+            log.info("the history can be used again")
         return self.fault
 
     def complete(self, alerts: AlertBatch) -> Completed:

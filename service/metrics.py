@@ -41,6 +41,8 @@ class Metrics:
         self.stopped = self._gauge("classifier_partitions_stopped", "partitions that wait for an operator")
         self.held = self._gauge("classifier_partitions_held", "partitions that wait for the schema registry")
         self.unread = self._gauge("classifier_partitions_unread", "partitions that Kafka does not answer for")
+        self.partitions = self._gauge("classifier_partitions", "partitions that this worker has")
+        self.rebalances = self._counter("classifier_rebalances", "times that partitions came or went")
         self.ready = self._gauge("classifier_ready", "1 if ready")
         self.history_up = self._gauge("classifier_history_up", "1 if the history can be used")
         self.last_commit = self._gauge(

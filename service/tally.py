@@ -9,11 +9,13 @@ import numpy as np
 from models.inputs.alert_batch import NO_OBJECT
 from models.inputs.errors import NothingLeft
 from service.gathered import Gathered
-from service.kafka.messages import Partition
+from service.kafka.messages import Message, Partition
 from service.metrics import Metrics
 from service.outputs import history_of
 from service.pipeline import Answers
 from service.publishing import kind_of
+
+_NO_OBJECT_KIND = "no_object"
 
 
 class Tally:
@@ -26,9 +28,23 @@ class Tally:
         self._shown: set[Partition] = set()
         """Partitions that the lag metrics show."""
         self._current_at: dict[Partition, float] = {}
-        """Up to when the messages of each partition are answered: the last one's Kafka timestamp, or no lag seen."""
-        for name in class_names:  # a share is of all classes, of those not seen yet too
-            metrics.predicted.labels(name)
+        """Up to when the messages of each partition are answered: the Kafka timestamp of the last one, or of the first
+        that is not; or when no lag was seen."""
+        # What Prometheus has not seen at 0 it cannot see grow.
+        for instrument, values in (
+            (metrics.predicted, class_names),
+            (metrics.transactions, ("committed", "aborted", "fenced")),
+            (metrics.history, (history_of(True), history_of(False), _NO_OBJECT_KIND)),
+        ):
+            for value in values:
+                instrument.labels(value)
+
+    def read(self, messages: Sequence[Message]) -> None:
+        """These come next: what of their partitions is before them is answered, or was read with them."""
+        for message in messages:
+            if message.timestamp_ms > 0:
+                partition, at = (message.topic, message.partition), message.timestamp_ms / 1000
+                self._current_at[partition] = min(self._current_at.get(partition, at), at)
 
     def behind(self, lags: Mapping[Partition, int]) -> None:
         """So many messages of each partition that this worker has are not answered yet."""
@@ -85,7 +101,7 @@ class Tally:
         for kind, rows in (
             (history_of(True), answers.full_history),
             (history_of(False), ~answers.full_history & ~without_object),
-            ("no_object", without_object),
+            (_NO_OBJECT_KIND, without_object),
         ):
             if rows.any():
                 self._metrics.history.labels(kind).inc(int(np.count_nonzero(rows)))

@@ -102,8 +102,11 @@ class Worker:
         self._aborted: str | None = None
         """Why the last transaction was aborted, while none has been committed since."""
         self._abort_pause = _IDLE_SECONDS
+        self._rebalances = 0
+        """As they were last told."""
         stream.waiting = self._waiting
         metrics.last_commit.set_to_current_time()  # that is when waiting for one begins
+        self._tell_of_history()
 
     def stop(self) -> None:
         """End after the batch that is under way. May be called from anywhere."""
@@ -225,6 +228,7 @@ class Worker:
         return gathered.tokens >= self._settings.batch_tokens or gathered.size >= BATCH_BYTES
 
     def _decode(self, messages: Sequence[Message], gathered: Gathered) -> None:
+        self._tally.read(messages)
         good, unread = self._unread(messages)
         if good:
             gathered.size += sum(len(message.value) for message in good)
@@ -290,11 +294,17 @@ class Worker:
         self._health.joined = assignment.joined
         self._tally.behind(self._stream.lags())
         self._health.stopped, self._health.unread = _by_name(assignment.stopped), _by_name(self._stream.unread)
-        self._health.history = "REDIS_URL is not set" if self._history is None else self._history.trouble
+        self._tell_of_history()
+        self._metrics.partitions.set(len(assignment.next))
+        self._metrics.rebalances.inc(self._stream.rebalances - self._rebalances)
+        self._rebalances = self._stream.rebalances
         self._metrics.stopped.set(len(assignment.stopped))
         self._metrics.held.set(len(self._held | self._tried))
         self._metrics.unread.set(len(self._stream.unread))
-        self._metrics.history_up.set(self._history is not None and self._history.trouble is None)
+
+    def _tell_of_history(self) -> None:
+        self._health.history = "REDIS_URL is not set" if self._history is None else self._history.trouble
+        self._metrics.history_up.set(self._health.history is None)
 
     # --- answering ------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ RULE_TESTS = sorted((DEPLOY / "prometheus").glob("*_test.yml"))
 OF_LIBRARIES = {"OMP_NUM_THREADS"}
 """Variables in a container that are not the service's own: PyTorch reads this one."""
 
-OF_PROMETHEUS = {"up", "process_start_time_seconds"}
+OF_PROMETHEUS = {"up", "process_start_time_seconds", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 """Series that Prometheus makes, and its client."""
 
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}

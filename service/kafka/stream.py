@@ -121,6 +121,8 @@ class KafkaStream:
         """A longer message cannot be published as a dead letter. Becomes less when Kafka refuses one."""
         self._refused_bytes = 0
         """The longest dead letter that Kafka has refused since ``open``."""
+        self.rebalances = 0
+        """How often partitions have come or gone."""
         self._begin_again()
         self._at_once = POLL_BYTES // _USUAL_BYTES
         """Messages that one call into Kafka's client may bring."""
@@ -281,6 +283,14 @@ class KafkaStream:
         except (KafkaException, KafkaUnavailable, Misconfigured, TransactionAborted) as error:
             self._failure = error if isinstance(error, Misconfigured) else KafkaUnavailable(str(error))
         self.assignment.joined = True
+        self._tell("came", partitions)
+
+    def _tell(self, what: str, partitions: Sequence[TopicPartition]) -> None:
+        """Of a rebalance, if it moved anything."""
+        if partitions:
+            self.rebalances += 1
+            names = ", ".join(f"{partition.topic}/{partition.partition}" for partition in partitions)
+            log.info("partitions %s: %s; there are %d now", what, names, len(self.assignment.next))
 
     def _begin(self, consumer: Consumer, partition: TopicPartition) -> TopicPartition:
         """Where to go on: at the committed offset; for a first start, where the operator says.
@@ -316,10 +326,15 @@ class KafkaStream:
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.assignment.joined = False
-        self._left(consumer, partitions)
+        self._leave(consumer, partitions)
+        self._tell("were lost", partitions)
 
     def _left(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Revoked or lost. No transaction is open: they live between two polls, and this runs within one."""
+        self._leave(consumer, partitions)
+        self._tell("went", partitions)
+
+    def _leave(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """No transaction is open: they live between two polls, and this runs within one."""
         for partition in partitions:
             name = (partition.topic, partition.partition)
             self._revoked.add(name)

@@ -107,14 +107,18 @@ class Topics:
             **values,
         }
 
-    def send(self, values: Sequence[bytes | None], *, keys: Sequence[str] | None = None) -> None:
-        """Publish alerts; one key, one partition."""
+    def send(
+        self, values: Sequence[bytes | None], *, keys: Sequence[str] | None = None, seconds_ago: float = 0
+    ) -> None:
+        """Publish alerts, as of so long ago; one key, one partition."""
+        sent_ms = int(1000 * (time.time() - seconds_ago))
         # Idempotent: what it sends again to a server that was slow to answer must not be there twice.
         producer = Producer({"bootstrap.servers": self.servers, "linger.ms": 5, "enable.idempotence": True})
         for place, value in enumerate(values):
             while True:
                 try:
-                    producer.produce(self.alerts, value=value, key=None if keys is None else keys[place])
+                    key = None if keys is None else keys[place]
+                    producer.produce(self.alerts, value=value, key=key, timestamp=sent_ms)
                     break
                 except BufferError:
                     producer.poll(0.1)

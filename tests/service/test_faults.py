@@ -426,10 +426,11 @@ def test_lag_grows_while_a_partition_is_held_and_goes_when_another_worker_has_it
 
     with running(topics, classifier, registry=registry) as up:
         for key in ("0", "4"):  # which are of different partitions
-            topics.send([framed, *values], keys=[key] * 8)
+            topics.send([framed, *values], keys=[key] * 8, seconds_ago=3600)
         until(lambda: behind(up) == {"0": 8, "1": 8}, seconds=30, what="all behind is counted")
         where = {"topic": topics.alerts, "partition": "0"}
         before = up.metric("classifier_lag_seconds", **where)
+        assert before > 3600  # since the first that waits was published, however young the worker
         assert up.health.registry == "no answer for 99999"
         until(lambda: up.metric("classifier_lag_seconds", **where) > before + 1, seconds=20, what="lag grows")
         assert up.metric("classifier_partitions_held") == 2
@@ -440,3 +441,8 @@ def test_lag_grows_while_a_partition_is_held_and_goes_when_another_worker_has_it
                 return all({one[at], two[at]} == {8, None} for at in one) and None in one.values()
 
             until(is_shared, seconds=40, what="one partition is the other worker's, and shown by it alone")
+            until(lambda: {one.metric("classifier_partitions") for one in (up, other)} == {1}, seconds=10)
+            assert up.metric("classifier_rebalances_total") == 2  # two came, one went
+            at = next(at for at, lag in behind(other).items() if lag is not None)
+            where = {"topic": topics.alerts, "partition": at}
+            until(lambda: other.metric("classifier_lag_seconds", **where) > 3600, seconds=20)

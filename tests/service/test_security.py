@@ -360,7 +360,10 @@ def test_a_redis_that_refuses_degrades_in_one_line_and_the_stream_goes_on(  # no
     assert "staple" not in caplog.text
 
 
-def test_the_history_goes_on_when_its_password_is_changed_in_redis_and_in_its_file(tmp_path: Path) -> None:
+def test_the_history_goes_on_when_its_password_is_changed_in_redis_and_in_its_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     skip_without_valkey()
     address = tmp_path / "address"
     with ValkeyServer(tmp_path, options={"requirepass": "of-yesterday"}) as server:
@@ -377,6 +380,9 @@ def test_the_history_goes_on_when_its_password_is_changed_in_redis_and_in_its_fi
         address.write_text(f"redis://:of-today@{LOOPBACK}:{server.port}/0")
         assert history.check() is None
         client.close()
+    told = [record.getMessage() for record in caplog.records if "history" in record.getMessage()]
+    assert len(told) == 2  # once of the fault, once of its end
+    assert told[1] == "the history can be used again"
 
 
 # --- nothing is quoted --------------------------------------------------------------------------------------------
