@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -31,6 +32,8 @@ from service.worker import Worker
 
 log = logging.getLogger(__name__)
 
+_STDERR = 2
+
 _ANSWERING_SECONDS = 5.0
 """So long the end waits for requests that are being answered."""
 
@@ -51,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace, settings: Settings) -> int:
     """The subcommand. Exit code 0 after a drain, 1 after a fatal fault, 2 if it cannot start like this."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    faulthandler.register(signal.SIGUSR1, file=_STDERR)  # where each thread is, for whoever asks
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as a container's first process it would go unheard
     try:
         with nullcontext() if settings.http_port is None else HttpServer(settings, settings.http_port) as http:

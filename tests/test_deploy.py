@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from dotenv import dotenv_values
 
 from service import auth
 from service.errors import Misconfigured
@@ -30,8 +31,8 @@ MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 
 RULE_TESTS = sorted((DEPLOY / "prometheus").glob("*_test.yml"))
 
-OF_LIBRARIES = {"OMP_NUM_THREADS"}
-"""Variables in a container that are not the service's own: PyTorch reads this one."""
+OF_OTHERS = {"OMP_NUM_THREADS", "POD_NAME", "POD_NAMESPACE"}
+"""Variables in a container that are not the service's own: PyTorch reads one, and Kubernetes itself the pod's."""
 
 OF_PROMETHEUS = {"up", "process_start_time_seconds", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 """Series that Prometheus makes, and its client."""
@@ -83,6 +84,14 @@ def _shown() -> Iterator[tuple[str, str]]:
             yield from ((panel["title"], target["expr"]) for target in panel["targets"])
         for variable in dashboard["templating"]["list"]:
             yield variable["label"], variable["query"]["query"]
+
+
+def _settings() -> dict[str, str]:
+    """What the ConfigMap of Kubernetes is made of."""
+    (made,) = _manifest("Kustomization")["configMapGenerator"]
+    assert made["name"] == _container()["envFrom"][0]["configMapRef"]["name"]
+    (name,) = made["envs"]
+    return {key: value or "" for key, value in dotenv_values(DEPLOY / "kubernetes" / name).items()}
 
 
 def _series() -> dict[str, set[str]]:
@@ -235,7 +244,7 @@ def _compose_environment() -> dict[str, str]:
 
 def _kubernetes_environment() -> dict[str, str]:
     """What the container gets; of what Kubernetes fills in only the name."""
-    config: dict[str, str] = _manifest("ConfigMap")["data"]
+    config = _settings()
     return config | {one["name"]: one.get("value", "") for one in _container()["env"]}
 
 
@@ -248,7 +257,7 @@ def _image_environment() -> dict[str, str]:
 def test_every_variable_that_the_service_is_given_is_a_setting(environment: dict[str, str]) -> None:
     assert environment
     known = set(Settings.variables())
-    for name in environment.keys() - OF_LIBRARIES:
+    for name in environment.keys() - OF_OTHERS:
         assert {name, name.removesuffix("_FILE")} & known or name.startswith("KAFKA_CONFIG_"), name
     assert all(isinstance(value, str) for value in environment.values()), "a number or a boolean needs quotes"
 
@@ -283,8 +292,10 @@ def test_the_service_is_given_time_to_drain_before_it_is_killed() -> None:
 
 
 def test_a_worker_keeps_its_transactional_id_when_it_comes_back() -> None:
-    (variable,) = [one for one in _container()["env"] if one["name"] == "KAFKA_TRANSACTIONAL_ID"]
-    assert variable["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    variables = {one["name"]: one for one in _container()["env"]}
+    assert variables["KAFKA_TRANSACTIONAL_ID"]["value"] == "$(POD_NAMESPACE)-$(POD_NAME)"
+    for name in ("namespace", "name"):
+        assert variables[f"POD_{name.upper()}"]["valueFrom"]["fieldRef"]["fieldPath"] == f"metadata.{name}"
     assert _compose_environment()["KAFKA_TRANSACTIONAL_ID"]
 
 
@@ -323,7 +334,8 @@ def test_the_longest_dead_letter_passes_the_producers_own_limit(tmp_path: Path) 
 def test_there_are_never_more_workers_than_partitions(tmp_path: Path) -> None:
     scaled = _manifest("ScaledObject")["spec"]
     (trigger,) = scaled["triggers"]
-    config = _manifest("ConfigMap")["data"]
+    config = _settings()
+    assert scaled["minReplicaCount"] <= scaled["maxReplicaCount"]
     assert scaled["maxReplicaCount"] <= int(_topics(tmp_path)[config["KAFKA_INPUT_TOPICS"]]["partitions"])
     assert scaled["scaleTargetRef"]["name"] == _manifest("StatefulSet")["metadata"]["name"]
     assert trigger["metadata"]["consumerGroup"] == config["KAFKA_GROUP_ID"]
@@ -403,10 +415,17 @@ def test_kubernetes_manifests_belong_together() -> None:
     assert _manifest("StatefulSet")["spec"]["serviceName"] == _manifest("Service")["metadata"]["name"]
     (image,) = _manifest("Kustomization")["images"]
     assert image["name"] == _container()["image"]
+    pod = _manifest("Deployment")["spec"]["template"]  # of commands: like a worker's, but no worker
+    assert pod["metadata"]["labels"] != labels
+    (commands,) = pod["spec"]["containers"]
+    for key in ("image", "envFrom", "volumeMounts", "securityContext"):
+        assert commands[key] == _container()[key]
+    assert all(one in _container()["env"] for one in commands["env"])
+    assert pod["spec"]["securityContext"] == _pod()["securityContext"]
 
 
 def test_kubernetes_scales_by_the_lag_of_the_workers_own_group() -> None:
-    settings, (trigger,) = _manifest("ConfigMap")["data"], _manifest("ScaledObject")["spec"]["triggers"]
+    settings, (trigger,) = _settings(), _manifest("ScaledObject")["spec"]["triggers"]
     taken = {}
     for replacement in _manifest("Kustomization")["replacements"]:
         setting = replacement["source"]["fieldPath"].removeprefix("data.")

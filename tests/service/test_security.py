@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -21,7 +22,12 @@ from typing import Any
 import pytest
 import redis
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
+    ResourcePatternType,
+    ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialUpsertion,
@@ -142,7 +148,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def secured(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """A Kafka server with SCRAM over TLS."""
+    """A Kafka server with SCRAM over TLS, on which some may do everything, and the others what they are granted."""
     skip_without_kafka()
     listener = "listener.name.client"
     server = KafkaServer(
@@ -155,6 +161,8 @@ def secured(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> I
             f"{listener}.scram-sha-512.sasl.jaas.config": (
                 "org.apache.kafka.common.security.scram.ScramLoginModule required;"
             ),
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": f"User:ANONYMOUS;User:{USER};User:rotated",
         },
     )
     with server:
@@ -216,10 +224,87 @@ def test_a_worker_goes_on_when_its_password_is_changed_in_kafka_and_in_its_file(
         assert up.failure == []
 
 
+def test_the_rights_that_are_granted_by_the_script_are_enough(
+    secured: KafkaServer,
+    authority: Authority,
+    classifier: Classifier,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    topics = Topics(secured.plaintext_servers)
+    _give_password(secured, "worker", PASSWORD)
+    topics.send([*toy_alerts(20)[0], b"no alert"])
+    client = _client(secured, authority, KAFKA_CONFIG_SASL_USERNAME="worker")
+    client["KAFKA_TRANSACTIONAL_ID"] = f"{topics.name}-0"
+    command = [sys.executable, "-m", "service", "deadletters", "requeue", "--all"]
+    environment = os.environ | topics.environment(**client)
+    denied = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert denied.returncode != 0
+    assert "uthorization failed" in denied.stderr
+    _grant(secured, topics, tmp_path)
+    with running(topics, classifier, **client) as up:  # type: ignore[arg-type]
+        topics.wait_for(21)
+        assert up.failure == []
+        assert up.health.unready() == []
+    assert "settings cannot be read" not in caplog.text
+    for words in (["deadletters", "list"], ["deadletters", "requeue", "--all"], ["reconcile", *WINDOW]):
+        done = subprocess.run(
+            [sys.executable, "-m", "service", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def _grant(server: KafkaServer, topics: Topics, directory: Path) -> None:
+    """What deploy/kafka/grant.sh asks Kafka's own tool for."""
+    record, stub = directory / "granted", directory / "kafka-acls.sh"
+    stub.write_text('#!/bin/bash\necho "$@" >> "$RECORD"\n')
+    stub.chmod(0o755)
+    environment = {
+        "PATH": f"{directory}:{os.environ['PATH']}",
+        "RECORD": str(record),
+        "BOOTSTRAP_SERVERS": server.plaintext_servers,
+        "KAFKA_USER": "worker",
+        "INPUT_TOPIC": topics.alerts,
+        "OUTPUT_TOPIC": topics.classifications,
+        "DEAD_LETTER_TOPIC": topics.dead_letters,
+        "GROUP_ID": topics.name,
+        "TRANSACTIONAL_IDS": f"{topics.name}-",
+        "COMMANDS": "yes",
+    }
+    subprocess.run(["/bin/bash", "deploy/kafka/grant.sh"], env=environment, check=True)
+    kinds = {"topic": "TOPIC", "group": "GROUP", "transactional-id": "TRANSACTIONAL_ID"}
+    rights = []
+    for line in record.read_text().splitlines():
+        (kind, name), *_ = re.findall(r"--(topic|group|transactional-id) (\S+)", line)
+        pattern = "PREFIXED" if "--resource-pattern-type prefixed" in line else "LITERAL"
+        (principal,) = re.findall(r"--allow-principal (\S+)", line)
+        rights += [
+            AclBinding(
+                ResourceType[kinds[kind]],
+                name,
+                ResourcePatternType[pattern],
+                principal,
+                "*",
+                AclOperation[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper()],
+                AclPermissionType.ALLOW,
+            )
+            for operation in re.findall(r"--operation (\S+)", line)
+        ]
+    admin = AdminClient({"bootstrap.servers": server.plaintext_servers})
+    for future in admin.create_acls(rights).values():
+        future.result(20)
+
+
+WINDOW = ["--from", "2026-01-01", "--to", "2026-01-02"]
 COMMANDS = {
     "serve": ["serve"],
     "requeue": ["deadletters", "requeue", "--all"],
-    "reconcile": ["reconcile", "--from", "2026-01-01", "--to", "2026-01-02"],
+    "reconcile": ["reconcile", *WINDOW],
 }
 
 

@@ -68,6 +68,23 @@ def test_without_its_model_it_does_not_start(
     assert reason in record.getMessage()
 
 
+def test_whoever_asks_is_told_where_its_threads_are(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+    def load(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("service.serve.model.load", load)
+    assert main(["serve"]) == 0
+    told = capfd.readouterr().err
+    assert "(most recent call first)" in told
+    assert "in load" in told
+
+
 def test_a_signal_that_comes_before_the_model_is_loaded_ends_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
