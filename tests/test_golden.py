@@ -52,10 +52,23 @@ def test_the_stored_alert_takes_both_roads_to_the_same_tensors(tmp_path: Path) -
     _assert_equal(served, trained)
 
 
+def test_generated_alerts_get_the_same_answer_from_the_service_and_from_training(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    made = [alerts.random_elasticc(rng, 2 + number, alert_id=number) for number in range(40)]
+    for number, record in enumerate(made):
+        record["diaObject"]["diaObjectId"] = number + 1
+    (tmp_path / "one-each.avro").write_bytes(alerts.container(made))
+    _assert_same_answers(tmp_path)
+
+
 def test_real_alerts_get_the_same_answer_from_the_service_and_from_training(data: Path, tmp_path: Path) -> None:
-    """Of the model that ships: by the service's pipeline, and imported and cut as what training measures."""
     path = data / "elasticc" / "alerts" / "tallam.gentype51.avro"
     (tmp_path / "one-each.avro").write_bytes(_one_alert_an_object(path))
+    _assert_same_answers(tmp_path)
+
+
+def _assert_same_answers(tmp_path: Path) -> None:
+    """Of the model that ships: by the service's pipeline, and imported and cut as what training measures."""
     shipped = Classifier.load()
     served = pipeline.answer(shipped, alert_batch(list(avro.readings((tmp_path / "one-each.avro").read_bytes()))))
     assert main(["import", "alerts", str(tmp_path / "one-each.avro"), "--output", str(tmp_path / "set")]) == 0

@@ -1,4 +1,9 @@
-"""Statistics of the fluxes of one band: level, spread, shape, trend and smoothness, for many light curves at once."""
+"""Statistics of the fluxes of one band: level, spread, shape, trend and smoothness, for many light curves at once.
+
+Their definitions are those of the package light-curve (SNAD), which is under the GPL and takes a light curve at a time;
+a test compares the two. Quantiles between two points are numpy's, on the line from one to the next, where the package
+has Hazen's.
+"""
 
 import numpy as np
 import torch

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import light_curve
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import integrate, optimize, stats
 
 from models.arrays import FloatArray, IntArray
-from models.inputs import extinction, features, period, ragged, supernova_model
+from models.inputs import band_statistics, extinction, features, period, ragged, supernova_model
 from models.inputs.cosmology import WMAP5
 from models.inputs.light_curve import LightCurves
 from models.inputs.metadata import COLUMNS, row
@@ -145,6 +146,47 @@ def test_statistics_of_a_band_are_those_of_a_plain_computation(n: int) -> None:
     )
     assert np.isnan(computed["amplitude_g"])
     assert computed["n_points_g"] == 0
+
+
+@pytest.mark.parametrize("n", [4, 50])
+def test_statistics_of_a_band_are_those_of_the_package_that_defines_them(n: int) -> None:
+    rng = np.random.default_rng(n)
+    t, m, e = np.sort(rng.uniform(0, 100, n)), 20 + 15 * rng.standard_gamma(2, n), rng.uniform(1, 3, n)
+    defined = {
+        "mean": light_curve.Mean(),
+        "weighted_mean": light_curve.WeightedMean(),
+        "median": light_curve.Median(),
+        "standard_deviation": light_curve.StandardDeviation(),
+        "amplitude": light_curve.Amplitude(),
+        "median_absolute_deviation": light_curve.MedianAbsoluteDeviation(),
+        "percent_amplitude": light_curve.PercentAmplitude(),
+        "skew": light_curve.Skew(),
+        "kurtosis": light_curve.Kurtosis(),
+        "beyond_1_std": light_curve.BeyondNStd(1),
+        "beyond_2_std": light_curve.BeyondNStd(2),
+        "anderson_darling": light_curve.AndersonDarlingNormal(),
+        "cusum": light_curve.Cusum(),
+        "eta": light_curve.Eta(),
+        "eta_e": light_curve.EtaE(),
+        "maximum_slope": light_curve.MaximumSlope(),
+        "linear_trend": light_curve.LinearTrend(),
+        "linear_fit_slope": light_curve.LinearFit(),
+        "stetson_k": light_curve.StetsonK(),
+        "reduced_chi2": light_curve.ReducedChi2(),
+    }
+    found = {name: value[0] for name, value in band_statistics.compute(np.array([0, n]), t, m, e).items()}
+    told = {name: feature(t, m, e)[0] for name, feature in defined.items()}
+    told["linear_fit_chi2"] = light_curve.LinearFit()(t, m, e)[2]
+    told["excess_variance"] = np.log10(1 + light_curve.ExcessVariance()(t, m, e)[0])
+    # Of quantiles the package takes Hazen's, between two points a little further out than numpy's.
+    q = {percent: float(np.percentile(m, percent, method="hazen")) for percent in (5, 20, 25, 40, 60, 75, 80, 95)}
+    assert light_curve.InterPercentileRange(0.25)(t, m, e)[0] == pytest.approx(q[75] - q[25])
+    ratios = {(0.4, 0.05): q[60] - q[40], (0.2, 0.05): q[80] - q[20]}
+    for shares, inner in ratios.items():
+        assert light_curve.MagnitudePercentageRatio(*shares)(t, m, e)[0] == pytest.approx(inner / (q[95] - q[5]))
+    quantiles = {name for name in found if "percent" in name and name != "percent_amplitude"}
+    assert found.keys() - told.keys() == {"n_points", *quantiles}
+    assert told == pytest.approx({name: found[name] for name in told}, rel=1e-6)
 
 
 def test_supernova_features_are_those_of_a_hand_worked_example() -> None:

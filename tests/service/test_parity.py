@@ -14,6 +14,7 @@ from models.inputs.avro import message, messages
 from service.__main__ import main
 from service.api import Api, create_app
 from service.health import Health
+from tests import alerts
 from tests.servers.valkey import ValkeyServer
 from tests.service.stream import Running, Topics, decoded, running
 
@@ -72,11 +73,41 @@ def _same(one: list[dict[str, float]], two: list[dict[str, float]]) -> None:
         assert left == pytest.approx(right, abs=1e-5)
 
 
-def test_without_history_three_ways_give_one_answer(
-    kafka: str, data: Path, shipped: Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def _generated() -> list[bytes]:
+    rng = np.random.default_rng(0)
+    return [alerts.datum(alerts.random_elasticc(rng, 1 + number % 40, alert_id=number)) for number in range(80)]
+
+
+def _sparse() -> list[bytes]:
+    """Alerts of ten objects in time order, each of which carries its own detection alone: the rest is to be remembered.
+
+    Every third carries forced photometry as well, of before the alert that came before it, which did not have it yet.
+    """
+    rng = np.random.default_rng(1)
+    made = []
+    for number in range(80):
+        mjd = alerts.FIRST_MJD + number / 2
+        flux, late = float(rng.normal(900, 300)), float(rng.normal(-2000, 100))
+        forced = [alerts.forced(90_000 + number, mjd - 6, flux=late)] if number % 3 == 0 and number >= 20 else []
+        trigger = alerts.source(10_000 + number, mjd, band="gri"[number % 7 % 3], flux=flux)
+        object_ = alerts.dia_object(1 + number % 10)
+        made.append(alerts.datum(alerts.elasticc(trigger, forced=forced, alert_id=number, object_=object_)))
+    return made
+
+
+@pytest.mark.parametrize("kind", ["generated", "real"])
+def test_without_history_three_ways_give_one_answer(  # noqa: PLR0917
+    kafka: str,
+    shipped: Classifier,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+    kind: str,
 ) -> None:
     topics = Topics(kafka, partitions=1)
-    values = _elasticc(data, "tallam.gentype51.avro")
+    values = (
+        _generated() if kind == "generated" else _elasticc(request.getfixturevalue("data"), "tallam.gentype51.avro")
+    )
     topics.send(values)
     with running(topics, shipped) as up:
         streamed = _by_kafka(topics, shipped, len(values))
@@ -101,6 +132,28 @@ def test_after_its_earlier_alerts_an_alert_gets_one_answer_by_stream_and_by_requ
         asked = _by_http(values, up, topics, history=True)
     _same(first, again)
     _same(first, asked)
+
+
+def test_what_alerts_lack_is_remembered_and_no_more_than_was_known_whichever_way_they_come(
+    kafka: str, shipped: Classifier, valkey: ValkeyServer
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    values = _sparse()
+    topics.send(values)
+    with running(topics, shipped, redis_url=valkey.url) as up:
+        first = _by_kafka(topics, shipped, len(values))
+        replayed = Topics(kafka, partitions=1)
+        replayed.send(values)
+        with running(replayed, shipped, redis_url=valkey.url):
+            again = _by_kafka(replayed, shipped, len(values))
+        asked = _by_http(values, up, topics, history=True)
+        alone = _by_http(values, up, topics, history=False)
+    assert {one.headers["history"] for one in topics.read()} == {"full"}
+    _same(first, again)
+    _same(first, asked)
+    changed = [any(abs(one[name] - two[name]) > 1e-3 for name in one) for one, two in zip(first, alone, strict=True)]
+    assert not any(changed[:10])  # the first of each object has nothing to be remembered
+    assert sum(changed[10:]) > 60
 
 
 def test_all_real_elasticc_alerts_go_through_kafka_once(kafka: str, data: Path, shipped: Classifier) -> None:
