@@ -354,8 +354,18 @@ def test_a_point_costs_at_most_45_bytes(client: redis.Redis) -> None:
         for record in records:
             record["diaObject"]["diaObjectId"] = 10**9 + record["alertId"]
         history.complete(batch(*records))
+        for night in range(1, 4):  # in which each has a point more
+            trigger = [alerts.source(night, alerts.FIRST_MJD + 100 + night)] * len(records)
+            history.complete(
+                batch(
+                    *(
+                        {**one, "diaSource": new, "prvDiaSources": [], "prvDiaForcedSources": []}
+                        for one, new in zip(records, trigger, strict=True)
+                    )
+                )
+            )
     used = client.info("memory")["used_memory"] - empty
-    assert used / (20 * n_objects) <= 45
+    assert used / (23 * n_objects) <= 45
 
 
 def test_the_latest_classification_is_the_one_of_the_greatest_epoch(client: redis.Redis) -> None:
