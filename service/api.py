@@ -260,7 +260,7 @@ class Api:
         if not self._reconciling.acquire(blocking=False):
             raise Overloaded("a reconciliation is under way: one at a time")
         try:
-            return reconcile.apart(self.settings, begin, end, seconds=RECONCILIATION_SECONDS)
+            return reconcile.apart(self.settings.renewed(), begin, end, seconds=RECONCILIATION_SECONDS)
         except Misconfigured as error:
             raise HTTPException(422, str(error)) from error
         except ServiceError as error:

@@ -92,7 +92,7 @@ class Settings(BaseModel):
     )
     http_max_objects: int = _named("HTTP_MAX_OBJECTS", 1000, "objects in one HTTP request; more are told 413", ge=1)
     http_max_bytes: int = _named("HTTP_MAX_BYTES", 16 * 2**20, "bytes of one HTTP request; more are told 413", ge=1)
-    kafka_config: Mapping[str, SecretStr] = Field(default_factory=dict, description="KAFKA_CONFIG_*, as x.y")
+    kafka_config: dict[str, SecretStr] = Field(default_factory=dict, description="KAFKA_CONFIG_*, as x.y")
     _variables: Mapping[str, str] = PrivateAttr(default_factory=dict)
     """What they were made of."""
 
@@ -135,14 +135,14 @@ class Settings(BaseModel):
         return settings
 
     def renewed(self) -> Self:
-        """Of the same variables, with what their files say by now; unchanged where these cannot be read."""
-        if not self._variables:
-            return self
+        """With the log-ins of Kafka and Redis that the files of their variables have by now, if they have any."""
         try:
-            return type(self).from_env(self._variables)
+            found = type(self).from_env(self._variables)
         except Misconfigured as error:
-            log.warning("settings are not read again: %s", error)
+            log.warning("log-ins are not read again: %s", error)
             return self
+        redis_url = self.redis_url and (found.redis_url or self.redis_url)
+        return self.model_copy(update={"kafka_config": self.kafka_config | found.kafka_config, "redis_url": redis_url})
 
     def _must_have_topics_apart(self) -> None:
         """A dead letter that is read again would become another one, for ever."""

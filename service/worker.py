@@ -44,6 +44,7 @@ _IDLE_SECONDS = 0.2
 _RETRY_SECONDS = 5.0
 _REPORT_SECONDS = 1.0
 _PROBE_SECONDS = 5.0
+_AWAY_SECONDS = 30.0
 _CHECK_SECONDS = 60.0
 """So often a Redis that answers is asked whether it still may not forget."""
 _TRIM_SECONDS = 5.0
@@ -99,6 +100,7 @@ class Worker:
         self._trim_again = 0.0
         self._away: str | None = None
         """What the last probe of Kafka said."""
+        self._away_since = time.monotonic()
         self._aborted: str | None = None
         """Why the last transaction was aborted, while none has been committed since."""
         self._abort_pause = _IDLE_SECONDS
@@ -184,6 +186,7 @@ class Worker:
         self._waiting(str(error))
         self._health.joined = False
         self._away = None
+        self._away_since = time.monotonic()
         self._held.clear()
         self._tried.clear()
         self._forget_abort()
@@ -282,6 +285,10 @@ class Worker:
             self._health.kafka = self._away or self._aborted
             if was_away and not self._away:  # librdkafka's transactions do not survive it: see ``bounded``
                 raise KafkaUnavailable("it was away")
+            if not self._away:
+                self._away_since = now
+            elif now > self._away_since + _AWAY_SECONDS and not self._stream.assignment.next:
+                raise KafkaUnavailable(self._away)  # a worker with nothing to lose would wait with an old password
         if now >= self._report_again:
             self._report_again = now + _REPORT_SECONDS
             if self._history is not None and (self._history.fault is not None or now >= self._check_again):

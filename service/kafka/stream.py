@@ -227,11 +227,10 @@ class KafkaStream:
         Whatever transaction is open is aborted when ``open`` takes over the transactional id.
         """
         self.close()
-        renewed = self._settings.renewed()
-        if renewed != self._settings:  # a password was changed
-            self._settings, self._common = renewed, _common(renewed)
-            self._ends = Ends(self._common)
+        self._settings = self._settings.renewed()  # a password, or a certificate of the same name, may have changed
+        self._common = _common(self._settings)
         self._consumer = self._new_consumer()
+        self._ends = Ends(self._common)
 
     def _check_topics(self) -> tuple[dict[str, int], "_Limits | None"]:
         """Partitions by topic, and how long the output topics' messages may be, if that may be known."""

@@ -15,7 +15,6 @@ from typing import Any
 
 import fastavro
 import numpy as np
-import redis
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
@@ -26,6 +25,7 @@ from service.inference import Inference
 from service.kafka.stream import KafkaStream
 from service.metrics import Metrics
 from service.outputs import SCHEMAS
+from service.redis_client import connect
 from service.registry import Registry
 from service.settings import Settings
 from service.worker import Worker
@@ -209,7 +209,7 @@ def running(
     """A worker in a thread, drained at the end."""
     settings = topics.settings(**values)
     metrics, health = Metrics(), Health(warm=True)
-    client = None if redis_url is None else redis.Redis.from_url(redis_url, socket_timeout=2)
+    client = None if redis_url is None else connect(redis_url, renewed=lambda: redis_url)
     history = (
         None
         if client is None

@@ -201,27 +201,34 @@ def test_alerts_are_classified_over_scram_and_tls(
         assert up.failure == []
 
 
-def test_a_worker_goes_on_when_its_password_is_changed_in_kafka_and_in_its_file(
+def test_workers_go_on_when_their_password_is_changed_in_kafka_and_in_its_file(
     secured: KafkaServer, authority: Authority, classifier: Classifier, tmp_path: Path
 ) -> None:
     password = tmp_path / "password"
     password.write_text("of-yesterday\n")
     _give_password(secured, "rotated", "of-yesterday")
-    topics = Topics(secured.plaintext_servers)
+    topics = Topics(secured.plaintext_servers, partitions=1)
     topics.send(toy_alerts(20)[0])
     client = _client(secured, authority, KAFKA_CONFIG_SASL_USERNAME="rotated")
     client["KAFKA_CONFIG_SASL_PASSWORD_FILE"] = str(password)
     client.pop("KAFKA_CONFIG_SASL_PASSWORD")
-    with running(topics, classifier, **client) as up:  # type: ignore[arg-type]
+    second = {**client, "KAFKA_TRANSACTIONAL_ID": f"{topics.name}-2"}
+    with (
+        running(topics, classifier, **client) as up,  # type: ignore[arg-type]
+        running(topics, classifier, **second) as other,  # type: ignore[arg-type]
+    ):
         topics.wait_for(20)
+        until(lambda: up.health.unready() == other.health.unready() == [], seconds=30)  # one of them without work
         _give_password(secured, "rotated", "of-today")
         secured.stop()
         secured.start()
-        until(lambda: "Authentication failed" in str(up.health.kafka), seconds=90)
+        for each in (up, other):
+            until(lambda each=each: "Authentication failed" in str(each.health.kafka), seconds=90)  # type: ignore[misc]
         password.write_text("of-today\n")
         topics.send(toy_alerts(40)[0][20:])
         topics.wait_for(40)
-        assert up.failure == []
+        until(lambda: up.health.unready() == other.health.unready() == [], seconds=90)
+        assert up.failure == other.failure == []
 
 
 def test_the_rights_that_are_granted_by_the_script_are_enough(

@@ -53,8 +53,22 @@ def test_secrets_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
     assert settings.kafka_clients()["sasl.password"] == "hunter2"
     (tmp_path / "password").write_text("hunter3\n")
     assert settings.renewed().kafka_clients()["sasl.password"] == "hunter3"
+    (tmp_path / "password").write_text("")  # as it is for a moment, where it is not replaced in one move
+    assert settings.renewed() == settings
     (tmp_path / "password").unlink()
-    assert settings.renewed() is settings
+    assert settings.renewed() == settings
+
+
+def test_only_how_it_logs_in_is_read_again_from_files(tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL")}
+    for path in files.values():
+        path.write_text("redis://:old@a:1")
+    settings = Settings.from_env({f"{name}_FILE": str(path) for name, path in files.items()})
+    for path in files.values():
+        path.write_text("redis://:new@a:1")
+    renewed = settings.renewed()
+    assert renewed.redis_url == "redis://:new@a:1"
+    assert renewed.kafka_bootstrap_servers == settings.kafka_bootstrap_servers  # another cluster has other offsets
     assert "hunter2" not in repr(settings)
     both = {"REDIS_URL": "redis://one", "REDIS_URL_FILE": str(tmp_path / "password")}
     with pytest.raises(Misconfigured, match="REDIS_URL and REDIS_URL_FILE are both set"):
