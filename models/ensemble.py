@@ -100,6 +100,11 @@ class Ensemble:
     def d_embedding(self) -> None:
         """None: what its members represent has no common space."""
 
+    @property
+    def runs_on(self) -> frozenset[str]:
+        """Where its members do."""
+        return frozenset().union(*(member.model.runs_on for member in self.members))
+
     def describe(self) -> dict[str, Any]:
         """Where its members are, in the artifact, and how light curves are thinned before features are computed."""
         return {"members": [f"member-{number}" for number in range(len(self.members))], "max_points": self.max_points}

@@ -109,6 +109,11 @@ class Network:
         return Scores(heads, *self.module.heads(has_metadata), n_observations=n_observations, embeddings=embeddings)
 
     @property
+    def runs_on(self) -> frozenset[str]:
+        """The device that it was put on."""
+        return frozenset({self.device.type})
+
+    @property
     def d_embedding(self) -> int:
         """Size of an embedding."""
         return self.module.d_embedding

@@ -160,6 +160,11 @@ class Forest:
     def d_embedding(self) -> None:
         """A forest has no vectors."""
 
+    @property
+    def runs_on(self) -> frozenset[str]:
+        """The CPU, whatever is asked for."""
+        return frozenset({"cpu"})
+
     def describe(self) -> dict[str, Any]:
         """The options, and the classes, which the hierarchy needs."""
         return {**self.config.to_dict(), "class_ids": list(self.taxonomy.class_ids)}

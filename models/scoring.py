@@ -96,6 +96,11 @@ class Model(Protocol):
         """Size of its embeddings; None if it has none."""
         ...
 
+    @property
+    def runs_on(self) -> frozenset[str]:
+        """PyTorch's names of where its arithmetic is done, ``cpu`` or ``cuda``; of a model of several, maybe both."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """The architecture, as JSON can hold it; with the weights it makes the model again."""
         ...

@@ -421,7 +421,7 @@ def _probes(api: Api) -> APIRouter:
     async def readyz(response: Response) -> Readiness:
         """Ready: the model is warm and partitions are assigned.
 
-        Degraded, and ready: without its history, or while a partition waits for a schema or for an operator.
+        Degraded, and ready: without its history, or while some partitions wait for a schema or for an operator.
         """
         unready, waiting, history = api.health.unready(), api.health.waiting(), api.health.history
         response.status_code = 503 if unready else 200

@@ -26,6 +26,8 @@ class Health:
     """Partitions that wait for an operator, and why."""
     unread: dict[str, str] = field(default_factory=dict)
     """Partitions that Kafka does not answer for, and why."""
+    idle: bool = False
+    """Whether there are partitions, and each of them waits."""
     turned: float = field(default_factory=monotonic)
     """When the worker's loop last turned."""
 
@@ -37,6 +39,7 @@ class Health:
         reasons += [f"the loop has not turned for {still:.0f} s"] if still > _STILL_SECONDS else []
         reasons += ["draining"] if self.draining else []
         reasons += [f"Kafka: {self.kafka}"] if self.kafka else []
+        reasons += ["every partition waits"] if self.idle else []
         return reasons
 
     def waiting(self) -> list[str]:

@@ -19,6 +19,8 @@ def load(directory: Path, *, device: str, precision: Precision = "float32", prio
         raise Misconfigured("the model is to run on cuda, and PyTorch sees no GPU")
     try:
         classifier = Classifier.load(directory, device=device, precision=precision)
+        if classifier.model.runs_on != {device}:
+            raise Misconfigured(f"the model is to run on {device}, and it, or a part of it, runs on the CPU alone")
         return classifier if prior is None else classifier.under_prior(prior)
     except (InvalidArtifact, InvalidPrior) as error:
         raise Misconfigured(str(error)) from error

@@ -306,6 +306,8 @@ class Worker:
         self._metrics.rebalances.inc(self._stream.rebalances - self._rebalances)
         self._rebalances = self._stream.rebalances
         self._metrics.stopped.set(len(assignment.stopped))
+        waiting = self._held | self._tried | assignment.stopped.keys() | self._stream.unread.keys()
+        self._health.idle = bool(assignment.next) and assignment.next.keys() <= waiting
         self._metrics.held.set(len(self._held | self._tried))
         self._metrics.unread.set(len(self._stream.unread))
 

@@ -73,6 +73,13 @@ def test_it_says_what_any_member_has_read() -> None:
     np.testing.assert_array_equal(both.n_observations, np.max(each, axis=0))
 
 
+def test_it_says_where_its_members_run() -> None:
+    elsewhere = _atat2()
+    elsewhere.model.device = torch.device("cuda")  # type: ignore[attr-defined]
+    assert _ensemble(_atat2(), _forest()).model.runs_on == {"cpu"}
+    assert _ensemble(elsewhere, _forest()).model.runs_on == {"cpu", "cuda"}
+
+
 def test_features_are_computed_once_for_all_that_read_them() -> None:
     model = Ensemble((_forest(), _atat2(), _forest()))
     assert model.columns == ("amplitude_r", "hostgal_zphot", "mwebv")

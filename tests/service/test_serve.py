@@ -7,9 +7,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from models.calibration import UNCALIBRATED
+from models.classifier import Classifier
+from models.random_forest import Forest, ForestConfig
+from models.taxonomy import Taxonomy
 from service.__main__ import main
 
 ENVIRONMENT = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "HTTP_PORT": "0"}
@@ -66,6 +72,22 @@ def test_without_its_model_it_does_not_start(
     assert main(["serve"]) == 2
     (record,) = caplog.records
     assert reason in record.getMessage()
+
+
+def test_a_model_that_cannot_run_where_it_is_to_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = ForestConfig(algorithm="flat", columns=("amplitude_r",), trees=2)
+    forest = Forest(config, Taxonomy((2222, 2224)))
+    forest.fit(np.arange(8, dtype=np.float32)[:, None], np.arange(8) % 2)
+    trees = Classifier(forest, taxonomy=forest.taxonomy, calibration=UNCALIBRATED, name="trees", version="1")
+    trees.save(tmp_path / "trees")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    for name, value in (ENVIRONMENT | {"DEVICE": "cuda", "MODEL_DIR": str(tmp_path / "trees")}).items():
+        monkeypatch.setenv(name, value)
+    assert main(["serve"]) == 2
+    (record,) = caplog.records
+    assert "runs on the CPU alone" in record.getMessage()
 
 
 def test_whoever_asks_is_told_where_its_threads_are(

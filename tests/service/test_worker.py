@@ -300,6 +300,33 @@ def test_a_batch_closes_at_its_alerts_or_its_tokens(
         assert up.metric("classifier_batch_alerts_bucket", **most) == up.metric("classifier_batch_alerts_count")
 
 
+def test_what_a_batch_was_made_of_and_what_it_took_is_measured(
+    kafka: str, classifier: Classifier, valkey: ValkeyServer
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send([*toy_alerts(20)[0], POISON])
+    topics.send(toy_alerts(1)[0], seconds_ago=-3600)  # by a clock that is an hour ahead
+    with running(topics, classifier, redis_url=valkey.url) as up:
+        topics.wait_for(22)
+        until(lambda: up.metric("classifier_alert_latency_seconds_count") == 22, what="all are counted")
+        stages = ("decode", "history", "queue", "inference", "encode", "produce", "commit")
+        batches = up.metric("classifier_transactions_total", outcome="committed")
+        for stage in stages:
+            assert up.metric("classifier_stage_seconds_count", stage=stage) >= batches, stage
+            assert up.metric("classifier_stage_seconds_sum", stage=stage) > 0, stage
+        assert up.metric("classifier_batch_tokens_sum") == 21
+        (dead,) = [
+            sample
+            for family in up.metrics.registry.collect()
+            for sample in family.samples
+            if sample.name == "classifier_dead_letters_total"
+        ]
+        assert (list(dead.labels), dead.value) == (["reason"], 1)
+        assert up.metric("classifier_clock_skew_total") == 1
+        assert up.metric("classifier_alert_latency_seconds_bucket", le="0.001") >= 1  # of which it took no time
+        assert up.metric("classifier_transaction_open_since_timestamp_seconds") == 0
+
+
 def test_what_was_aborted_is_no_latest_classification(kafka: str, classifier: Classifier, valkey: ValkeyServer) -> None:
     topics = Topics(kafka, partitions=1)
     topics.send(toy_alerts(20)[0])
@@ -431,6 +458,21 @@ def test_an_unknown_schema_id_holds_its_partition_until_the_registry_answers(
     (dead,) = [one for one in seen if one.topic == topics.dead_letters]
     assert dead.headers["schema-id"] == "4711"
     assert len({one.origin for one in seen}) == 41
+
+
+def test_a_worker_whose_every_partition_waits_for_the_registry_is_not_ready(
+    kafka: str, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.worker._RETRY_SECONDS", 1.0)
+    topics = Topics(kafka, partitions=1)
+    registry = _Unreachable(None)
+    topics.send([alerts.confluent(toy_alerts(1)[0][0], 4711)])
+    with running(topics, classifier, registry=registry) as up:
+        until(lambda: up.health.unready() == ["every partition waits"], what="it waits")
+        assert up.health.waiting() == ["schema registry: the registry is away"]
+        registry.away = False
+        topics.wait_for(1)
+        until(lambda: not up.health.unready(), what="it goes on")
 
 
 def test_a_held_partition_goes_on_though_another_one_went_to_another_worker_meanwhile(
@@ -579,6 +621,7 @@ def test_offsets_that_retention_removed_stop_the_partition_and_are_named(kafka: 
         until(lambda: bool(up.health.stopped), what="it stands still")
         (reason,) = up.health.waiting()
         assert "offsets 10 to 14 were removed by retention" in reason
+        until(lambda: up.health.unready() == ["every partition waits"], what="there is no other")
         time.sleep(1)
         assert up.metric("classifier_partitions_stopped") == 1
     assert len(topics.read()) == 10
