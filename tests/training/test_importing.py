@@ -112,6 +112,22 @@ def test_alert_files_without_an_alert_cost_one_line(tmp_path: Path, capsys: pyte
         assert reason in capsys.readouterr().err
 
 
+def test_a_broken_alert_file_costs_one_line_that_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    made = [alerts.random_elasticc(rng, 5, alert_id=number) for number in range(1, 40)]
+    for number, record in enumerate(made):
+        record["diaObject"]["diaObjectId"] = number + 1
+    source = tmp_path / "alerts"
+    source.mkdir()
+    (source / "good.avro").write_bytes(alerts.container(made[:20]))
+    (source / "short.avro").write_bytes(alerts.container(made[20:])[:-40])
+    (source / "junk.avro").write_bytes(b"no container of alerts")
+    assert main(["import", "alerts", str(source), "--output", str(tmp_path / "set")]) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert [line.split()[1] for line in told] == ["junk.avro:", "short.avro:"]
+    assert len(layout.read(tmp_path / "set")) >= 20
+
+
 def test_what_was_left_out_is_counted_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = _plasticc(tmp_path / "kaggle")
     with (source / "training_set.csv").open("a") as file:

@@ -14,6 +14,7 @@ import numpy as np
 from models.inputs import avro
 from models.inputs.alert import alert_batch
 from models.inputs.alert_batch import NO_OBJECT, AlertBatch, by_object, concatenated
+from models.inputs.errors import InvalidAlert
 from models.inputs.light_curve import merged
 from models.taxonomy import CLASS_NAMES, GENTYPE_CLASS
 from training.data.imported import Imported, Source
@@ -26,14 +27,15 @@ _CHUNK = 4096
 
 
 def read(source: Source, *, truth: Path | None, seed: int) -> Imported:
-    """Every alert of a file, or of the Avro files of a directory.
+    """Every alert of a file, or of the Avro files of a directory; one that cannot be read to its end is a failure.
 
     ``truth`` is a CSV with ``diaObjectId`` and ``gentype`` (SNANA's) or ``classId``; without one, classes are unknown.
     Raises InvalidData if there is no alert at all, or the truth is no such table.
     """
     classes = {} if truth is None else _classes(truth)
     dropped: Counter[str] = Counter()
-    batches = list(_batches(source.paths[0], dropped))
+    failures: list[str] = []
+    batches = list(_batches(source.paths[0], dropped, failures))
     n_alerts = sum(len(batch) for batch in batches)
     if not n_alerts:
         raise InvalidData(f"{source.paths[0]}: no alert could be read{_because(dropped)}")
@@ -53,15 +55,29 @@ def read(source: Source, *, truth: Path | None, seed: int) -> Imported:
         ),
         dropped={f"alerts: {reason}": count for reason, count in dropped.items()},
         noted={"alerts": n_alerts, **({"objects of unknown class": unknown} if unknown else {})},
+        failures=tuple(failures),
     )
 
 
-def _batches(source: Path, dropped: Counter[str]) -> Iterator[AlertBatch]:
-    readings = (reading for path in _files(source) for reading in avro.readings(path.read_bytes()))
+def _batches(source: Path, dropped: Counter[str], failures: list[str]) -> Iterator[AlertBatch]:
+    readings = (reading for path in _files(source) for reading in _readings(path, failures))
     while chunk := list(itertools.islice(readings, _CHUNK)):
         decoded = alert_batch(chunk)
         dropped.update(str(reason) for reason in decoded.invalid.values())
         yield decoded.alerts
+
+
+def _readings(path: Path, failures: list[str]) -> Iterator[avro.Reading | InvalidAlert]:
+    """Of one file; a line for the first that is wrong with it."""
+    wrong = None
+    try:
+        for reading in avro.readings(path.read_bytes()):
+            wrong = wrong or (reading if isinstance(reading, InvalidAlert) else None)
+            yield reading
+    except OSError as error:
+        wrong = InvalidAlert(str(error))
+    if wrong is not None:
+        failures.append(f"{path.name}: {wrong}")
 
 
 def _files(source: Path) -> list[Path]:
