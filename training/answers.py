@@ -7,8 +7,8 @@ it had answered.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.arrays import FloatArray, IntArray
+from models.arrays import BoolArray, FloatArray, IntArray
 from models.classifier import Description
 from training.errors import InvalidData
 from training.files import replacing
@@ -158,6 +158,10 @@ class Run:
             by_alert=_in_order(alerts, alerts.carried),
         )
 
+    def where(self, chosen: Callable[[Sequence[int]], BoolArray]) -> Self:
+        """About the objects that are chosen (N,), by their ids (N,)."""
+        return replace(self, by_age=_where(self.by_age, chosen), by_alert=_where(self.by_alert, chosen))
+
     @property
     def name(self) -> str:
         """Of its file."""
@@ -251,6 +255,10 @@ def _what(description: Description, scored: Scored, probabilities: FloatArray) -
 
 def _rounded(values: FloatArray) -> FloatArray:
     return np.asarray(np.round(values / _STEP) * _STEP, dtype=np.float64)
+
+
+def _where(answers: AnyAnswers, chosen: Callable[[Sequence[int]], BoolArray]) -> AnyAnswers:
+    return answers.take(np.flatnonzero(chosen(answers.object_id.tolist())))
 
 
 def _in_order(answers: AnyAnswers, then: NDArray[Any]) -> AnyAnswers:

@@ -25,7 +25,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
-from models.arrays import BoolArray, FloatArray, IntArray
+from models.arrays import FloatArray, IntArray
 from models.inputs import ragged
 from models.inputs.light_curve import FORCED_DELAY_DAYS, LightCurves
 from models.inputs.metadata import COLUMNS
@@ -33,7 +33,7 @@ from models.inputs.photometry import BANDS
 from models.taxonomy import CLASS_NAMES
 from training.data import layout, views
 from training.data.layout import UNKNOWN_CLASS, Objects
-from training.data.splits import position_of
+from training.data.splits import is_compared
 from training.errors import InvalidData
 
 LEAST_OBJECTS = 10
@@ -144,11 +144,6 @@ def _columns(side: Mapping[str, FloatArray], names: Sequence[str]) -> FloatArray
 
 
 # --- the job ---------------------------------------------------------------------------------------------------
-
-
-def is_compared(object_ids: Sequence[int]) -> BoolArray:
-    """The half of the real objects that is compared, by a hash of the id; the other half is for the domain shift."""
-    return np.array([position_of(f"compare:{object_id}") < 0.5 for object_id in object_ids], dtype=np.bool_)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,7 @@ from training.checks import (
     plasticc_checks,
     real_check,
 )
+from training.data.splits import is_compared
 from training.errors import InvalidData
 from training.experiment import TIERS
 from training.experiments import OBJECTS, SHORTER
@@ -197,10 +198,13 @@ def run(arguments: argparse.Namespace) -> int:
     tiers = [book_of(kept(pictures / tier), tier, draws=draws) for tier in TIERS]
     shipped = book_of(kept(pictures / SHIPPED), SHIPPED, draws=draws)
     changes = book_of(kept(pictures / CHANGES), _learned(pictures / CHANGES / OBJECTS), draws=draws)
-    afresh, plasticc, elasticc = (
+    afresh, plasticc = (
         book_of(kept(pictures / name), tier, draws=draws)
-        for name, tier in ((AFRESH, next(iter(TIERS))), (PLASTICC, "folds"), (ELASTICC, SHIPPED))
+        for name, tier in ((AFRESH, next(iter(TIERS))), (PLASTICC, "folds"))
     )
+    # The other half has been looked at by ``compare``, while the simulation was made.
+    unseen = [run.where(lambda ids: ~is_compared(ids)) for run in kept(pictures / ELASTICC)]
+    elasticc = book_of(unseen, SHIPPED, draws=draws)
     if not any(book.variants for book in (*tiers, changes, shipped, afresh, plasticc, elasticc)):
         raise InvalidData(f"{pictures} keeps no model's answers: name directories of runs, and --data")
     tiers = [book for book in tiers if book.variants] or tiers[:1]

@@ -78,9 +78,9 @@ says."""
 _ABOUT_REAL = """\
 Recall, by the number of detections that an alert carries, and precision at the shares that the classes have here, where
 kilonovae are rare. Probabilities are under a uniform prior: whoever wants fewer false kilonovae chooses another
-(`--prior`). A variant that ends in `-told` was told which classes there are. The simulated survey is no stranger to
-these alerts: its dust, hosts, photometric redshifts, depths and detection probabilities are fitted to all of them,
-though not to their classes."""
+(`--prior`). A variant that ends in `-told` was told which classes there are. Of the objects these are the half that
+`compare` has not set beside the simulation. It is no stranger to them all the same: its dust, hosts, photometric
+redshifts, depths and detection probabilities are fitted to all alerts, though not to their classes."""
 _ABOUT_FOLDS = """\
 Kaggle's training set, or what of its 7,848 objects there was, scored by models that have not seen their fold. `atat2`
 is started from the shipped model, which has learned from the simulated survey; LightGBM has seen PLAsTiCC alone. The

@@ -16,6 +16,7 @@ from training import compare
 from training.__main__ import main
 from training.data import layout, views
 from training.data.layout import Objects
+from training.data.splits import is_compared
 
 
 def _columns(rng: np.random.Generator, n: int, shift: float = 0.0) -> dict[str, FloatArray]:
@@ -95,9 +96,9 @@ def test_numbers_are_read_off_each_light_curve_by_itself() -> None:
 
 def test_half_of_the_real_objects_may_be_looked_at_and_always_the_same_half() -> None:
     ids = list(range(1, 4001))
-    compared = compare.is_compared(ids)
+    compared = is_compared(ids)
     assert compared.mean() == pytest.approx(0.5, abs=0.03)
-    np.testing.assert_array_equal(compare.is_compared(ids[::-1]), compared[::-1])
+    np.testing.assert_array_equal(is_compared(ids[::-1]), compared[::-1])
 
 
 def test_alerts_are_met_by_simulated_ones_with_as_many_detections() -> None:
@@ -147,7 +148,7 @@ def test_the_command_writes_figures_and_pictures_and_the_rest(tmp_path: Path) ->
         for picture in ("distributions", "samples"):
             assert (tmp_path / "to" / f"theirs-{class_id}-{picture}.png").stat().st_size > 1000
     rest = layout.read(tmp_path / "rest").object_id
-    np.testing.assert_array_equal(np.sort(rest), real.object_id[~compare.is_compared(real.object_id.tolist())])
+    np.testing.assert_array_equal(np.sort(rest), real.object_id[~is_compared(real.object_id.tolist())])
 
 
 def test_the_command_compares_alerts_as_alerts(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ from training.checks import (
     plasticc_checks,
 )
 from training.errors import InvalidData
-from training.measure import ENOUGH, Panel, difference, few
+from training.experiment import TIERS
+from training.measure import ENOUGH, Panel, days_of, difference, few
 from training.metrics import Estimate
 from training.predictions import AGES, Predictions, Ready
 
@@ -415,7 +416,7 @@ def test_a_fold_that_one_variant_lacks_is_told(trained: Path, tmp_path: Path) ->
 
 
 def test_the_page_in_the_repository_is_made_of_what_is_kept_there() -> None:
-    """Its checks, and what was tried: to draw all its intervals anew takes minutes."""
+    """Its checks, F1 of every model, and what was tried: to draw all its intervals anew takes minutes."""
     place = Path(results.__file__).parent
     page = (place / "RESULTS.md").read_text()
     assert page.endswith((place / "results" / results.TRIED).read_text().strip() + "\n")
@@ -425,3 +426,10 @@ def test_the_page_in_the_repository_is_made_of_what_is_kept_there() -> None:
         told = " | ".join(each[name] for name in ("check", "thesis", "asked", "found", "tier", "seeds"))
         verdict = "**FAIL**" if each["verdict"] == "FAIL" else each["verdict"]
         assert f"| {told} | {verdict} |" in page
+    for kind in (next(iter(TIERS)), results.SHIPPED, results.PLASTICC):
+        book = book_of(results.kept(place / "results" / kind), kind, draws=1)
+        assert book.variants
+        for name, measured in book.variants.items():
+            days = [view for view in measured.views if days_of(view) is not None]
+            cells = " | ".join(f"{measured.macro(view)[0]:.3f}" for view in days)
+            assert f"\n| {name} | {len(measured.seeds)} | {cells} |" in page, name

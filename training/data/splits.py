@@ -4,12 +4,12 @@ The same on every machine, whatever else is in a set.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import IntArray
+from models.arrays import BoolArray, IntArray
 
 SPLITS = ("train", "validation", "test")
 FOLDS = 5
@@ -50,6 +50,11 @@ def _split_at(position: float, *, test: float, validation: float) -> str:
     if position < test:
         return "test"
     return "validation" if position < test + validation else "train"
+
+
+def is_compared(object_ids: Sequence[int]) -> BoolArray:
+    """The half of real objects (N,) that the simulation is compared with; the other half is for the domain shift."""
+    return np.array([position_of(f"compare:{object_id}") < 0.5 for object_id in object_ids], dtype=np.bool_)
 
 
 def position_of(text: str) -> float:
