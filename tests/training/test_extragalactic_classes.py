@@ -314,6 +314,14 @@ def test_a_pair_instability_supernova_takes_three_months_to_rise_and_is_red() ->
     rises = [-days[magnitudes < magnitudes.min() + 2.5].min() for days, magnitudes in curves]
     assert len(rises) > 25
     assert np.median(rises) > 70
+    rng, line = np.random.default_rng(0), _watched(step=3.0)
+    pairs = [
+        [_light_curve(source, band) for band in (B, V)]
+        for source in (superluminous.pisn(rng, line) for _ in range(500))
+    ]
+    colours = [blue[1].min() - visual[1].min() for blue, visual in pairs if blue is not None and visual is not None]
+    assert len(colours) > 25
+    assert 0.2 < np.median(colours) < 1.2
 
 
 def test_a_disruption_fades_as_the_time_to_the_minus_five_thirds_at_one_colour() -> None:

@@ -120,7 +120,8 @@ def law_iax(rng: np.random.Generator, *, peak: float) -> Fireball:
 def type_iax(rng: np.random.Generator, sight_line: SightLine) -> Source:
     """SN Iax: magnitudes, rises and velocities as in Jha (2017), the fainter the slower; dust as ELAsTiCC draws.
 
-    Magnitudes from -18.6 to -14, the bright ones the more common: so they are found as far away as PLAsTiCC's.
+    Magnitudes from -18.6 to -14, the bright ones the more common: so they are found as far away as PLAsTiCC's. In V
+    they rise in 11 to 19 days, of which the published ones of 9 to 15 are the quicker part.
     """
     event = within_reach(rng, sight_line, _IAX, lambda n: rng.triangular(-18.6, -18.6, -14.0, n))
     return shown(sight_line, event, law=law_iax(rng, peak=event.peak).magnitude, episode=_IAX.episode, host=hosts.LATE)
