@@ -1,5 +1,6 @@
 """Settings: the only reader of the environment."""
 
+import functools
 import logging
 import os
 import socket
@@ -170,10 +171,10 @@ def process_environment(**values: str) -> dict[str, str]:
 
 def _must_be_spelt_right(given: Mapping[str, str]) -> None:
     """Raises Misconfigured for a variable that is nearly one of these: its setting would stay as it is by default."""
-    known = Settings.variables()
+    known = _names()
     for name, value in given.items():
         own = name.removesuffix(_FILE)
-        if not value or {name, own} & known.keys() or name.startswith(_KAFKA_CONFIG):
+        if not value or _is_own(name):
             continue
         first, underscore, _ = own.partition("_")
         family = [each for each in known if underscore and each.startswith(first + underscore)]
@@ -184,7 +185,12 @@ def _must_be_spelt_right(given: Mapping[str, str]) -> None:
 
 def _is_own(variable: str) -> bool:
     """Whether it is one of these, or names the file of one."""
-    return variable.removesuffix(_FILE) in Settings.variables() or variable.startswith(_KAFKA_CONFIG)
+    return bool({variable, variable.removesuffix(_FILE)} & _names()) or variable.startswith(_KAFKA_CONFIG)
+
+
+@functools.cache  # asked for with every variable, and log-ins are read again with every connection
+def _names() -> frozenset[str]:
+    return frozenset(Settings.variables())
 
 
 def _option(name: str) -> str:
@@ -209,7 +215,7 @@ def _with_files(environment: Mapping[str, str]) -> dict[str, str]:
     values = dict(environment)
     for variable, path in environment.items():
         name = variable.removesuffix(_FILE)
-        if path and _names_a_file(variable) and _is_own(variable):
+        if path and _names_a_file(variable) and (name in _names() or name.startswith(_KAFKA_CONFIG)):
             if environment.get(name):
                 raise Misconfigured(f"{name} and {variable} are both set")
             try:

@@ -306,9 +306,10 @@ class Worker:
         self._metrics.rebalances.inc(self._stream.rebalances - self._rebalances)
         self._rebalances = self._stream.rebalances
         self._metrics.stopped.set(len(assignment.stopped))
-        waiting = self._held | self._tried | assignment.stopped.keys() | self._stream.unread.keys()
+        held = self._held | self._tried
+        waiting = held | assignment.stopped.keys() | self._stream.unread.keys()
         self._health.idle = bool(assignment.next) and assignment.next.keys() <= waiting
-        self._metrics.held.set(len(self._held | self._tried))
+        self._metrics.held.set(len(held))
         self._metrics.unread.set(len(self._stream.unread))
 
     def _tell_of_history(self) -> None:

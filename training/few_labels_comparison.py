@@ -122,9 +122,7 @@ class _OnFolds:
         first, second = (panel.measure([each]).macro(_VIEW) for each in both)
         by_object = Estimate.of(first - second)
         by_fold = Estimate.of_mean(np.array([self._apart(*couple) for couple in couples]))
-        reach = np.sqrt(1 + len(couples) / (FOLDS - 1)) * (by_fold.high - by_fold.value)
-        low, high = np.hypot(by_object.value - by_object.low, reach), np.hypot(by_object.high - by_object.value, reach)
-        return Estimate(by_object.value, by_object.value - float(low), by_object.value + float(high))
+        return by_object.widened(np.sqrt(1 + len(couples) / (FOLDS - 1)) * (by_fold.high - by_fold.value))
 
     def _pooled(self, runs: Sequence[Run]) -> answers.Run:
         return answers.Run.pooled([self._told[run.name] for run in runs])

@@ -5,7 +5,7 @@ Everything rests on tables of counts, which a bootstrap over objects weighs anew
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -124,9 +124,12 @@ class Estimate:
         """
         stacked = np.stack(draws)
         by_object, by_seed = cls.of(stacked.mean(axis=0)), cls.of_mean(stacked[:, 0])
-        value, reach = by_seed.value, by_seed.high - by_seed.value
-        low, high = np.hypot(value - by_object.low, reach), np.hypot(by_object.high - value, reach)
-        return cls(value, value - float(low), value + float(high))
+        return replace(by_object, value=by_seed.value).widened(by_seed.high - by_seed.value)
+
+    def widened(self, reach: float) -> Self:
+        """With what else reaches so far, and has nothing to do with it, added in quadrature."""
+        low, high = np.hypot(self.value - self.low, reach), np.hypot(self.high - self.value, reach)
+        return type(self)(self.value, self.value - float(low), self.value + float(high))
 
     def times(self, factor: float) -> Self:
         """In another unit."""

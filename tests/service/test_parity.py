@@ -116,33 +116,14 @@ def test_without_history_three_ways_give_one_answer(  # noqa: PLR0917
     _same(streamed, _by_command(values, tmp_path / "files", capsys))
 
 
-def test_after_its_earlier_alerts_an_alert_gets_one_answer_by_stream_and_by_request(
-    kafka: str, data: Path, shipped: Classifier, valkey: ValkeyServer
-) -> None:
-    """Replayed, or asked again over HTTP when everything is cached, an alert still gets what it got in the stream."""
-    topics = Topics(kafka, partitions=1)
-    values = sorted(_elasticc(data, "finktut.gentype35.avro"), key=_epoch)
+def _remembered(
+    topics: Topics, values: list[bytes], shipped: Classifier, valkey: ValkeyServer
+) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """What a stream with its history answers, which a replay and requests must, too; and what alerts get alone."""
     topics.send(values)
     with running(topics, shipped, redis_url=valkey.url) as up:
         first = _by_kafka(topics, shipped, len(values))
-        replayed = Topics(kafka, partitions=1)
-        replayed.send(values)
-        with running(replayed, shipped, redis_url=valkey.url):
-            again = _by_kafka(replayed, shipped, len(values))
-        asked = _by_http(values, up, topics, history=True)
-    _same(first, again)
-    _same(first, asked)
-
-
-def test_what_alerts_lack_is_remembered_and_no_more_than_was_known_whichever_way_they_come(
-    kafka: str, shipped: Classifier, valkey: ValkeyServer
-) -> None:
-    topics = Topics(kafka, partitions=1)
-    values = _sparse()
-    topics.send(values)
-    with running(topics, shipped, redis_url=valkey.url) as up:
-        first = _by_kafka(topics, shipped, len(values))
-        replayed = Topics(kafka, partitions=1)
+        replayed = Topics(topics.servers, partitions=1)
         replayed.send(values)
         with running(replayed, shipped, redis_url=valkey.url):
             again = _by_kafka(replayed, shipped, len(values))
@@ -151,6 +132,22 @@ def test_what_alerts_lack_is_remembered_and_no_more_than_was_known_whichever_way
     assert {one.headers["history"] for one in topics.read()} == {"full"}
     _same(first, again)
     _same(first, asked)
+    return first, alone
+
+
+def test_after_its_earlier_alerts_an_alert_gets_one_answer_by_stream_and_by_request(
+    kafka: str, data: Path, shipped: Classifier, valkey: ValkeyServer
+) -> None:
+    """Replayed, or asked again over HTTP when everything is cached, an alert still gets what it got in the stream."""
+    values = sorted(_elasticc(data, "finktut.gentype35.avro"), key=_epoch)
+    _remembered(Topics(kafka, partitions=1), values, shipped, valkey)
+
+
+def test_what_alerts_lack_is_remembered_and_no_more_than_was_known_whichever_way_they_come(
+    kafka: str, shipped: Classifier, valkey: ValkeyServer
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    first, alone = _remembered(topics, _sparse(), shipped, valkey)
     changed = [any(abs(one[name] - two[name]) > 1e-3 for name in one) for one, two in zip(first, alone, strict=True)]
     assert not any(changed[:10])  # the first of each object has nothing to be remembered
     assert sum(changed[10:]) > 60
