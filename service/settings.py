@@ -29,15 +29,16 @@ _ALIKE = 0.9
 _OF_LIBRDKAFKA = {"SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE", "SASL_OAUTHBEARER_ASSERTION_JWT_TEMPLATE_FILE"}
 
 
-def _named(name: str, default: Any, description: str, **limits: Any) -> Any:
-    return Field(default, validation_alias=AliasChoices(name), description=description, **limits)
+def _named(name: str, default: Any, description: str, **more: Any) -> Any:
+    return Field(default, validation_alias=AliasChoices(name), description=description, **more)
 
 
 class Settings(BaseModel):
     """What an operator sets, by environment variable or in a ``.env`` file.
 
     ``NAME_FILE`` gives any of them from a file, for secrets, which is read again where a server no longer takes what it
-    said (``renewed``); ``KAFKA_CONFIG_X_Y`` is passed to Kafka's clients as ``x.y``. Nothing here is ever logged.
+    said (``renewed``); ``KAFKA_CONFIG_X_Y`` is passed to Kafka's clients as ``x.y``. Nothing here is ever logged,
+    and what may hold a password is not in the text that a traceback or a debugger shows of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -52,13 +53,18 @@ class Settings(BaseModel):
         f"atat-broker-{socket.gethostname()}",
         "name of this worker's transactions: its own among the workers, and the same after a restart",
     )
-    redis_url: str | None = _named("REDIS_URL", None, "Redis or Valkey for the history; none: every alert is alone")
+    redis_url: str | None = _named(
+        "REDIS_URL", None, "Redis or Valkey for the history; none: every alert is alone", repr=False
+    )
     history_days: float = _named(
         "HISTORY_DAYS", 395.0, "how long an object's history outlives its last alert", gt=0, le=_CENTURY
     )
     history_points: int = _named("HISTORY_POINTS", 2000, "at most this many points of history an object", ge=10)
     schema_registry_url: str | None = _named(
-        "SCHEMA_REGISTRY_URL", None, "registry for ids that are not bundled; a password in it percent-encoded"
+        "SCHEMA_REGISTRY_URL",
+        None,
+        "registry for ids that are not bundled; a password in it percent-encoded",
+        repr=False,
     )
     model_dir: Path = _named("MODEL_DIR", DEFAULT_ARTIFACT, "directory of the model")
     model_prior: str | None = _named("MODEL_PRIOR", None, f"how common classes are: {PRIORS}; none: the model's own")

@@ -47,7 +47,14 @@ def test_options_whose_names_are_odd_pass_through_too() -> None:
     assert settings.kafka_clients()["sasl.oauthbearer.assertion.private.key.file"] == "key.pem"
 
 
-def test_secrets_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["KAFKA_CONFIG_SASL_PASSWORD", "REDIS_URL", "SCHEMA_REGISTRY_URL"])
+def test_secrets_are_not_shown(name: str) -> None:
+    settings = Settings.from_env({name: "redis://:hunter2@a:1", "KAFKA_GROUP_ID": "shown"})
+    assert "shown" in repr(settings)
+    assert "hunter2" not in f"{settings!r} {settings}"
+
+
+def test_secrets_come_from_files(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("hunter2\n")
     settings = Settings.from_env({"KAFKA_CONFIG_SASL_PASSWORD_FILE": str(tmp_path / "password")})
     assert settings.kafka_clients()["sasl.password"] == "hunter2"
@@ -69,7 +76,6 @@ def test_only_how_it_logs_in_is_read_again_from_files(tmp_path: Path) -> None:
     renewed = settings.renewed()
     assert renewed.redis_url == "redis://:new@a:1"
     assert renewed.kafka_bootstrap_servers == settings.kafka_bootstrap_servers  # another cluster has other offsets
-    assert "hunter2" not in repr(settings)
     both = {"REDIS_URL": "redis://one", "REDIS_URL_FILE": str(tmp_path / "password")}
     with pytest.raises(Misconfigured, match="REDIS_URL and REDIS_URL_FILE are both set"):
         Settings.from_env(both)
