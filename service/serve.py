@@ -44,10 +44,17 @@ _HEAD_SECONDS = 20.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """It has none: everything is a setting, which its help tells of."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    told = [f"  {name:<24} {purpose}" for name, purpose in Settings.variables().items()]
+    defaults = Settings.defaults()
+    told = [
+        f"  {name:<24} {purpose}" + (f" ({defaults[name]})" if name in defaults else "")
+        for name, purpose in Settings.variables().items()
+    ]
     told.append(f"  {'KAFKA_CONFIG_*':<24} any option of librdkafka: KAFKA_CONFIG_SASL_USERNAME is sasl.username")
     parser.epilog = "\n".join(
-        ["environment variables, or lines of a file .env (NAME_FILE reads NAME from a file):", *told]
+        [
+            "environment variables, or lines of a file .env (NAME_FILE reads NAME from a file), and their defaults:",
+            *told,
+        ]
     )
 
 

@@ -168,6 +168,12 @@ class Settings(BaseModel):
         named = {name: field for name, field in cls.model_fields.items() if name != "kafka_config"}
         return {name.upper(): field.description or "" for name, field in named.items()}
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """What a variable is when it is not set, of those that are anything then."""
+        found = {name: cls.model_fields[name.lower()].default for name in cls.variables()}
+        return {name: default for name, default in found.items() if default is not None}
+
 
 def process_environment(**values: str) -> dict[str, str]:
     """The environment for a process that is to use these servers and no others, whatever is set here or in ``.env``."""

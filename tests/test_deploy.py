@@ -96,14 +96,18 @@ def _settings() -> dict[str, str]:
 
 def _series() -> dict[str, set[str]]:
     """Every series that the service has, and its labels."""
-    metrics = Metrics()
-    instruments = [one for one in vars(metrics).values() if hasattr(one, "collect") and one is not metrics.registry]
     found = {}
-    for instrument in instruments:
+    for instrument in _instruments():
         (family,) = instrument.collect()
         for suffix in _SUFFIXES[family.type]:
             found[family.name + suffix] = {*instrument._labelnames, *(["le"] if suffix == "_bucket" else [])}
     return found
+
+
+def _instruments() -> list[Any]:
+    """Of the service's own metrics."""
+    metrics = Metrics()
+    return [one for one in vars(metrics).values() if hasattr(one, "collect") and one is not metrics.registry]
 
 
 def _topics(tmp_path: Path) -> dict[str, dict[str, str]]:
@@ -183,13 +187,37 @@ def test_every_alert_says_what_is_wrong_how_urgent_it_is_and_where_to_read_on() 
         assert anchor == rule["alert"].lower()
 
 
+def test_the_runbook_says_which_alerts_are_critical() -> None:
+    (named,) = re.findall(r"^Critical, to be looked at now: ([\w,\s]+)\.", _runbook(), re.MULTILINE)
+    assert named.replace("\n", " ").split(", ") == [
+        rule["alert"] for rule in _rules() if rule["labels"]["severity"] == "critical"
+    ]
+
+
+def test_the_runbook_has_every_metric() -> None:
+    rows = {}
+    for name, *cells in re.findall(
+        r"^\| `(classifier_\w+)` \| (\w+) \| ([\w, ]*) \| (.+) \|$", _runbook(), re.MULTILINE
+    ):
+        rows[name] = cells
+    exposed = {}
+    for instrument in _instruments():
+        (family,) = instrument.collect()
+        name = family.name + ("_total" if family.type == "counter" else "")
+        exposed[name] = [family.type, ", ".join(instrument._labelnames), family.documentation]
+    assert rows == exposed
+
+
 def test_links_within_the_runbook_lead_somewhere() -> None:
-    text = (DEPLOY / "RUNBOOK.md").read_text()
-    assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= _runbook_anchors()
+    assert set(re.findall(r"\]\(#([\w-]+)\)", _runbook())) <= _runbook_anchors()
+
+
+def _runbook() -> str:
+    return (DEPLOY / "RUNBOOK.md").read_text()
 
 
 def _runbook_anchors() -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", (DEPLOY / "RUNBOOK.md").read_text(), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", _runbook(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 

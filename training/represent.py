@@ -54,7 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="directory for tables, figures and runs")
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--size", choices=tuple(SIZES), help="of every run (default: full where findings rest on it)")
+    sizes.add_argument(
+        "--size",
+        choices=tuple(SIZES),
+        help="of every run (default: full for the synthetic sets of the findings, else small)",
+    )
     sizes.add_argument("--quick", dest="size", action="store_const", const="quick", help="as --size quick")
     parser.add_argument("--seeds", type=count, help="at most so many runs of each autoencoder")
     parser.add_argument(

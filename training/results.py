@@ -138,6 +138,11 @@ def kept(directory: Path) -> list[Run]:
     return [Run.read(path) for path in sorted(directory.glob(f"*{answers.SUFFIX}"))]
 
 
+def unseen(directory: Path) -> list[Run]:
+    """What has been kept there of real objects that ``compare`` has not set beside the simulation while it was made."""
+    return [run.where(lambda ids: ~is_compared(ids)) for run in kept(directory)]
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
@@ -202,9 +207,7 @@ def run(arguments: argparse.Namespace) -> int:
         book_of(kept(pictures / name), tier, draws=draws)
         for name, tier in ((AFRESH, next(iter(TIERS))), (PLASTICC, "folds"))
     )
-    # The other half has been looked at by ``compare``, while the simulation was made.
-    unseen = [run.where(lambda ids: ~is_compared(ids)) for run in kept(pictures / ELASTICC)]
-    elasticc = book_of(unseen, SHIPPED, draws=draws)
+    elasticc = book_of(unseen(pictures / ELASTICC), SHIPPED, draws=draws)
     if not any(book.variants for book in (*tiers, changes, shipped, afresh, plasticc, elasticc)):
         raise InvalidData(f"{pictures} keeps no model's answers: name directories of runs, and --data")
     tiers = [book for book in tiers if book.variants] or tiers[:1]

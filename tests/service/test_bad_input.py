@@ -311,6 +311,13 @@ def test_a_flux_that_is_not_finite_is_refused(classifier: Classifier, flux: floa
     _costs_itself_only(datum(elasticc(forced=[forced(1, FIRST_MJD - 1, flux=flux)])), reason, classifier)
 
 
+@pytest.mark.parametrize("error", [math.inf, 3.7e13, 3.5e-5])
+def test_an_error_that_no_telescope_has_is_refused(classifier: Classifier, error: float) -> None:
+    reason = "a flux error that no telescope has" if math.isfinite(error) else "a flux error that is not finite"
+    _costs_itself_only(datum(elasticc(source(1, FIRST_MJD, flux_err=error))), reason, classifier)
+    _costs_itself_only(datum(elasticc(forced=[forced(1, FIRST_MJD - 1, flux_err=error)])), reason, classifier)
+
+
 @pytest.mark.parametrize("error", [0.0, -0.0, -3.0])
 def test_an_error_that_is_zero_or_negative_is_refused(classifier: Classifier, error: float) -> None:
     reason = "a flux error that is not positive"

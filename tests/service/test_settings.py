@@ -160,3 +160,5 @@ def test_the_help_of_serve_tells_of_every_variable(capsys: pytest.CaptureFixture
         main(["serve", "--help"])
     told = capsys.readouterr().out
     assert [name for name in Settings.variables() if f"  {name} " not in told] == []
+    (line,) = [line for line in told.splitlines() if "BATCH_TOKENS" in line]
+    assert line.endswith("(16384)")

@@ -63,6 +63,22 @@ def test_the_readme_has_the_scores_of_the_kept_answers(book: Book) -> None:
     assert f"expected calibration error is {every} there ({first} at the first detection; {alike} if" in readme
 
 
+def test_the_readme_has_the_recalls_of_real_alerts() -> None:
+    book = book_of(results.unseen(_KEPT.parent / results.ELASTICC), results.SHIPPED, draws=1)
+    readme = " ".join((DEFAULT_ARTIFACT.parents[2] / "README.md").read_text().split())
+    recalls, objects = {}, {}
+    for name, measured in book.variants.items():
+        for column, class_id in enumerate(measured.classes):
+            key = (name, CLASS_NAMES[class_id])
+            recalls[key] = f"{measured.recall[0, measured.place(ALERTS), column]:.2f}".lstrip("0")
+            objects[key] = f"{measured.objects[measured.place(ALERTS), column]:,}"
+    shipped, told, trained = "atat2-elasticc", "atat2-elasticc-told", "atat2-real"
+    of_ia, of_ii = (f"{recalls[shipped, name]} of {objects[shipped, name]}" for name in ("Ia", "II"))
+    assert f"it recalls {of_ia} of type Ia and {of_ii} of type II;" in readme
+    assert f"classes occur, {recalls[told, 'Ia']} and {recalls[told, 'II']};" in readme
+    assert f"half of all objects, {recalls[trained, 'Ia']} and {recalls[trained, 'II']}" in readme
+
+
 def test_the_shipped_model_answers_as_when_it_was_measured() -> None:
     """Whatever changes a light curve's tensors changes its answer, too, and makes every published figure untrue."""
     (kept,) = results.kept(_KEPT)
