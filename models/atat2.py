@@ -52,6 +52,8 @@ class ATAT2Config(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ValueError(f"max_tokens is 1 or more, not {self.max_tokens}")
         if self.feature_columns:
             raise ValueError("features are of a whole light curve: a model that answers every alert has none")
 

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Annotated, Any, Literal, TypeVar
 
-from anyio.to_thread import current_default_thread_limiter
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
@@ -41,7 +42,7 @@ from models.inputs.metadata import COLUMNS
 from models.scoring import NoEmbedding
 from service import pipeline, reconcile
 from service.auth import Limits, Tokens
-from service.errors import HistoryUnavailable, Misconfigured, Overloaded, RegistryUnavailable, ServiceError
+from service.errors import HistoryUnavailable, Overloaded, RegistryUnavailable, ServiceError
 from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference, Priority
@@ -186,7 +187,9 @@ class Api:
         self.health = health
         self._registry = Registry(settings.schema_registry_url)  # its own: the worker's is for the worker's thread
         self._asking = threading.Lock()
-        self._decoding = threading.Lock()
+        self._decoding = CapacityLimiter(1)
+        self._undecoded = 0
+        """Requests that are being decoded, or wait for it."""
         self._held = 0
         """Bytes of bodies that are being read or answered."""
         self._reconciling = threading.Lock()
@@ -261,17 +264,23 @@ class Api:
             raise Overloaded("a reconciliation is under way: one at a time")
         try:
             return reconcile.apart(self.settings.renewed(), begin, end, seconds=RECONCILIATION_SECONDS)
-        except Misconfigured as error:
-            raise HTTPException(422, str(error)) from error
         except ServiceError as error:
             raise HTTPException(503, str(error)) from error
         finally:
             self._reconciling.release()
 
-    def decoded(self, data: bytes, content_type: str) -> Decoded:
-        """A request's alerts, in Avro or JSON. One request's at a time: until then they take many times their bytes."""
-        with self._decoding:
-            return self._decoded(data, content_type)
+    async def decoded(self, data: bytes, content_type: str) -> Decoded:
+        """A request's alerts, in Avro or JSON. One request's at a time: until then they take many times their bytes.
+
+        Those that wait for it take no thread, and are no more than may wait for the model.
+        """
+        if self._undecoded > self.settings.http_queue:
+            raise Overloaded("too many requests are waiting to be read")
+        self._undecoded += 1
+        try:
+            return await to_thread.run_sync(self._decoded, data, content_type, limiter=self._decoding)
+        finally:
+            self._undecoded -= 1
 
     def _decoded(self, data: bytes, content_type: str) -> Decoded:
         kind = content_type.split(";", maxsplit=1)[0].strip().lower()
@@ -324,7 +333,7 @@ def create_app(api: Api, *, tokens: Tokens | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        current_default_thread_limiter().total_tokens = api.settings.http_queue + _OTHER_THREADS
+        to_thread.current_default_thread_limiter().total_tokens = api.settings.http_queue + _OTHER_THREADS
         yield
 
     # The page of /docs with all that it loads: from elsewhere, a script could read the tokens that are typed there.
@@ -375,7 +384,7 @@ def _versioned(api: Api, tokens: Tokens | None) -> APIRouter:
         if not api.health.warm or api.health.draining:
             raise HTTPException(503, "not ready" if not api.health.draining else "shutting down")
         async with api.body(request) as data:
-            decoded = await run_in_threadpool(api.decoded, data, request.headers.get("content-type", ""))
+            decoded = await api.decoded(data, request.headers.get("content-type", ""))
             results = await run_in_threadpool(api.classify, decoded, with_history=history, embed=embedding)
             return ClassifyAnswer(results=results)
 
@@ -400,7 +409,10 @@ def _versioned(api: Api, tokens: Tokens | None) -> APIRouter:
         """
         if tokens is None:
             raise HTTPException(403, "only for holders of a token: HTTP_TOKENS_FILE is not set")
-        return api.reconciliation(_aware(begin), _aware(end))
+        begin, end = _aware(begin), _aware(end)
+        if begin >= end:
+            raise RequestValidationError([{"loc": ("query", "to"), "msg": "is not after from", "type": "value_error"}])
+        return api.reconciliation(begin, end)
 
     return v1
 

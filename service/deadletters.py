@@ -12,7 +12,6 @@ import logging
 import math
 import re
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from service.errors import Misconfigured, RegistryUnavailable, ServiceError, Too
 from service.kafka.messages import Headers, Message, Output, Partition
 from service.kafka.publishers import TransactionalPublisher
 from service.kafka.reader import Reader
+from service.pace import Pace
 from service.publishing import kind_of
 from service.registry import Registry
 from service.settings import Settings
@@ -135,10 +135,16 @@ class DeadLetters:
 
 
 def _iso(milliseconds: int) -> str:
+    moment = _moment(milliseconds)
+    return f"{milliseconds} ms" if moment is None else moment.isoformat(timespec="milliseconds")
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    """None for no time that there is: a producer may date a message as it likes."""
     try:
-        return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).isoformat(timespec="milliseconds")
-    except (OverflowError, ValueError):  # a producer may date a message as it likes
-        return f"{milliseconds} ms"
+        return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    except (OverflowError, ValueError):
+        return None
 
 
 # --- the subcommand -----------------------------------------------------------------------------------------------
@@ -220,8 +226,7 @@ def _show(arguments: argparse.Namespace, settings: Settings) -> int:
     with closing(Reader(settings)) as reader:
         letters = DeadLetters(reader, settings.kafka_dead_letter_topic)
         (letter,) = letters.named([arguments.name])
-        since = datetime.fromtimestamp(letter.message.timestamp_ms / 1000, tz=UTC)
-        line = letter.line(letters.requeued(since))
+        line = letter.line(letters.requeued(_moment(letter.message.timestamp_ms) or _LONG_AGO))
     if arguments.raw is not None:
         try:
             arguments.raw.write_bytes(letter.message.value)
@@ -298,8 +303,7 @@ def requeue(
 
     Each goes back to its own partition, behind what its object has sent since. Returns 1 if one could not be sent.
     """
-    failed = 0
-    started, sent = time.monotonic(), 0
+    pace, sent, failed = Pace(rate), 0, 0
     # What is sent together becomes visible together: a second's worth, so that the rate holds for the readers too.
     for some in _chunks(letters, max(1, min(int(rate), 100))):
         good = []
@@ -313,7 +317,7 @@ def requeue(
             else:
                 good.append(letter)
         if good:
-            time.sleep(max(started + sent / rate - time.monotonic(), 0))
+            pace.wait(len(good))
             for letter, problem in _published(good, publisher):
                 failed += problem is not None
                 _print({"id": letter.name, **({"requeued": letter.origin} if problem is None else {"error": problem})})

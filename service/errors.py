@@ -33,6 +33,10 @@ class Refused(Misconfigured):
     """Kafka does not let this client in, or shows a certificate that it cannot trust."""
 
 
+class Unmade(Misconfigured):
+    """Kafka's client does not take an option, or cannot read the file that one names."""
+
+
 class Fatal(ServiceError):
     """The process must end, with nothing committed: another one has taken its place, or Kafka refuses it for good."""
 

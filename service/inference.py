@@ -4,6 +4,7 @@ import itertools
 import queue
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -71,10 +72,11 @@ class Inference:
         self._waiting.put((priority, next(self._arrival), job))
         return job.answer
 
-    def warm_up(self) -> None:
+    def warm_up(self, *, wait: "Callable[[Future[Classifications]], Classifications]" = Future.result) -> None:
         """Classify made-up objects of several sizes: the first alert must not pay for what is done once.
 
-        Raises Misconfigured for a model whose probabilities are no numbers, and whatever the model raises.
+        ``wait`` waits for each answer. Raises Misconfigured for a model whose probabilities are no numbers, and
+        whatever the model raises.
         """
         for size in _WARM_UP_SIZES:
             body = {
@@ -86,7 +88,7 @@ class Inference:
                 "detected": [True] * size,
                 "metadata": {"mwebv": 0.05},
             }
-            answer = self.classify(object_batch([body]).alerts).result()
+            answer = wait(self.classify(object_batch([body]).alerts))
             if not answer.predictions.is_finite.all():
                 raise Misconfigured("the model's probabilities are not finite: its weights are broken, or its device")
 

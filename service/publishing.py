@@ -18,7 +18,7 @@ BROKER_VERSION = version("atat-broker")
 
 _REASON_BYTES = 500
 """A reason may quote the message, and a message may be long."""
-_VALUES = re.compile(r"""\s*(\(.*|:.*|[-+]?\d\S*|"[^"]*"|(?<!\w)'[^']*')""")
+_VALUES = re.compile(r"""\s*(\(.*|:.*|[-+]?\d\S*|"(?:[^"\\]|\\.)*"|(?<!\w)'(?:[^'\\]|\\.)*')""")
 """Of a reason: numbers, what is quoted, and what follows a bracket or a colon."""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -49,11 +49,19 @@ class _Credentials(redis.CredentialProvider):
         self._renewed = renewed
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """The password, behind the user's name if there is one; those of before where the address has none by now."""
-        found = (urlsplit(url) for url in (self._renewed() or "", self._url))
-        parts = next(each for each in found if each.password is not None)
+        """The password, behind the user's name if there is one; else those of before."""
+        renewed, before = _parts(self._renewed() or ""), _parts(self._url)
+        parts = before if renewed.password is None else renewed
         password = unquote(parts.password or "")
         return (unquote(parts.username), password) if parts.username else (password,)
+
+
+def _parts(url: str) -> SplitResult:
+    """Of an address; of what is none, as where its file is half written, none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 class Cluster:

@@ -134,7 +134,7 @@ def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
     """
     try:
         parts = urlsplit(url)
-        port = parts.port
+        _ = parts.port  # raises for what is no number
     except ValueError:
         raise Misconfigured(
             "SCHEMA_REGISTRY_URL is no address: a password in it is percent-encoded, as %23 for #, %2F for /"
@@ -146,5 +146,5 @@ def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         token = base64.b64encode(credentials.encode()).decode()
         headers["Authorization"] = f"Basic {token}"
-    host = parts.hostname + (f":{port}" if port else "")
+    host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", "")), headers

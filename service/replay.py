@@ -4,7 +4,6 @@ import argparse
 import itertools
 import logging
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from service.kafka.messages import Headers, Output
 from service.kafka.publishers import Publisher
 from service.kafka.reader import Reader
 from service.outputs import key_of
+from service.pace import Pace
 from service.registry import Registry
 from service.settings import Settings
 
@@ -60,27 +60,33 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         replayed = itertools.chain.from_iterable(_of_file(Path(file), registry) for file in arguments.files)
     else:
         raise Misconfigured("name files, or --from-topic")
-    published, failed = publish(replayed, Publisher(settings, arguments.topic), rate=arguments.rate)
-    log.info("%d published, %d failed", published, failed)
+    _, failed = publish(replayed, Publisher(settings, arguments.topic), rate=arguments.rate)
     return 1 if failed else 0
 
 
 def publish(
     replayed: Iterable[Replayed | InvalidAlert], publisher: Publisher, *, rate: float | None = None
 ) -> tuple[int, int]:
-    """Publish in order, at most ``rate`` a second; how many were published, and how many could not be."""
-    started, published, failed = time.monotonic(), 0, 0
-    for one in replayed:
-        if isinstance(one, InvalidAlert):
-            failed += 1
-            log.error("%s", one)
-            continue
-        if rate is not None:
-            time.sleep(max(started + published / rate - time.monotonic(), 0))
-        publisher.send(Output(topic=publisher.topic, key=one.key, value=one.value, headers=one.headers))
-        published += 1
-    lost = publisher.close()
-    return published - lost, failed + lost
+    """Publish in order, at most ``rate`` a second; how many were published, and how many could not be.
+
+    What was read is delivered, and counted in the log, before whatever ends the reading is raised.
+    """
+    pace = None if rate is None else Pace(rate)
+    sent, failed, lost = 0, 0, 0
+    try:
+        for one in replayed:
+            if isinstance(one, InvalidAlert):
+                failed += 1
+                log.error("%s", one)
+                continue
+            if pace is not None:
+                pace.wait()
+            publisher.send(Output(topic=publisher.topic, key=one.key, value=one.value, headers=one.headers))
+            sent += 1
+    finally:
+        lost = publisher.close()
+        log.info("%d published, %d failed", sent - lost, failed + lost)
+    return sent - lost, failed + lost
 
 
 def _of_topic(settings: Settings, topic: str, begin: datetime, end: datetime) -> Iterator[Replayed]:

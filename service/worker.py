@@ -399,7 +399,9 @@ class Worker:
 
     def _must_be_the_alert(self) -> None:
         try:
-            self._inference.warm_up()
+            self._inference.warm_up(wait=self._awaited)
+        except (Fatal, KafkaUnavailable, PartitionsRevoked):
+            raise
         except Exception as error:
             raise Fatal(f"the model fails on everything: {type(error).__name__}: {error}") from error
 

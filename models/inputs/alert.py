@@ -280,15 +280,15 @@ _plans: dict[int, _Plan | None] = {}
 def _plan(schema: Schema) -> _Plan | None:
     """How to read alerts of this schema together, worked out once; None where each is to be read by itself."""
     if id(schema) not in _plans:
-        _plans[id(schema)] = _planned(schema)
+        try:
+            _plans[id(schema)] = _planned(schema)
+        except Exception:  # an odd schema raises nearly anything: read by themselves, its alerts are told what
+            _plans[id(schema)] = None
     return _plans[id(schema)]
 
 
 def _planned(schema: Schema) -> _Plan | None:
-    try:
-        known = remembered(schema)
-    except Exception:  # an odd schema raises nearly anything: read by themselves, its alerts are told what
-        return None
+    known = remembered(schema)
     named = known.form["__named_schemas"]
     types = {one["name"]: one["type"] for one in known.form["fields"]}
     trigger, dia_object = (

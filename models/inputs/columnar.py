@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.arrays import BoolArray, FloatArray, IntArray
 from models.inputs import ragged
 from models.inputs.compiled import compiled
+from models.inputs.readable import MAX_DEPTH
 
 NO_WHOLE = -(2**63)
 """A whole number that a datum does not give."""
@@ -157,10 +158,11 @@ class _Step(IntEnum):
 
 
 _MAX_STEPS = 20_000
-_MAX_DEPTH = 32
+_MOST_WITHIN = MAX_DEPTH  # of which no schema has more: what is compiled does not look
 
 _SKIPPED = {"boolean": 1, "float": 4, "double": 8}
 _INTEGERS = ("int", "long")
+_COMPLEX = {"record", "error", "enum", "fixed", "array", "map"}
 
 
 def program(
@@ -218,7 +220,7 @@ class _Writer:
             self.write(name, wanted, item=item)
         elif name == "union":
             self._union(kind, wanted, item=item)
-        elif name in self.named:
+        elif _is_by_name(kind, self.named):
             self.write(self.named[name], wanted, item=item)
         elif name == "null":
             if wanted is not None and not wanted.nullable:
@@ -312,6 +314,13 @@ class _Writer:
         self.steps[next_] = (_Step.NEXT, len(self.steps), 0, 0)
 
 
+def _is_by_name(kind: Any, named: Mapping[str, Any]) -> bool:
+    """Whether a type says another one's name, and not what it is itself: a record may be called ``array``."""
+    if isinstance(kind, dict):
+        return kind["type"] not in _COMPLEX and kind["type"] in named
+    return kind in named
+
+
 def record_of(kind: Any, named: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The one record that a type of ``readable``'s form is: itself, or the only branch beside null, or None."""
     while True:
@@ -326,7 +335,7 @@ def record_of(kind: Any, named: Mapping[str, Any]) -> Mapping[str, Any] | None:
             if len(branches) != 1:
                 return None
             kind = branches[0]
-        elif isinstance(kind["type"], dict) or kind["type"] in named:
+        elif isinstance(kind["type"], dict) or _is_by_name(kind, named):
             kind = kind["type"]
         else:
             return None
@@ -389,7 +398,7 @@ def _follow_steps(  # noqa: PLR0912, PLR0915, PLR0917 - one loop: a call a step 
     item_number: Any,
 ) -> tuple[int, int]:
     """From ``row`` on, as far as there is room for items; returns the next row and how many items there are."""
-    left = np.zeros(_MAX_DEPTH + 1, dtype=np.int64)
+    left = np.zeros(_MOST_WITHIN + 1, dtype=np.int64)
     while row < len(starts) - 1:
         place, end = starts[row], starts[row + 1]
         first, step, depth = items, 0, 0

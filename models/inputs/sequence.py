@@ -130,7 +130,7 @@ def pack(
         detected=torch.from_numpy(detected[told]),
         statistics=torch.from_numpy(statistics[told]),
         lengths=torch.from_numpy(np.diff(offsets)),
-        n_observations=torch.from_numpy(curves.lengths),
+        n_observations=torch.from_numpy(curves.lengths if with_statistics else np.diff(offsets)),
         metadata=torch.from_numpy(np.where(missing, np.float32(0), metadata)),
         missing=torch.from_numpy(missing),
         has_metadata=torch.from_numpy(has_metadata.copy()),

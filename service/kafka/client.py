@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, TopicMetadata  # type: ignore[attr-defined]
 
-from service.errors import Fatal, Fenced, KafkaUnavailable, Misconfigured, Refused, TransactionAborted
+from service.errors import Fatal, Fenced, KafkaUnavailable, Misconfigured, Refused, TransactionAborted, Unmade
 from service.settings import Settings
 
 TRANSACTION_SECONDS = 15
@@ -56,12 +56,12 @@ Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 
 def new_client(make: Callable[[dict[str, Any]], Client], options: dict[str, Any]) -> Client:
-    """A client of Kafka's. Raises Misconfigured for an option that it does not know or take."""
+    """A client of Kafka's. Raises Unmade for an option that it does not know or take."""
     try:
         return make(options)
     except (KafkaException, TypeError, ValueError) as error:
         cause = error.args[0]
-        raise Misconfigured(f"Kafka's client: {cause.str() if isinstance(cause, KafkaError) else cause}") from error
+        raise Unmade(f"Kafka's client: {cause.str() if isinstance(cause, KafkaError) else cause}") from error
 
 
 def common_options(settings: Settings) -> dict[str, Any]:
@@ -90,8 +90,8 @@ def message_bytes(common: Mapping[str, Any]) -> int:
 def known_topics(common: Mapping[str, Any]) -> tuple[AdminClient, dict[str, TopicMetadata]]:
     """A client to ask with, and every topic.
 
-    Raises Refused where Kafka does not let this client in, or shows it a certificate that it cannot trust, and
-    KafkaUnavailable where it does not answer.
+    Raises Unmade as ``new_client`` does, Refused where Kafka does not let this client in, or shows it a certificate
+    that it cannot trust, and KafkaUnavailable where it does not answer.
     """
     told: list[KafkaError] = []
     options = for_any_client(common)
@@ -110,6 +110,20 @@ def known_topics(common: Mapping[str, Any]) -> tuple[AdminClient, dict[str, Topi
                 # That they are all down says less than what became of one of them.
                 reasons = [one.str() for one in told if one.code() != KafkaError._ALL_BROKERS_DOWN]
                 raise KafkaUnavailable(f"Kafka does not answer: {[error.args[0].str(), *reasons][-1]}") from error
+
+
+def committed_offsets(
+    consumer: Consumer, partitions: Sequence[TopicPartition], *, seconds: float
+) -> list[TopicPartition]:
+    """The group's offsets, below zero where it has none.
+
+    Raises KafkaException, for one partition that Kafka errs on, too: that it has no offset, too, would be a mistake.
+    """
+    found: list[TopicPartition] = consumer.committed(list(partitions), timeout=seconds)
+    for partition in found:
+        if partition.error is not None:
+            raise KafkaException(partition.error)
+    return found
 
 
 def must_be_there(names: Sequence[str], topics: Mapping[str, TopicMetadata]) -> None:

@@ -63,7 +63,13 @@ def received(raw: RawMessage) -> Message:
 
 
 def produce(producer: Producer, output: Output, **options: Any) -> None:
-    """Queue one message. Raises BufferError while there is no room, and KafkaException."""
+    """Queue one message, waiting while there is no room. Raises KafkaException."""
     if output.partition is not None:
         options["partition"] = output.partition
-    producer.produce(output.topic, value=output.value, key=output.key, headers=output.headers, **options)
+    while True:
+        try:
+            producer.produce(output.topic, value=output.value, key=output.key, headers=output.headers, **options)
+        except BufferError:  # let deliveries make room
+            producer.poll(0.1)
+        else:
+            return

@@ -42,17 +42,12 @@ class Publisher:
 
     def send(self, output: Output) -> None:
         """Queue one message, waiting while the queue is full. ``close`` counts those that Kafka did not take."""
-        while True:
-            try:
-                produce(self._producer, output, on_delivery=self._delivered)
-            except BufferError:
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                self._delivered(error.args[0], None)
-                return
-            else:
-                self._producer.poll(0)
-                return
+        try:
+            produce(self._producer, output, on_delivery=self._delivered)
+        except KafkaException as error:
+            self._delivered(error.args[0], None)
+        else:
+            self._producer.poll(0)
 
     def close(self) -> int:
         """Wait until everything is delivered; returns how many messages were not."""

@@ -13,7 +13,14 @@ from confluent_kafka import Message as RawMessage
 from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
 from service.errors import KafkaUnavailable
-from service.kafka.client import COMMAND_SECONDS, common_options, known_topics, must_be_there, new_client
+from service.kafka.client import (
+    COMMAND_SECONDS,
+    committed_offsets,
+    common_options,
+    known_topics,
+    must_be_there,
+    new_client,
+)
 from service.kafka.messages import Message, Partition, received
 from service.settings import Settings
 
@@ -88,7 +95,8 @@ class Reader:
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The group's offsets, where it has any."""
         try:
-            answers = self._consumer.committed([TopicPartition(*name) for name in partitions], COMMAND_SECONDS)
+            asked = [TopicPartition(*name) for name in partitions]
+            answers = committed_offsets(self._consumer, asked, seconds=COMMAND_SECONDS)
         except KafkaException as error:
             raise KafkaUnavailable(f"Kafka: {error.args[0].str()}") from error
         return {(one.topic, one.partition): one.offset for one in answers if one.offset >= 0}

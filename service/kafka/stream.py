@@ -20,12 +20,13 @@ from confluent_kafka import Message as RawMessage
 from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from service.bounded import Hanging, bounded
-from service.errors import Fatal, KafkaUnavailable, Misconfigured, Refused, TransactionAborted
+from service.errors import Fatal, KafkaUnavailable, Misconfigured, Refused, TransactionAborted, Unmade
 from service.kafka.client import (
     CALL_SECONDS,
     DEFAULT_MESSAGE_BYTES,
     MOST_MESSAGE_BYTES,
     TRANSACTION_SECONDS,
+    committed_offsets,
     common_options,
     for_any_client,
     is_transient,
@@ -130,6 +131,8 @@ class KafkaStream:
         self._doubtful = False
         """Whether a request of the last transaction may still be on its way."""
         self._was_open = False
+        self._is_left = False
+        """Whether the clients are done for, and new ones not made yet."""
         self._told: str | None = None
         """What Kafka's client last told of its connections."""
         # Here, so that an option that Kafka's client does not know ends the start.
@@ -184,12 +187,10 @@ class KafkaStream:
         May be called again after ``abandon``. Raises KafkaUnavailable, Misconfigured or Fatal.
         """
         self._begin_again()
-        try:
+        with self._patient():
+            if self._is_left:
+                self._renew()
             partitions, limits = self._check_topics()
-        except Refused as error:
-            if self._was_open:  # a certificate or a password that is being changed: the worker did its work with it
-                raise KafkaUnavailable(str(error)) from error
-            raise
         if limits is not None:
             self.max_dead_letter_bytes = limits.dead_letter - HEADER_BYTES
         elif self._refused_bytes:
@@ -205,17 +206,30 @@ class KafkaStream:
     def _take_over(self) -> None:
         """A producer of the next epoch: what earlier ones left open is aborted, and what they sent comes too late.
 
-        Raises KafkaUnavailable or Fatal.
+        Raises KafkaUnavailable, Unmade or Fatal.
         """
-        self._producer = self._new_producer()
+        with self._patient():
+            self._producer = self._new_producer()
         try:
             self._transact(lambda: self._producer.init_transactions(10))
         except TransactionAborted as error:
             raise KafkaUnavailable(str(error)) from error
         self._doubtful = False
 
+    @contextmanager
+    def _patient(self) -> Iterator[None]:
+        """What ends a start, a worker that did its work waits for: a certificate or a password is being changed."""
+        try:
+            yield
+        except (Refused, Unmade) as error:
+            if self._was_open:
+                raise KafkaUnavailable(str(error)) from error
+            raise
+
     def close(self) -> None:
         """Leave the group, so that the others take over at once."""
+        if self._is_left:
+            return
         try:
             bounded(self._consumer.close, _HANGING_SECONDS)
         except Hanging as error:
@@ -227,10 +241,15 @@ class KafkaStream:
         Whatever transaction is open is aborted when ``open`` takes over the transactional id.
         """
         self.close()
-        self._settings = self._settings.renewed()  # a password, or a certificate of the same name, may have changed
+        self._is_left = True
+
+    def _renew(self) -> None:
+        """New clients, with the password that the file has by now, or the certificate. Raises Unmade."""
+        self._settings = self._settings.renewed()
         self._common = _common(self._settings)
         self._consumer = self._new_consumer()
         self._ends = Ends(self._common)
+        self._is_left = False
 
     def _check_topics(self) -> tuple[dict[str, int], "_Limits | None"]:
         """Partitions by topic, and how long the output topics' messages may be, if that may be known."""
@@ -243,6 +262,8 @@ class KafkaStream:
                 resource.name: future.result(2 * CALL_SECONDS)
                 for resource, future in admin.describe_configs(resources, request_timeout=CALL_SECONDS).items()
             }
+        except TimeoutError as error:  # this process stood still meanwhile
+            raise KafkaUnavailable("the topics' settings were not told in time") from error
         except KafkaException as error:
             # A time-out may mean that nobody is there to answer: the demo's Kafka, librdkafka's own, has no controller.
             if is_transient(error) and error.args[0].code() != KafkaError._TIMED_OUT:
@@ -299,7 +320,7 @@ class KafkaStream:
         """
         name = (partition.topic, partition.partition)
         low, high = self._attempt(lambda: consumer.get_watermark_offsets(partition, timeout=CALL_SECONDS))
-        (committed,) = self._attempt(lambda: consumer.committed([partition], timeout=CALL_SECONDS))
+        (committed,) = self._committed(consumer, [partition])
         offset = committed.offset
         if offset < 0:
             reset = self._reset or ("earliest" if self._has_read(consumer, partition.topic) else None)
@@ -321,8 +342,14 @@ class KafkaStream:
         """Whether the group has committed an offset of any partition of a topic."""
         told = self._attempt(lambda: consumer.list_topics(topic, timeout=CALL_SECONDS))
         every = [TopicPartition(topic, number) for number in told.topics[topic].partitions]
-        committed = self._attempt(lambda: consumer.committed(every, timeout=CALL_SECONDS))
-        return any(partition.offset >= 0 for partition in committed)
+        return any(partition.offset >= 0 for partition in self._committed(consumer, every))
+
+    def _committed(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """The group's offsets. Raises TransactionAborted, KafkaUnavailable or Fatal."""
+        found: list[TopicPartition] = self._attempt(
+            lambda: committed_offsets(consumer, partitions, seconds=CALL_SECONDS)
+        )
+        return found
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.assignment.joined = False
@@ -539,17 +566,12 @@ class KafkaStream:
                 self._take_over()
 
     def _send(self, output: Output) -> None:
-        while True:
-            try:
-                told = self._dead_letter_delivered if output.topic == self._output_topics[1] else None
-                produce(self._producer, output, on_delivery=told)
-            except BufferError:  # the local queue is full: let deliveries make room
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                self._note_size(output.topic, len(output.value), error.args[0])
-                raise outcome_of(error) from error
-            else:
-                return
+        told = self._dead_letter_delivered if output.topic == self._output_topics[1] else None
+        try:
+            produce(self._producer, output, on_delivery=told)
+        except KafkaException as error:
+            self._note_size(output.topic, len(output.value), error.args[0])
+            raise outcome_of(error) from error
 
     def _dead_letter_delivered(self, error: KafkaError | None, message: RawMessage) -> None:
         if error is not None:
@@ -575,8 +597,7 @@ class KafkaStream:
         Raises KafkaUnavailable.
         """
         try:
-            committed = self._attempt(lambda: self._consumer.committed(self._consumer.assignment(), CALL_SECONDS))
-            for partition in committed:
+            for partition in self._committed(self._consumer, self._consumer.assignment()):
                 name = (partition.topic, partition.partition)
                 if name not in self.assignment.stopped:
                     offset = partition.offset if partition.offset >= 0 else self.assignment.next[name]

@@ -147,6 +147,12 @@ def test_the_configuration_says_how_many_points_become_tokens(options: dict[str,
     assert packed.lengths.tolist() == [most - 1, most, most, most]
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "max_points"])
+def test_a_model_that_would_read_no_point_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is 1 or more, not 0"):
+        ATAT2Config.from_dict({"n_classes": 3, name: 0})
+
+
 def test_light_curves_alone_are_a_choice() -> None:
     model, curves = _model(metadata_columns=()), _curves(9, 4)
     assert not [name for name, _ in model.named_parameters() if "perceptron" in name or "tokenizer" in name]
@@ -158,6 +164,8 @@ def test_a_long_light_curve_may_be_told_in_few_tokens_that_know_of_every_point()
     whole, told = (pack(curves, metadata, np.full(2, True), max_tokens=most) for most in (None, 20))
     assert told.lengths.tolist() == [20, 9]
     assert told.n_observations.tolist() == whole.lengths.tolist() == whole.n_observations.tolist() == [120, 9]
+    without = pack(curves, metadata, np.full(2, True), max_tokens=20, with_statistics=False)
+    assert without.n_observations.tolist() == [20, 9]  # the others are seen by nothing
     torch.testing.assert_close(told.statistics[19], whole.statistics[119])
     torch.testing.assert_close(told.statistics[20:], whole.statistics[120:])
     assert torch.isin(told.time[:20], whole.time[:120]).all()

@@ -220,6 +220,21 @@ def test_a_registrys_schema_that_nests_too_deep_costs_its_own_messages(depth: in
     assert str(decoded.invalid[1]) == f"schema id 4711: {reason}"
 
 
+@pytest.mark.parametrize("name", ["record", "array", "map", "enum"])
+@pytest.mark.parametrize("renamed", ["alert", "diaSource"])
+def test_a_registrys_record_that_is_called_as_a_kind_of_type_costs_at_most_its_own_messages(
+    renamed: str, name: str, classifier: Classifier
+) -> None:
+    schema = schemas.elasticc()["v0_9_1"]
+    assert isinstance(schema, dict)
+    text = json.dumps({part: schema[part] for part in ("type", "name", "fields")})
+    odd = fastavro.parse_schema(json.loads(text.replace(f'"elasticc.v0_9_1.{renamed}"', f'"{name}"')))
+    framed = [avro.unread(data, schema_by_id=lambda _: odd) for data in (GOOD, confluent(GOOD, 4711), GOOD)]
+    decoded = alert_batch(framed)
+    assert set(decoded.invalid) <= {1}
+    assert decoded.alerts.alert_id.tolist() == [8] * len(decoded.alerts)
+
+
 def test_a_reason_that_quotes_half_a_character_can_be_written_down() -> None:
     (refused,) = avro.readings(_container(_record(**{"x\ud800": "long"}), varint(5)))
     assert isinstance(refused, dict)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.classifier import Classifier
 from models.inputs.errors import InvalidAlert
@@ -17,7 +19,7 @@ from service.__main__ import main
 from service.errors import Fenced
 from service.kafka.messages import Message, Output
 from service.kafka.publishers import TransactionalPublisher
-from service.publishing import dead_letter
+from service.publishing import dead_letter, kind_of
 from service.settings import process_environment
 from tests import alerts
 from tests.service.stream import Topics, running, toy_alerts
@@ -164,12 +166,27 @@ def test_a_dead_letter_that_is_longer_than_a_worker_may_send_is_requeued_all_the
     assert [len(message.value) for message in topics.read_topic(topics.alerts)] == [2900, len(b"nothing")]
 
 
+def test_more_are_requeued_than_kafkas_client_has_room_for(
+    kafka: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = Topics(kafka, partitions=1)
+    _put(topics, *(_letter(topics, number) for number in range(100)))
+    monkeypatch.setenv("KAFKA_CONFIG_QUEUE_BUFFERING_MAX_MESSAGES", "20")
+    code, lines = command(topics, "requeue", "--all")
+    assert (code, ["requeued" in line for line in lines]) == (0, [True] * 100)
+
+
+@given(st.text(max_size=16))
+def test_a_reasons_kind_is_the_same_whatever_the_message_said(band: str) -> None:
+    assert kind_of(f"unknown band {band!r}; known are u, g") == "unknown band; known are u, g"
+
+
 def test_a_requeue_keeps_its_rate(kafka: str, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses are asked for, not the speed measured."""
     topics = Topics(kafka, partitions=1)
     _put(topics, *(_letter(topics, number) for number in range(6)))
     slept: list[float] = []
-    monkeypatch.setattr("service.deadletters.time.sleep", slept.append)
+    monkeypatch.setattr("service.pace.time.sleep", slept.append)
     assert command(topics, "requeue", "--all", "--rate", "0.1")[0] == 0
     assert len(slept) == 6
     assert slept[-1] == pytest.approx(50, abs=30)

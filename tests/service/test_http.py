@@ -14,6 +14,7 @@ from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import schemathesis
@@ -24,10 +25,11 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from models.calibration import UNCALIBRATED
 from models.classifier import Classifications, Classifier
-from models.inputs.alert_batch import AlertBatch
+from models.inputs.alert import object_batch
+from models.inputs.alert_batch import AlertBatch, Decoded
 from service.api import Api, create_app
 from service.auth import Tokens
-from service.errors import KafkaUnavailable, Misconfigured
+from service.errors import KafkaUnavailable, Misconfigured, Refused
 from service.health import Health
 from service.history import History
 from service.inference import Inference
@@ -135,6 +137,29 @@ def test_a_thousand_requests_at_once_are_answered_or_told_to_come_again_and_heal
     assert set(counts) == {200, 429}
     assert counts[200] >= 60
     assert all(b"retry-after: 1" in answer for status, answer in answers if status == 429)
+
+
+def test_while_one_request_is_being_read_others_are_answered_or_told_to_come_again(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, plain = threading.Event(), object_batch
+
+    def slow(objects: Any) -> Decoded:
+        assert reading.wait(60)
+        return plain(objects)
+
+    async def crowd(serving: Serving) -> list[tuple[int, bytes]]:
+        asked = [asyncio.create_task(_ask(serving.port, _request())) for _ in range(300)]
+        while serving.count(429) < 300 - 60 - 1:  # one is being read, and sixty wait
+            await asyncio.sleep(0.05)
+        assert (await _ask(serving.port, _request("/v1/model", b"")))[0] == 200
+        reading.set()
+        return await asyncio.gather(*asked)
+
+    monkeypatch.setattr("service.api.object_batch", slow)
+    with _serving(classifier, HTTP_QUEUE="60") as serving:
+        answers = asyncio.run(crowd(serving))
+    assert Counter(status for status, _ in answers) == {200: 61, 429: 239}
 
 
 def test_clients_that_vanish_cost_nothing_and_are_no_fault_of_the_service(
@@ -347,9 +372,10 @@ def test_one_reconciliation_at_a_time_and_only_for_holders_of_tokens(
         ending.set()
         first.join()
         assert (answers[0].status_code, answers[0].json()) == (200, {"complete": True})
-        monkeypatch.setattr("service.reconcile.apart", _failing)
-        assert client.get(window, headers=_as("often")).status_code == 503
-
-
-def _failing(*_: object, **__: object) -> dict[str, Any]:
-    raise KafkaUnavailable("Kafka does not answer")
+        reversed_ = "/v1/reconciliation?from=2026-01-02T00:00:00&to=2026-01-01T00:00:00"
+        assert client.get(reversed_, headers=_as("often")).status_code == 422
+        # It is the service's fault, and not the client's, if Kafka refuses its password.
+        for error in (KafkaUnavailable("Kafka does not answer"), Refused("Kafka: Authentication failed")):
+            monkeypatch.setattr("service.reconcile.apart", Mock(side_effect=error))
+            failed = client.get(window, headers=_as("often"))
+            assert (failed.status_code, failed.json()) == (503, {"detail": str(error)})

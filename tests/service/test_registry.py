@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 import time
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -160,6 +161,19 @@ def test_a_password_may_have_any_characters_percent_encoded(confluent: Confluent
     Registry(confluent.url.replace("http://", f"http://m%3Ae:{encoded}@")).schema(4711)
     token = base64.b64encode(f"m:e:{password}".encode()).decode()
     assert confluent.asked == [("/schemas/ids/4711", f"Basic {token}")]
+
+
+def test_an_address_may_be_of_ipv6_without_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def open_(request: urllib.request.Request, **_: object) -> None:
+        asked.append(request.full_url)
+        raise OSError
+
+    monkeypatch.setattr("urllib.request.urlopen", open_)
+    with pytest.raises(RegistryUnavailable):
+        Registry("http://me:word@[2001:db8::1]/registry/").schema(4711)
+    assert asked == ["http://[2001:db8::1]/registry/schemas/ids/4711"]
 
 
 @pytest.mark.parametrize(

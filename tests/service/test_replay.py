@@ -153,7 +153,7 @@ def test_a_rate_is_kept(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     topics = Topics(kafka, partitions=1)
     _environment(monkeypatch, topics)
     slept: list[float] = []
-    monkeypatch.setattr("service.replay.time.sleep", slept.append)
+    monkeypatch.setattr("service.pace.time.sleep", slept.append)
     (tmp_path / "ten.avro").write_bytes(alerts.container([elasticc()] * 10))
     assert main(["replay", str(tmp_path / "ten.avro"), "--topic", topics.alerts, "--rate", "0.1"]) == 0
     assert len(slept) == 10

@@ -231,6 +231,26 @@ def test_workers_go_on_when_their_password_is_changed_in_kafka_and_in_its_file(
         assert up.failure == other.failure == []
 
 
+def test_a_worker_outlives_a_certificate_that_is_being_replaced_while_kafka_is_away(
+    secured: KafkaServer, authority: Authority, classifier: Classifier, tmp_path: Path
+) -> None:
+    replaced = tmp_path / "ca.pem"
+    replaced.write_text(Path(authority.ca).read_text())
+    topics = Topics(secured.plaintext_servers, partitions=1)
+    topics.send(toy_alerts(20)[0])
+    client = _client(secured, authority, KAFKA_CONFIG_SSL_CA_LOCATION=str(replaced))
+    with running(topics, classifier, **client) as up:  # type: ignore[arg-type]
+        topics.wait_for(20)
+        secured.stop()
+        replaced.write_text("-----BEGIN CERT")
+        until(lambda: "ssl.ca.location" in str(up.health.kafka), seconds=90)
+        secured.start()
+        replaced.write_text(Path(authority.ca).read_text())
+        topics.send(toy_alerts(40)[0][20:])
+        topics.wait_for(40)
+        assert up.failure == []
+
+
 def test_the_rights_that_are_granted_by_the_script_are_enough(
     secured: KafkaServer,
     authority: Authority,
@@ -472,6 +492,10 @@ def test_the_history_goes_on_when_its_password_is_changed_in_redis_and_in_its_fi
         address.write_text(f"redis://:of-today@{LOOPBACK}:{server.port}/0")
         assert history.check() is None
         client.close()
+    with ValkeyServer(tmp_path, options={"requirepass": "of-yesterday"}) as server:
+        broken = connect(f"redis://:of-yesterday@{LOOPBACK}:{server.port}/0", renewed=lambda: "redis://:of[today@")
+        assert History(broken, ttl=timedelta(days=1), max_points=100, window_days=395).check() is None
+        broken.close()
     told = [record.getMessage() for record in caplog.records if "history" in record.getMessage()]
     assert len(told) == 2  # once of the fault, once of its end
     assert told[1] == "the history can be used again"
