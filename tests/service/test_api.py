@@ -7,9 +7,11 @@ import re
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from time import monotonic
 from typing import Any, ClassVar
 
 import fastavro
@@ -545,6 +547,22 @@ def test_a_service_that_is_not_ready_says_so() -> None:
         assert answer.json()["reasons"] == ["partition alerts/3: removed"]
         health.draining = True
         assert client.get("/readyz").status_code == 503
+        answer = client.post("/v1/classify", json={"objects": [_object()]})
+        assert (answer.status_code, answer.json()["detail"]) == (503, "shutting down")
+
+
+def test_whatever_keeps_the_service_from_its_work_is_a_reason_not_to_be_ready() -> None:
+    for fact, reason in (
+        ({"turned": monotonic() - 20}, "the loop has not turned for 2"),  # 20 s, or a few more
+        ({"kafka": "it does not answer"}, "Kafka: it does not answer"),
+        ({"idle": True}, "every partition waits"),
+        ({"draining": True}, "draining"),
+    ):
+        with _client(replace(Health(warm=True, joined=True), **fact), _classifier()) as client:
+            answer = client.get("/readyz")
+        (told,) = answer.json()["reasons"]
+        assert (answer.status_code, answer.json()["status"]) == (503, "unready")
+        assert told.startswith(reason)
 
 
 def test_alive_means_that_the_loop_turns_and_nothing_of_kafka() -> None:

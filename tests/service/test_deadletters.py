@@ -20,7 +20,7 @@ from service.errors import Fenced
 from service.kafka.messages import Message, Output
 from service.kafka.publishers import TransactionalPublisher
 from service.publishing import dead_letter, kind_of
-from service.settings import process_environment
+from service.settings import Settings, process_environment
 from tests import alerts
 from tests.service.stream import Topics, running, toy_alerts
 
@@ -57,6 +57,11 @@ def _put(topics: Topics, *outputs: Output) -> None:
 def _letter(topics: Topics, offset: int, value: bytes = b"nothing", reason: str = "empty") -> Output:
     message = Message(topic=topics.alerts, partition=0, offset=offset, timestamp_ms=1_700_000_000_000, value=value)
     return dead_letter(message, InvalidAlert(reason), topic=topics.dead_letters)
+
+
+def _note(topics: Topics, name: str) -> Output:
+    """Says that a dead letter was requeued."""
+    return Output(topic=topics.dead_letters, key=None, value=b"", headers=[("requeued", name.encode())], partition=0)
 
 
 def test_a_dead_letter_is_listed_shown_and_answered_again_when_it_is_requeued(
@@ -192,15 +197,28 @@ def test_a_requeue_keeps_its_rate(kafka: str, command: Command, monkeypatch: pyt
     assert slept[-1] == pytest.approx(50, abs=30)
 
 
-def test_a_second_requeue_ends_the_first_before_it_looks_what_is_done(kafka: str) -> None:
+def test_a_second_requeue_ends_the_first_before_it_looks_what_is_done(
+    kafka: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     topics = Topics(kafka, partitions=1)
+    _put(topics, _letter(topics, 0), _letter(topics, 1))
     first = TransactionalPublisher(topics.settings(), "requeue")
-    first.publish([_letter(topics, 0)])
-    second = TransactionalPublisher(topics.settings(), "requeue")
-    second.publish([_letter(topics, 1)])
+
+    class Second(TransactionalPublisher):
+        """Begins when the first one has just finished a letter."""
+
+        def __init__(self, settings: Settings, name: str) -> None:
+            first.publish([_note(topics, "0:0")])
+            super().__init__(settings, name)
+
+    monkeypatch.setattr("service.deadletters.TransactionalPublisher", Second)
+    code, (done, sent) = command(topics, "requeue", "--all")
+    assert code == 0
+    assert done == {"id": "0:0", "skipped": "it was requeued before"}
+    assert (sent["id"], sent["requeued"]["offset"]) == ("0:1", 1)
     with pytest.raises(Fenced):
-        first.publish([_letter(topics, 2)])
-    assert len(topics.read()) == 2
+        first.publish([_note(topics, "0:1")])
+    assert len(topics.read_topic(topics.alerts)) == 1
 
 
 def test_a_requeue_that_is_interrupted_holds_up_no_reader(kafka: str) -> None:

@@ -20,6 +20,7 @@ from models.inputs import avro
 from models.inputs.alert import alert_batch
 from models.inputs.alert_batch import AlertBatch, concatenated
 from models.inputs.light_curve import merged
+from models.inputs.photometry import BANDS
 from service.errors import HistoryUnavailable, Misconfigured
 from service.history import POINT, History, _order, _Points, _told
 from service.redis_client import connect
@@ -29,6 +30,10 @@ from tests.servers import LOOPBACK, free_ports
 from tests.servers.valkey import ValkeyServer
 
 DAY = timedelta(days=1)
+DAY_MS = 86_400_000
+
+NJY = 36.3078
+"""One FLUXCAL in nJy."""
 
 
 @pytest.fixture
@@ -57,16 +62,33 @@ def _times(history: History, alert: AlertBatch) -> list[float]:
     return days
 
 
+def _curve(history: History, alert: AlertBatch) -> list[tuple[float, str, float, float, bool]]:
+    """The light curve that an alert is classified by: day, band, flux and its error [nJy], whether detected."""
+    completed = history.complete(alert)
+    assert completed.full.all()
+    curve = merged(completed.alerts).until(alert.epoch)[0]
+    days = (curve.mjd - FIRST_MJD).tolist()
+    bands = [BANDS[code] for code in curve.band]
+    fluxes, errors = ((NJY * values.astype(float)).round(1).tolist() for values in (curve.flux, curve.flux_err))
+    return list(zip(days, bands, fluxes, errors, curve.detected.tolist(), strict=True))
+
+
 def _object(*, day: float, id_: int, previous: list[alerts.Record] | None = None, **more: object) -> AlertBatch:
     return batch(elasticc(source(id_, FIRST_MJD + day), previous=previous, **more))  # type: ignore[arg-type]
 
 
 def test_an_alert_is_completed_with_what_earlier_alerts_of_its_object_carried(client: redis.Redis) -> None:
     history = _history(client)
-    _times(history, _object(day=0, id_=1, forced=[forced(5, FIRST_MJD - 9)]))
+    seen = source(1, FIRST_MJD, band="g", flux=900, flux_err=40)
+    measured = forced(5, FIRST_MJD - 9, band="z", flux=-30, flux_err=25)
+    history.complete(batch(elasticc(seen, forced=[measured])))
     other = batch(elasticc(source(7, FIRST_MJD + 1) | {"diaObjectId": 8}, object_=alerts.dia_object(8)))
     assert _times(history, other) == [1]
-    assert _times(history, _object(day=4, id_=2)) == [-9, 0, 4]
+    assert _curve(history, _object(day=4, id_=2)) == [
+        (-9, "z", -30, 25, False),
+        (0, "g", 900, 40, True),
+        (4, "r", 1000, 50, True),
+    ]
 
 
 def test_a_batch_costs_at_most_two_round_trips_however_many_its_objects(client: redis.Redis) -> None:
@@ -104,10 +126,14 @@ def test_the_order_of_arrival_and_doing_it_again_do_not_change_the_set(client: r
         history = _history(client)
         for alert in (*order, *order):
             history.complete(alert)
-        completed = history.complete(_object(day=20, id_=9)).alerts
-        curve = merged(completed)[0]
-        seen.append((curve.mjd.tolist(), curve.flux.tolist(), curve.detected.tolist()))
-    assert all(one == seen[0] for one in seen)
+        seen.append(_curve(history, _object(day=20, id_=9)))
+    expected = [
+        (-9, "r", 10, 50, False),
+        (0, "r", 1000, 50, True),
+        (2, "r", 10, 50, False),
+        *((day, "r", 1000, 50, True) for day in (4, 9, 20)),
+    ]
+    assert seen == [expected] * 6
 
 
 def test_two_alerts_of_one_object_in_a_batch_see_each_other_in_order_of_epoch(client: redis.Redis) -> None:
@@ -185,14 +211,18 @@ def test_an_object_keeps_at_most_so_many_points_the_newest(client: redis.Redis) 
 
 
 def test_a_history_outlives_its_objects_last_alert_by_its_time(client: redis.Redis) -> None:
-    history = _history(client)
+    history = _history(client, max_points=10)
     history.complete(_object(day=0, id_=1))
-    assert 0 < client.pttl("points:7") <= DAY.total_seconds() * 1000
+    assert 0 < client.pttl("points:7") <= DAY_MS
     client.pexpire("points:7", 60_000)
     history.look_up(_object(day=1, id_=2))
     assert client.pttl("points:7") <= 60_000
     history.complete(_object(day=0, id_=1))  # nothing new
-    assert 60_000 < client.pttl("points:7") <= DAY.total_seconds() * 1000
+    assert 60_000 < client.pttl("points:7") <= DAY_MS
+    for day in range(1, 11):
+        history.complete(_object(day=day, id_=day + 1))
+    assert client.strlen("points:7") < 10 * POINT.itemsize  # the last one had it rewritten
+    assert 0 < client.pttl("points:7") <= DAY_MS
 
 
 def test_nothing_older_than_the_models_window_is_added(client: redis.Redis) -> None:
@@ -318,9 +348,22 @@ def test_a_redis_that_accepts_and_never_answers_is_not_asked_again_by_the_stream
         with patient, impatient:
             history = History(patient, prober=impatient, ttl=DAY, max_points=10, window_days=395)
             assert "Timeout" in str(history.check())
+            assert _asked(silent)
             assert not history.complete(_object(day=0, id_=1)).full.any()
             history.remember([(7, 60_000.0, b"Ia")])
+            assert not _asked(silent)
             assert "Timeout" in str(history.fault)
+
+
+def _asked(listening: socket.socket) -> bool:
+    """Whether somebody has connected since this was last asked; and takes those connections away."""
+    listening.setblocking(False)
+    asked = False
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listening.accept()[0].close()
+            asked = True
+    return asked
 
 
 def test_a_reader_outside_of_the_stream_leaves_no_fault(valkey: ValkeyServer, client: redis.Redis) -> None:
@@ -374,22 +417,41 @@ def test_the_latest_classification_is_the_one_of_the_greatest_epoch(client: redi
     history.remember([(7, 60_000.0, b"II")])
     assert history.latest(7) == b"Ia"
     assert history.latest(8) is None
+    assert 0 < client.pttl("latest:7") <= DAY_MS
 
 
 @pytest.mark.parametrize("contradicted", [False, True])
+@pytest.mark.parametrize("kind", ["generated", "real"])
 def test_points_are_sorted_by_all_that_may_decide_even_where_less_is_looked_at(
-    data: Path, *, contradicted: bool
+    request: pytest.FixtureRequest, kind: str, *, contradicted: bool
 ) -> None:
-    files = sorted((data / "elasticc" / "alerts").glob("*.avro"))
-    unread = [avro.unread(cast(bytes, one)) for path in files for one in avro.messages(path.read_bytes())]
-    told = _told_of(alert_batch(unread).alerts)
+    told = _told_of(_generated() if kind == "generated" else _real(request.getfixturevalue("data")))
     points = np.concatenate([told.points[::2], told.points, told.points[::3]])  # stored, told, and told again
     names = 2 * np.concatenate([told.object[::2], told.object, told.object[::3]]) + (points["kind_and_band"] >= 8)
     if contradicted:
-        points["flux"][-1] += 1
+        points["flux"][-1] -= 1  # the smallest stands, though it came last
     keys = ("flux_err", "flux", "mjd", "kind_and_band", "known_since", "source_id")
     plainly = np.lexsort((*(points[name] for name in keys), names))
     assert (_order(names, points) == plainly).all()
+
+
+def _generated() -> AlertBatch:
+    """Two alerts each of twenty objects, the later one first, which carries again what the earlier one did."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(1, 21):
+        object_ = alerts.dia_object(number)
+        early = alerts.random_elasticc(rng, 2 + number, alert_id=number) | {"diaObject": object_}
+        before = {"previous": [early["diaSource"], *early["prvDiaSources"]], "forced": early["prvDiaForcedSources"]}
+        made += [elasticc(source(number, FIRST_MJD + 100), object_=object_, **before), early]
+    return batch(*made)
+
+
+def _real(data: Path) -> AlertBatch:
+    files = sorted((data / "elasticc" / "alerts").glob("*.avro"))
+    return alert_batch(
+        [avro.unread(cast(bytes, one)) for path in files for one in avro.messages(path.read_bytes())]
+    ).alerts
 
 
 def _told_of(batch: AlertBatch) -> _Points:

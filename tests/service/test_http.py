@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from schemathesis.core.result import Ok
+from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from models.calibration import UNCALIBRATED
@@ -34,9 +36,11 @@ from service.health import Health
 from service.history import History
 from service.inference import Inference
 from service.metrics import Metrics
+from service.outputs import broker_classifications
 from service.redis_client import connect
 from service.serve import HttpServer
 from service.settings import Settings
+from tests import alerts
 from tests.servers import LOOPBACK, free_ports
 from tests.servers.valkey import ValkeyServer
 
@@ -283,15 +287,32 @@ def api(classifier: Classifier) -> Iterator[Api]:
     inference.close()
 
 
-def test_the_api_does_what_its_openapi_document_says(
-    api: Api, tokens: Tokens, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def document(
+    api: Api, tokens: Tokens, classifier: Classifier, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> BaseSchema:
+    """The OpenAPI document of a service that knows a classification of object 7."""
     api.history = History(connect(valkey.url), ttl=timedelta(days=1), max_points=100, window_days=395)
     assert api.history.check() is None
+    known = classifier.classify(alerts.batch(alerts.elasticc()))
+    full = np.ones(1, dtype=np.bool_)
+    (datum,) = broker_classifications(
+        known, classifier, broker=("b", "1"), published_ms=[1], ingested_ms=2, full_history=full
+    )
+    api.history.remember([(7, alerts.FIRST_MJD, datum)])
     monkeypatch.setattr("service.reconcile.apart", lambda *_, **__: {"complete": True})  # a test below has the real one
+    return schemathesis.openapi.from_asgi("/openapi.json", create_app(api, tokens=tokens))
+
+
+def _operations(document: BaseSchema) -> Iterator[Any]:
+    for operation in document.get_all_operations():
+        assert isinstance(operation, Ok)
+        yield operation.ok()
+
+
+def test_the_api_does_what_its_openapi_document_says(document: BaseSchema) -> None:
     # JSON Schema cannot say that lists are equally long, or which bytes are Avro: a valid body may be refused for it.
     schemathesis.serializer("application/avro")(lambda _, value: getattr(value, "data", str(value).encode()))
-    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(api, tokens=tokens))
     tried: Counter[str] = Counter()
     health_checks = list(HealthCheck)
 
@@ -304,12 +325,31 @@ def test_the_api_does_what_its_openapi_document_says(
 
         ask()
 
-    for operation in schema.get_all_operations():
-        assert isinstance(operation, Ok)
-        validate(operation.ok())
+    for operation in _operations(document):
+        validate(operation)
     known = {"POST /v1/classify", "GET /v1/objects/{diaObjectId}", "GET /v1/reconciliation", "GET /metrics"}
     assert known <= set(tried)
     assert tried["POST /v1/classify"] >= 30
+
+
+def test_whatever_the_document_offers_succeeds_with_an_answer_of_the_form_that_it_says(document: BaseSchema) -> None:
+    """What is made up at random may be refused each time, and no object of that name be known."""
+    body = document.raw_schema["paths"]["/v1/classify"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    given: dict[str, dict[str, Any]] = {
+        "POST /v1/classify": {"query": {"embedding": "true"}, "body": body, "media_type": "application/json"},
+        "GET /v1/objects/{diaObjectId}": {"path_parameters": {"diaObjectId": 7}},
+        "GET /v1/reconciliation": {"query": {"from": "2026-01-01T00:00:00", "to": "2026-01-02T00:00:00"}},
+    }
+    answers = {}
+    for operation in _operations(document):
+        case = operation.Case(**given.get(operation.label, {}))
+        answers[operation.label] = answer = case.call_and_validate(headers=_as("often"))
+        assert answer.status_code == 200, operation.label
+        assert answer.content, operation.label
+    (result,) = answers["POST /v1/classify"].json()["results"]
+    assert result["predicted"] in result["probabilities"]
+    assert result["embedding"]
+    assert answers["GET /v1/objects/{diaObjectId}"].json()["diaObjectId"] == "7"
 
 
 # --- limits and the reconciliation --------------------------------------------------------------------------------

@@ -78,20 +78,26 @@ def _generated() -> list[bytes]:
     return [alerts.datum(alerts.random_elasticc(rng, 1 + number % 40, alert_id=number)) for number in range(80)]
 
 
-def _sparse() -> list[bytes]:
+def _sparse(*, with_past: bool = False) -> list[bytes]:
     """Alerts of ten objects in time order, each of which carries its own detection alone: the rest is to be remembered.
 
     Every third carries forced photometry as well, of before the alert that came before it, which did not have it yet.
+    ``with_past``: each carries besides all that the earlier ones of its object have carried.
     """
     rng = np.random.default_rng(1)
     made = []
+    detections: dict[int, list[alerts.Record]] = defaultdict(list)
+    measured: dict[int, list[alerts.Record]] = defaultdict(list)
     for number in range(80):
         mjd = alerts.FIRST_MJD + number / 2
         flux, late = float(rng.normal(900, 300)), float(rng.normal(-2000, 100))
         forced = [alerts.forced(90_000 + number, mjd - 6, flux=late)] if number % 3 == 0 and number >= 20 else []
         trigger = alerts.source(10_000 + number, mjd, band="gri"[number % 7 % 3], flux=flux)
-        object_ = alerts.dia_object(1 + number % 10)
-        made.append(alerts.datum(alerts.elasticc(trigger, forced=forced, alert_id=number, object_=object_)))
+        name = 1 + number % 10
+        measured[name].extend(forced)
+        carried = {"previous": detections[name], "forced": measured[name]} if with_past else {"forced": forced}
+        made.append(alerts.datum(alerts.elasticc(trigger, alert_id=number, object_=alerts.dia_object(name), **carried)))
+        detections[name].append(trigger)
     return made
 
 
@@ -144,13 +150,14 @@ def test_after_its_earlier_alerts_an_alert_gets_one_answer_by_stream_and_by_requ
 
 
 def test_what_alerts_lack_is_remembered_and_no_more_than_was_known_whichever_way_they_come(
-    kafka: str, shipped: Classifier, valkey: ValkeyServer
+    kafka: str, shipped: Classifier, valkey: ValkeyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     topics = Topics(kafka, partitions=1)
     first, alone = _remembered(topics, _sparse(), shipped, valkey)
     changed = [any(abs(one[name] - two[name]) > 1e-3 for name in one) for one, two in zip(first, alone, strict=True)]
     assert not any(changed[:10])  # the first of each object has nothing to be remembered
     assert sum(changed[10:]) > 60
+    _same(first, _by_command(_sparse(with_past=True), tmp_path / "files", capsys))
 
 
 def test_all_real_elasticc_alerts_go_through_kafka_once(kafka: str, data: Path, shipped: Classifier) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import fastavro
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from models.classifier import Classifier
@@ -23,8 +23,9 @@ HOUR = timedelta(hours=1)
 class Night:
     """One partition of alerts dated by hand, and outputs as a worker would publish them."""
 
-    def __init__(self, servers: str) -> None:
-        self.topics = Topics(servers, partitions=1)
+    def __init__(self, servers: str, *, outputs: dict[str, str] | None = None) -> None:
+        """``outputs``: settings of the topic of classifications."""
+        self.topics = Topics(servers, partitions=1, config={"out": outputs or {}})
         self.plain = Producer({"bootstrap.servers": servers})
         self.transactional = Producer({"bootstrap.servers": servers, "transactional.id": f"{self.topics.name}-night"})
         self.transactional.init_transactions(20)
@@ -193,6 +194,20 @@ def test_what_retention_removed_is_unknown_and_not_missing(kafka: str) -> None:
     # The outputs were published now, long after the alerts: where some of them are gone, the alerts' may be, too.
     _forget(night.topics.classifications, kafka, 1)
     assert night.report().total == Account(messages=5, classified=1, unknown=2, missing=0, in_flight=2)
+
+
+@pytest.mark.parametrize(("by_size", "unknown"), [({}, 2), ({"retention.bytes": "1000000"}, 3)])
+def test_where_every_output_is_gone_only_what_retention_spares_is_missing(
+    kafka: str, by_size: dict[str, str], unknown: int
+) -> None:
+    """By time it spares what is younger than an hour, by size nothing."""
+    night, now = Night(kafka, outputs={"retention.ms": "3600000", **by_size}), datetime.now(UTC)
+    night.alerts(*((now - NOON) / timedelta(minutes=1) - ago for ago in (90, 70, 50)))
+    night.answers(0, 1, 2)
+    night.commits(3)
+    _forget(night.topics.classifications, kafka, OFFSET_END)
+    report = night.report(now - 2 * HOUR, now)
+    assert report.total == Account(messages=3, unknown=unknown, missing=3 - unknown)
 
 
 def test_an_open_transaction_is_waited_for_and_an_aborted_one_is_not_seen(
