@@ -151,9 +151,41 @@ def random_elasticc(rng: np.random.Generator, n_points: int, *, alert_id: int = 
     )
 
 
+_ANOTHER_BAND = dict(zip("ugrizY", "grizYu", strict=True))
+
+
+def crowded_elasticc(rng: np.random.Generator, n_points: int) -> Record:
+    """Such an alert with a few more points: detections within half a day of others, visits in two bands at one time,
+    detections told again as forced photometry, and forced photometry of the month before the first of them.
+    """
+    record, ids = random_elasticc(rng, n_points), itertools.count(100)
+
+    def some(points: list[Record]) -> list[tuple[float, str]]:
+        chosen = [points[place] for place in rng.permutation(len(points))[: rng.integers(0, 4)]]
+        return [(point["midPointTai"], point["filterName"]) for point in chosen]
+
+    detections = [*record["prvDiaSources"], record["diaSource"]]
+    detections += [source(next(ids), mjd - rng.uniform(0, 0.5), band=band) for mjd, band in some(detections)]
+    detections += [source(next(ids), mjd, band=_ANOTHER_BAND[band]) for mjd, band in some(detections)]
+    first = min(point["midPointTai"] for point in detections)
+    visits = [
+        *some(detections),
+        *((mjd, _ANOTHER_BAND[band]) for mjd, band in some([*detections, *record["prvDiaForcedSources"]])),
+        *((first - rng.uniform(0, 30), "r") for _ in range(rng.integers(0, 4))),
+    ]
+    return record | {
+        "prvDiaSources": [point for point in detections if point is not record["diaSource"]],
+        "prvDiaForcedSources": [
+            *record["prvDiaForcedSources"],
+            *(forced(next(ids), mjd, band=band) for mjd, band in visits),
+        ],
+    }
+
+
 records = st.builds(
-    lambda seed, n_points: random_elasticc(np.random.default_rng(seed), n_points),
+    lambda make, seed, n_points: make(np.random.default_rng(seed), n_points),
+    st.sampled_from([random_elasticc, crowded_elasticc]),
     st.integers(0, 2**32 - 1),
     st.integers(1, 60),
 )
-"""Hypothesis strategy: plausible ELAsTiCC alerts of 1 to 60 points."""
+"""Hypothesis strategy: plausible ELAsTiCC alerts of 1 to 60 points, or a few more."""

@@ -81,7 +81,10 @@ def arrival(light_curves: LightCurves) -> FloatArray:
         light_curves.mjd - np.repeat(light_curves.first_detection_mjd(), light_curves.lengths) >= FORCED_DELAY_DAYS
     )
     carriers = np.flatnonzero(detected & delayed)
-    following = np.searchsorted(carriers, np.arange(len(row)))
+    # Of points of one time, none is before another.
+    places = np.arange(len(row))
+    first = np.maximum.accumulate(np.where(ragged.first_of_each(row, light_curves.mjd), places, 0))
+    following = np.searchsorted(carriers, first)
     exists = following < len(carriers)
     carrier = (
         carriers[np.minimum(following, len(carriers) - 1)] if len(carriers) else np.zeros(len(row), dtype=np.int64)

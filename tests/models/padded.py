@@ -1,6 +1,7 @@
 """The plain padded ATAT of thesis 4.3.1: every light curve an L x B grid with a mask. What the packed one must equal.
 
 It shares weights with a packed ATAT and nothing of its arrangement: no offsets, no segments, no class-token layout.
+How a flux is encoded is written out here once more.
 """
 
 import math
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.atat import ATAT, Logits, encode_flux
+from models.atat import ATAT, ATATConfig, Logits
 from models.inputs.light_curve import LightCurve
 from models.inputs.photometry import BANDS
 from models.layers.attention import SelfAttention
@@ -59,9 +60,7 @@ def forward(model: ATAT, grids: Padded, metadata: Tensor, missing: Tensor) -> Lo
 def _light_curve_branch(model: ATAT, grids: Padded) -> Tensor:
     assert model.lc is not None
     flux, flux_err, time, observed = grids.flux, grids.flux_err, grids.time, grids.observed
-    peak = flux.abs().amax(dim=(1, 2), keepdim=True).expand_as(flux)
-    values = encode_flux(flux.flatten(), flux_err.flatten(), peak.flatten(), model.config).view(*flux.shape, -1)
-    values = torch.where(observed[..., None], values, 0.0)
+    values = torch.where(observed[..., None], _encoded(flux, flux_err, model.config), 0.0)
     modulation = cast(TimeModulation, model.lc.time_modulation)
     harmonics = range(model.config.first_harmonic, model.config.first_harmonic + model.config.harmonics)
     frequencies = [2 * math.pi * number / model.config.t_max for number in harmonics]
@@ -83,6 +82,17 @@ def _grid(curve: LightCurve, longest: int) -> tuple[Tensor, Tensor, Tensor, Tens
         time[code, :n] = torch.from_numpy((curve.mjd[mine] - curve.mjd[0]).astype("float32"))
         observed[code, :n] = True
     return flux, flux_err, time, observed
+
+
+def _encoded(flux: Tensor, flux_err: Tensor, config: ATATConfig) -> Tensor:
+    """Values (N, B, L, F) of points (N, B, L)."""
+    peak = flux.abs().amax(dim=(1, 2), keepdim=True)
+    if config.flux_encoding == "asinh":
+        values = [torch.asinh(flux / 10), torch.asinh(flux / flux_err), torch.log10(flux_err)]
+    else:
+        values = [flux, flux_err]
+    values = values if config.use_flux_err else values[:1]
+    return torch.stack([*values, flux / peak] if config.relative_flux else values, dim=-1)
 
 
 def _modulated(modulation: TimeModulation, values: Tensor, time: Tensor, frequencies: Sequence[float]) -> Tensor:

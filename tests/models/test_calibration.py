@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.calibration import UNIFORM, Calibration, InvalidPrior, Scaling, fit_scaling
+from models.calibration import UNIFORM, Calibration, InvalidPrior, Scaling, fit_scaling, fit_temperature
 from models.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy((2222, 2224, 2332))
@@ -33,16 +33,35 @@ def test_vector_scaling_undoes_what_was_done_to_each_class() -> None:
 
 def test_each_number_of_detections_has_the_scaling_of_its_bin() -> None:
     truth, labels, _ = _distorted()
-    detections = np.tile([1, 30], len(labels) // 2)
-    given = truth * torch.from_numpy(np.where(detections == 1, 4.0, 0.5))[:, None]
-    scaling = fit_scaling(given, labels, detections, weights=torch.ones(len(labels)), starts=(0, 2, 21), by_class=False)
-    assert np.array(scaling.scale).ravel() == pytest.approx([0.25, 1.0, 2.0], rel=0.05)  # no row has 2 to 20
+    detections = np.resize([1, 2, 60], len(labels))  # the last of a bin, and the first of two
+    given = truth * torch.from_numpy(np.resize([4.0, 0.5, 2.0], len(labels)))[:, None]
+    starts = (0, 2, 21, 60)
+    scaling = fit_scaling(given, labels, detections, weights=torch.ones(len(labels)), starts=starts, by_class=False)
+    assert np.array(scaling.scale).ravel() == pytest.approx([0.25, 2.0, 1.0, 0.5], rel=0.05)  # no row has 21 to 59
     torch.testing.assert_close(scaling(given.double(), detections), truth.double(), atol=0.3, rtol=0.05)
+
+
+def test_weights_undo_that_a_class_is_nine_times_as_common_as_another() -> None:
+    labels = torch.tensor([0, 1]).repeat_interleave(torch.tensor([900, 100]))
+    logits, detections = torch.zeros(1000, 2), np.ones(1000, dtype=np.int64)
+    for weights, expected in ((torch.tensor([1.0, 9.0])[labels], [0.5, 0.5]), (torch.ones(1000), [0.9, 0.1])):
+        scaling = fit_scaling(logits, labels, detections, weights=weights, starts=(0,), by_class=True)
+        assert scaling(logits[:1], detections[:1]).softmax(1)[0].tolist() == pytest.approx(expected, abs=0.01)
+
+
+def test_a_light_curve_of_weight_three_counts_as_three() -> None:
+    _, labels, given = _distorted(2_000)
+    times = torch.where(labels == 2, 3, 1)
+    thrice = torch.arange(len(labels)).repeat_interleave(times)
+    weighted = fit_temperature(given, labels, weights=times)
+    assert weighted == pytest.approx(fit_temperature(given[thrice], labels[thrice], weights=torch.ones(len(thrice))))
+    assert weighted != pytest.approx(fit_temperature(given, labels, weights=torch.ones(len(labels))), rel=0.02)
 
 
 def test_a_class_with_hardly_any_light_curves_is_left_almost_as_it_is() -> None:
     logits, labels = torch.zeros(4, 3), torch.tensor([2, 2, 2, 2])
-    scaling = fit_scaling(logits, labels, np.ones(4, dtype=np.int64), weights=torch.ones(4), starts=(0,), by_class=True)
+    detections, weights = np.ones(4, dtype=np.int64), torch.full((4,), 100.0)  # which are no more light curves
+    scaling = fit_scaling(logits, labels, detections, weights=weights, starts=(0,), by_class=True)
     assert max(map(abs, scaling.bias[0])) < 2
 
 

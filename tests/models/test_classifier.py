@@ -61,6 +61,15 @@ def test_points_after_the_alert_do_not_exist() -> None:
     np.testing.assert_allclose(both.probabilities[0], both.probabilities[1], atol=1e-6)
 
 
+def test_points_older_than_a_models_window_do_not_exist() -> None:
+    old, recent = alerts.source(1, alerts.FIRST_MJD - 60, flux=3e4), alerts.source(2, alerts.FIRST_MJD - 40)
+    both = alerts.batch(alerts.elasticc(previous=[old, recent]), alerts.elasticc(previous=[recent]))
+    near, far = (_classifier(window_days=days).classify(both).predictions for days in (50.0, 395.0))
+    assert (near.n_observations.tolist(), far.n_observations.tolist()) == ([2, 2], [3, 2])
+    np.testing.assert_allclose(near.probabilities[0], near.probabilities[1], atol=1e-6)
+    assert abs(far.probabilities[0] - far.probabilities[1]).max() > 1e-3
+
+
 @pytest.mark.parametrize(("options", "size"), [({}, 32), ({"metadata_columns": ()}, 16), ({"light_curve": False}, 16)])
 def test_an_embedding_is_one_vector_an_alert_beside_the_same_probabilities(options: dict[str, Any], size: int) -> None:
     records = _alerts()

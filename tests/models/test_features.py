@@ -459,8 +459,14 @@ def test_later_points_do_not_change_the_features_of_what_was_known(few: survey.S
     epoch = light_curves.first_alert_mjd + 20.0
     later = light_curves.mjd > np.repeat(epoch, light_curves.lengths)
     assert later.any()
-    changed = replace(light_curves, flux=np.where(later, 1e4, light_curves.flux).astype(np.float32))
-    before, after = (features.compute(each.until(epoch), metadata) for each in (light_curves, changed))
+    changed = replace(
+        light_curves,
+        first_alert_mjd=light_curves.first_alert_mjd + 5.0,
+        flux=np.where(later, 1e4, light_curves.flux).astype(np.float32),
+        detected=light_curves.detected | later,
+    )
+    never_came = light_curves.where(~later)
+    before, after = (features.compute(each, metadata) for each in (never_came, changed.until(epoch)))
     np.testing.assert_array_equal(before, after)
 
 
@@ -497,7 +503,8 @@ def test_one_point_gives_its_levels_and_no_shape() -> None:
 def test_no_point_at_all_is_a_row_of_missing_values() -> None:
     computed = named(curves([], [(START, "g", 10.0, 1.0)]), unknown(2))
     counts = {name for name, value in computed.items() if value == 0}
-    assert all(name.startswith("n_") for name in counts)
+    by_band = {f"{name}_{band}" for name in ("n_points", "n_significant") for band in BANDS}
+    assert counts == by_band | {"n_bands_significant", "n_detected"}
     assert np.isnan([value for name, value in computed.items() if name not in counts]).all()
     assert features.compute(curves(), unknown(0)).shape == (0, len(features.NAMES))
 

@@ -85,6 +85,17 @@ def test_nothing_older_than_the_window_or_than_30_days_before_the_first_detectio
     assert (curve.mjd - FIRST_MJD).tolist() == [-329, -300, -1, 0]
 
 
+def test_how_far_back_is_looked_is_the_models_choice() -> None:
+    record = elasticc(
+        source(9, FIRST_MJD),
+        previous=[source(1, FIRST_MJD - 51), source(2, FIRST_MJD - 40)],
+        forced=[forced(3, FIRST_MJD - 52), forced(4, FIRST_MJD - 50), forced(5, FIRST_MJD - 1)],
+    )
+    curves, epoch = merged(batch(record)), np.array([FIRST_MJD])
+    for known in (curves.until(epoch, window_days=50), curves.as_sent(epoch, window_days=50)):
+        assert (known.mjd - FIRST_MJD).tolist() == [-50, -40, -1, 0]
+
+
 def test_an_alert_younger_than_half_a_day_is_sent_without_forced_photometry() -> None:
     record = elasticc(
         source(9, FIRST_MJD + 3),

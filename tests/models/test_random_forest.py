@@ -46,15 +46,16 @@ def _forest(algorithm: str, **options: object) -> Forest:
     return Forest(config, Taxonomy(CLASSES))
 
 
-def _grown(algorithm: str) -> Forest:
+def _grown(algorithm: str, *, scale: float = 1.0) -> Forest:
     forest = _forest(algorithm)
-    forest.fit(*_table(np.random.default_rng(0), dict.fromkeys(CLASSES, 80) | {2232: 12}))
+    table, labels = _table(np.random.default_rng(0), dict.fromkeys(CLASSES, 80) | {2232: 12})
+    forest.fit(table * np.float32(scale), labels)
     return forest
 
 
-def _classifier(algorithm: str) -> Classifier:
+def _classifier(algorithm: str, *, scale: float = 1.0) -> Classifier:
     """Of trees that have been grown."""
-    forest = _grown(algorithm)
+    forest = _grown(algorithm, scale=scale)
     return Classifier(forest, taxonomy=Taxonomy(CLASSES), calibration=UNCALIBRATED, name=algorithm, version="1")
 
 
@@ -122,9 +123,12 @@ def test_every_class_of_the_taxonomy_but_none_twice_has_a_group() -> None:
 
 def test_features_are_those_of_what_was_known_at_the_alert() -> None:
     record = alerts.random_elasticc(np.random.default_rng(0), 20)
-    later = record | {"prvDiaForcedSources": [*record["prvDiaForcedSources"], alerts.forced(1, alerts.FIRST_MJD + 90)]}
-    probabilities = _classifier("flat").classify(alerts.batch(record, later)).predictions.probabilities
-    np.testing.assert_array_equal(probabilities[0], probabilities[1])
+    bright = alerts.forced(1, alerts.FIRST_MJD + 90, flux=1e5)
+    batch = alerts.batch(record, record | {"prvDiaForcedSources": [*record["prvDiaForcedSources"], bright]})
+    classifier = _classifier("flat", scale=200.0)  # whose trees split where fluxes of that size are
+    uncut = classifier.predict(merged(batch), batch.metadata, batch.has_metadata).probabilities
+    assert abs(uncut[0] - uncut[1]).max() > 0.1
+    np.testing.assert_array_equal(*classifier.classify(batch).predictions.probabilities)
 
 
 def test_trees_of_foreign_types_are_refused(tmp_path: Path) -> None:

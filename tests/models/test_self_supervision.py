@@ -12,7 +12,7 @@ from torch import Tensor
 from models.atat import ATAT
 from models.inputs import ragged
 from models.inputs.light_curve import LightCurves, merged
-from models.inputs.sequence import Sequences, since_detection
+from models.inputs.sequence import Sequences, running_peak, since_detection
 from models.network import AnyATAT, build
 from models.self_supervision import BERT, LIGHT_CURVE, MAE, TABLE, Masked, Masks, SelfSupervised, SelfSupervision
 from tests import alerts
@@ -60,7 +60,9 @@ def _network(kind: str = "atat", **options: object) -> AnyATAT:
 def _asked(
     model: SelfSupervised, curves: LightCurves, *, seed: int = 0, change: float = 0.0, masked: Masked | None = None
 ) -> Masked:
-    """A batch, masked. With ``masked``, what that hides is otherwise: values, and whether a point is a detection."""
+    """A batch, masked. With ``masked``, what that hides is otherwise: values, whether a point is a detection, and what
+    ``pack`` makes of them.
+    """
     columns = len(model.network.config.columns)
     batch = model.network.pack(curves, _table(len(curves))[:, :columns], np.ones(len(curves), dtype=np.bool_))
     if masked is not None:
@@ -71,7 +73,8 @@ def _asked(
             detected = batch.detected ^ hidden
             row = ragged.row_of_each(ragged.offsets_of(batch.lengths.numpy()))
             since = torch.from_numpy(since_detection(row, batch.time.double().numpy(), detected.numpy()))
-            batch = dataclasses.replace(batch, detected=detected, since_detection=since)
+            peak = torch.from_numpy(running_peak(row, batch.flux.numpy()))
+            batch = dataclasses.replace(batch, detected=detected, since_detection=since, peak=peak)
         if TABLE in masked.asked:
             cells = masked.asked[TABLE].hidden.view(batch.metadata.shape)
             batch = dataclasses.replace(batch, metadata=torch.where(cells, batch.metadata + change, batch.metadata))
@@ -261,11 +264,11 @@ def test_the_target_is_the_flux_over_the_largest_and_the_error_its_weight() -> N
     masked = _asked(model, _curves(20))
     asked = masked.asked[LIGHT_CURVE]
     batch = model.network.pack(_curves(20), _table(1), np.ones(1, dtype=np.bool_))
+    largest = batch.flux.abs().max()
     assert asked.target.abs().max() == 1
-    torch.testing.assert_close(asked.target * batch.flux.abs().max(), batch.flux)
-    order = (batch.flux_err / batch.flux.abs().max()).argsort()
-    assert (asked.weight[order].diff() <= 0).all()
-    assert ((asked.weight > 0) & (asked.weight <= 1)).all()
+    torch.testing.assert_close(asked.target * largest, batch.flux)
+    torch.testing.assert_close(asked.weight, 1 / (1 + (batch.flux_err / largest / 0.1) ** 2))
+    assert asked.weight.max() - asked.weight.min() > 0.3
 
 
 def test_atat2_is_asked_for_a_share_of_what_was_the_largest_by_then() -> None:
@@ -277,14 +280,18 @@ def test_atat2_is_asked_for_a_share_of_what_was_the_largest_by_then() -> None:
     assert target.abs().max() == 1
 
 
-def test_only_what_is_predicted_counts() -> None:
+def test_the_loss_is_the_mean_of_weighted_squares_over_what_is_predicted_and_nothing_else() -> None:
     model = SelfSupervised(_network(), BERT).eval()
     masked = _asked(model, _curves(30, 30))
     asked = masked.asked[LIGHT_CURVE]
     elsewhere = dataclasses.replace(asked, target=torch.where(asked.predicted, asked.target, 99.0))
     other = Masked(masked.batch, {**masked.asked, LIGHT_CURVE: elsewhere})
     with torch.inference_mode():
-        assert torch.equal(model(masked)[LIGHT_CURVE], model(other)[LIGHT_CURVE])
+        loss, guess = model(masked)[LIGHT_CURVE], model.guess(masked)[LIGHT_CURVE]
+        assert torch.equal(loss, model(other)[LIGHT_CURVE])
+    squares = asked.weight * (asked.target - guess) ** 2
+    assert 0 < asked.predicted.sum() < len(squares)
+    torch.testing.assert_close(loss, squares[asked.predicted].mean())
 
 
 def test_noise_stands_for_columns_only_where_it_is_asked_for() -> None:
