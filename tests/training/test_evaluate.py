@@ -4,19 +4,25 @@ import csv
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
-from models.calibration import UNCALIBRATED, UNIFORM
+from models.calibration import UNCALIBRATED, UNIFORM, Scaling
 from models.classifier import Classifier
+from models.inputs.metadata import COLUMNS
+from models.inputs.table import FloatTable
 from models.random_forest import Forest, ForestConfig
 from models.taxonomy import Taxonomy
 from tests.training import objects
-from training import features, predictions
+from training import calibrate, features, predictions
 from training.__main__ import main
+from training.calibrate import Held
 from training.data import layout, views
 from training.data.alert_sample import AlertSample
 
@@ -177,8 +183,64 @@ def test_calibration_is_fitted_on_held_out_alerts_and_says_its_prior(
     )
     assert classifier.calibration.training_shares == pytest.approx(tuple(shares))
     losses = classifier.metrics["calibration, cross-entropy"]
-    assert set(losses["mix"]) == {"temperature", "temperature by detections", "vector", "vector by detections"}
+    for head, scaling in classifier.calibration.scalings.items():
+        assert set(losses[head]) == {"temperature", "temperature by detections", "vector", "vector by detections"}
+        best = min(losses[head], key=losses[head].__getitem__)
+        assert (len(scaling.detections) > 1) == best.endswith("by detections")
+        assert (len(scaling.scale[0]) > 1) == best.startswith("vector")
     assert (own / "weights.safetensors").read_bytes() == (model / "weights.safetensors").read_bytes()
+
+
+class _Told(Forest):
+    """Says of an object what its column ``mwebv`` has for the second class's logit."""
+
+    def scores_of(self, table: FloatTable) -> Tensor:
+        return torch.stack([torch.zeros(len(table)), torch.from_numpy(table[:, 0])], dim=1)
+
+
+def _told() -> Classifier:
+    taxonomy = Taxonomy((objects.TRANSIENT, objects.VARIABLE))
+    forest = _Told(ForestConfig(algorithm="flat", columns=("mwebv",)), taxonomy)
+    return Classifier(forest, taxonomy=taxonomy, calibration=UNCALIBRATED, name="told", version="1")
+
+
+def _as_it_is(held: Held) -> Scaling:
+    return Scaling.temperature(1.0)
+
+
+def _by_heart(held: Held) -> Scaling:
+    """For each number of detections, the class that most light curves with so many are of."""
+    starts = np.unique([0, *held.detections])
+    of_second = [(2 * held.labels[torch.from_numpy(held.detections == start)] - 1).sum() for start in starts]
+    bias = tuple((0.0, 4.0 * int(excess.sign())) for excess in of_second)
+    return Scaling(detections=tuple(starts.tolist()), scale=((1.0,),) * len(starts), bias=bias)
+
+
+def test_in_calibration_classes_count_alike_and_an_alert_for_all_that_it_stands_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thirty transients sent an alert each and ten variables five, of which three are looked at."""
+    monkeypatch.setattr(calibrate, "CANDIDATES", {"as it is": _as_it_is})
+    made = objects.make(60).take(np.concatenate([np.arange(0, 60, 2), np.arange(1, 20, 2)]))
+    alerts = np.where(made.class_id == objects.VARIABLE, 5, 1)
+    curves, metadata = made.light_curves, made.metadata.copy()
+    detected = np.arange(len(curves.mjd)) < np.repeat(curves.offsets[:-1] + alerts, curves.lengths)
+    metadata[:, COLUMNS.index("mwebv")] = np.log(3)
+    made = replace(made, metadata=metadata, light_curves=replace(curves, detected=detected))
+    _, losses = calibrate.fit_scalings(_told(), made)
+    of_transients, of_variables = np.log(4), np.log(4 / 3)
+    # As if there were as many objects of each, all with their alerts.
+    expected = (1 * of_transients + 5 * of_variables) / 6
+    assert losses["features"]["as it is"] == pytest.approx(expected)
+
+
+def test_a_calibration_that_learns_light_curves_by_heart_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "CANDIDATES", {"by heart": _by_heart, "as it is": _as_it_is})
+    made = objects.make(40)
+    of_no_kind = replace(made, class_id=np.random.default_rng(0).permutation(made.class_id))
+    scalings, losses = calibrate.fit_scalings(_told(), of_no_kind, days=[2048.0])
+    assert losses["features"]["by heart"] > losses["features"]["as it is"]
+    assert scalings == {"features": Scaling.temperature(1.0)}
 
 
 def test_what_cannot_be_evaluated_is_told(

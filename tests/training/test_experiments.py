@@ -8,10 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.atat import ATAT, ATATConfig
 from models.classifier import Classifier
+from models.inputs.features import NAMES
+from models.inputs.table import ALL_COLUMNS, table_of
+from models.network import Network
+from models.random_forest import Forest, ForestConfig
+from models.taxonomy import Taxonomy
 from service.__main__ import main as service
 from tests import alerts
 from tests.training import objects
+from training import features
 from training.__main__ import main
 from training.data import layout
 from training.data.layout import Dataset
@@ -89,6 +96,22 @@ def test_the_service_classifies_with_every_variant_and_forest(
     for line in lines:
         assert set(line["probabilities"]) == {"Ia", "RR Lyrae"}
         assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_features_are_tabled_as_models_compute_them_of_thinned_light_curves(data_set: Path, table: Path) -> None:
+    few = layout.read(data_set).take(np.arange(20))
+    curves = few.light_curves
+    known = curves.until(curves.last_detection_mjd())
+    assert (known.lengths > POINTS).sum() > 5
+    tabled = features.read(table, objects=few.object_id)
+    tabled = tabled.where(tabled.days == 2048)
+    np.testing.assert_array_equal(tabled.object_id, few.object_id)
+    np.testing.assert_array_equal(tabled.columns, table_of(known.thinned(POINTS), few.metadata, ALL_COLUMNS))
+    network = Network(ATAT(ATATConfig(n_classes=2, feature_columns=NAMES, max_points=POINTS, n_layers=1)))
+    forest = Forest(ForestConfig(max_points=POINTS), Taxonomy((objects.TRANSIENT, objects.VARIABLE)))
+    for model in (network, forest):
+        assert model.columns == ALL_COLUMNS
+        np.testing.assert_array_equal(model.table(known, few.metadata), tabled.columns)
 
 
 def test_each_variant_says_what_it_sees(runs: Path) -> None:
@@ -230,10 +253,11 @@ def test_a_choice_that_does_not_exist_is_refused(tmp_path: Path, section: str, o
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_every_network_can_be_had_at_every_tier(tier: str) -> None:
-    for path in sorted(CONFIGS.glob("*.toml")):
-        if not is_forest(path):
-            experiment = Experiment.read(path).at(TIERS[tier])
-            assert experiment.training.objects == TIERS[tier].objects
-            assert {name: getattr(experiment.training, name) for name in TIERS[tier].training} == TIERS[tier].training
-            own = Experiment.read(path).model.get("max_points", TIERS[tier].max_points)
-            assert experiment.model["max_points"] == own
+    networks = [path for path in sorted(CONFIGS.glob("*.toml")) if not is_forest(path)]
+    assert {*VARIANTS} <= {path.stem for path in networks}
+    for path in networks:
+        experiment = Experiment.read(path).at(TIERS[tier])
+        assert experiment.training.objects == TIERS[tier].objects
+        assert {name: getattr(experiment.training, name) for name in TIERS[tier].training} == TIERS[tier].training
+        own = Experiment.read(path).model.get("max_points", TIERS[tier].max_points)
+        assert experiment.model["max_points"] == own

@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.atat import Logits
 from models.inputs import sequence
+from models.inputs.batch import Batch, pack
 from models.inputs.light_curve import LightCurves
 from models.inputs.sequence import Sequences
 from training.objectives import Objective
@@ -13,11 +15,11 @@ from training.objectives import Objective
 EVEN = torch.zeros(2)
 
 
-def _packed(*detected: list[bool]) -> Sequences:
-    """A sequence a row: a point a day, of which these are detections."""
+def _curves(*detected: list[bool]) -> LightCurves:
+    """A point a day, of which these are detections."""
     lengths = [len(row) for row in detected]
     days = np.concatenate([np.arange(length, dtype=np.float64) for length in lengths])
-    curves = LightCurves(
+    return LightCurves(
         offsets=np.cumsum([0, *lengths]),
         first_alert_mjd=np.array([60_000.0 + row.index(True) for row in detected]),
         mjd=60_000.0 + days,
@@ -26,11 +28,21 @@ def _packed(*detected: list[bool]) -> Sequences:
         flux_err=np.full(len(days), 5, dtype=np.float32),
         detected=np.concatenate([np.array(row) for row in detected]),
     )
-    table = np.empty((len(lengths), 0), dtype=np.float32)
-    return sequence.pack(curves, table, np.zeros(len(lengths), dtype=np.bool_))
 
 
-def _losing(losses: list[float], rows: int) -> Tensor:
+def _packed(*detected: list[bool]) -> Sequences:
+    """A sequence a row, of which these are detections."""
+    table = np.empty((len(detected), 0), dtype=np.float32)
+    return sequence.pack(_curves(*detected), table, np.zeros(len(detected), dtype=np.bool_))
+
+
+def _batch(*has_metadata: bool) -> Batch:
+    """A light curve a row, of which these came with metadata."""
+    table = np.zeros((len(has_metadata), 1), dtype=np.float32)
+    return pack(_curves(*[[True]] * len(has_metadata)), table, np.array(has_metadata))
+
+
+def _losing(losses: list[float], rows: int = 0) -> Tensor:
     """Logits of two classes (rows + P, 2) that lose so much (P,) at each point, if the first is right."""
     right = torch.zeros(len(losses))
     wrong = torch.tensor(losses).exp().sub(1).log()
@@ -83,3 +95,29 @@ def test_adjusted_logits_are_those_of_classes_that_are_equally_common(*, adjuste
     assert logits.grad is not None
     expected = [0.0, 0.0] if adjusted else [-0.4, 0.4]
     assert logits.grad.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_heads_add_up_each_over_the_rows_that_it_answers() -> None:
+    """Of three light curves one came without metadata: of that one the first head alone is asked."""
+    batch, labels = _batch(True, False, True), torch.zeros(3, dtype=torch.int64)
+    lc, tab, mix = _losing([1.0, 2.0, 6.0]), _losing([3.0, 50.0, 1.0]), _losing([0.5, 60.0, 0.7])
+    objective = Objective(EVEN, label_smoothing=0.0, last=1.0)
+    for heads, expected in (
+        (Logits(lc=lc, tab=tab, mix=mix), 9 / 3 + 4 / 2 + 1.2 / 2),
+        (Logits(lc=lc, tab=None, mix=None), 9 / 3),
+        (Logits(lc=None, tab=tab, mix=None), 4 / 2),
+    ):
+        assert objective(heads, batch, labels, _all(3)).item() == pytest.approx(expected)
+    bare = objective(Logits(lc=lc, tab=tab, mix=mix), _batch(False, False, False), labels, _all(3))
+    assert bare.item() == pytest.approx(9 / 3)
+
+
+def test_smoothed_labels_are_shared_out_among_the_classes() -> None:
+    """Of a fifth of the label, shared out between two classes, the wrong one has a tenth."""
+    objective = Objective(EVEN, label_smoothing=0.2, last=1.0)
+    label = torch.zeros(1, dtype=torch.int64)
+    loss = 2.0
+    expected = 0.9 * loss + 0.1 * (loss - np.log(np.exp(loss) - 1))
+    heads = Logits(lc=_losing([loss]), tab=None, mix=None)
+    assert objective(heads, _batch(True), label, _all(1)).item() == pytest.approx(expected)
+    assert objective(_losing([loss], 1), _packed([True]), label, _all(1)).item() == pytest.approx(expected)

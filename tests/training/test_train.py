@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,17 +17,21 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from models.atat import ATATConfig
 from models.classifier import Classifier
-from models.network import AnyATAT
+from models.inputs.light_curve import FORCED_DELAY_DAYS
+from models.network import AnyATAT, Network
 from tests.training import objects
 from training.__main__ import main
 from training.data import layout
-from training.data.layout import Dataset
+from training.data.layout import Dataset, Objects
 from training.data.unpacked import unpacked
-from training.experiment import CONFIGS, Experiment, is_forest
+from training.draws import Draws
+from training.experiment import CONFIGS, Experiment, TrainingConfig, is_forest
 from training.forests import ForestExperiment
 from training.interruption import heard
 from training.loop import Judgement
+from training.objectives import Examples
 from training.trainer import Trainer
 
 
@@ -146,6 +150,45 @@ def test_an_average_of_long_memory_has_soon_forgotten_what_training_started_from
 
 def _flat(model: nn.Module) -> Tensor:
     return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def test_it_is_the_average_of_the_weights_that_is_judged_and_shipped(
+    data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    judged = []
+
+    class Watched(Trainer):
+        def judge(self, model: AnyATAT) -> Judgement:
+            judged.append(_flat(model))
+            return super().judge(model)
+
+    trainer = Watched(Experiment.read(config).trained(steps=20), Dataset.open(data_set), tmp_path)
+    trainer.run(minutes=None, console=Console(quiet=True))
+    average = _flat(trainer.average)
+    assert not torch.equal(average, _flat(trainer.model))
+    network = Classifier.load(trainer.save_artifact()).model
+    assert isinstance(network, Network)
+    for weights in (*judged, _flat(network.module)):
+        assert torch.equal(weights, average)
+    assert len(judged) == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("constant", {0: 1 / 10, 8: 9 / 10, 9: 1.0, 500: 1.0, 999: 1.0}),
+        ("cosine", {0: 1 / 10, 250: 0.01 + 0.99 * (1 + np.sqrt(0.5)) / 2, 500: 0.505, 999: 0.01}),
+    ],
+)
+def test_the_learning_rate_rises_at_first_and_falls_by_a_cosine_if_asked(
+    schedule: Literal["constant", "cosine"], factors: dict[int, float], data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    experiment = Experiment.read(config).trained(steps=1000, schedule=schedule, warm_up=9, batch_size=2)
+    trainer = Trainer(experiment, Dataset.open(data_set), tmp_path)
+    for step, factor in factors.items():
+        trainer.step = step
+        trainer.take_step()
+        assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(5e-3 * factor, rel=1e-3)
 
 
 def test_it_stops_when_nothing_improves(data_set: Path, config: Path, tmp_path: Path) -> None:
@@ -275,6 +318,39 @@ def test_a_step_draws_the_same_whatever_came_before_and_processes_share_it_out(
         assert torch.equal(own.labels, whole.labels[part::3])
         np.testing.assert_array_equal(own.table, whole.table[part::3])
         np.testing.assert_array_equal(own.light_curves.lengths, whole.light_curves.lengths[part::3])
+
+
+def _drawn(made: Objects, **options: Any) -> Examples:
+    """A thousand draws of alerts, for a network that knows of the dust and the host's redshift."""
+    training = TrainingConfig(batch_size=1000, crops="alerts", **options)
+    shape = ATATConfig(n_classes=2, metadata_columns=("mwebv", "hostgal_zphot"))
+    labels = (made.class_id == objects.VARIABLE).astype(np.int64)
+    return Draws(Experiment("toy", "7", training=training), shape, made, labels, tables=None).step(0)
+
+
+def test_a_draw_younger_than_half_a_day_has_no_forced_photometry_yet() -> None:
+    made = objects.make(100)
+    curves = made.light_curves
+    detected = curves.detected.copy()
+    detected[curves.offsets[:-1]] = False
+    detected[curves.offsets[:-1] + 1] = True
+    curves = replace(curves, detected=detected)
+    curves = replace(curves, first_alert_mjd=curves.first_detection_mjd())
+    drawn = _drawn(replace(made, light_curves=curves)).light_curves
+    young = drawn.last_detection_mjd() - drawn.first_detection_mjd() < FORCED_DELAY_DAYS
+    has_forced = drawn.lengths > drawn.detections
+    assert 0.2 < young.mean() < 0.6
+    assert not has_forced[young].any()
+    assert has_forced[~young].mean() > 0.9
+
+
+def test_of_metadata_as_much_is_hidden_as_asked() -> None:
+    made = objects.make(100)
+    drawn = _drawn(replace(made, metadata=np.ones_like(made.metadata)), missing_metadata=0.5, no_metadata=0.3)
+    hidden = np.isnan(drawn.table)
+    np.testing.assert_allclose(hidden.mean(axis=0), 0.5, atol=0.05)
+    assert hidden.all(axis=1).mean() == pytest.approx(0.25, abs=0.05)  # each value by itself
+    assert (~drawn.has_metadata).mean() == pytest.approx(0.3, abs=0.05)
 
 
 def test_what_too_long_an_object_looked_like_early_on_is_learned_from_short_draws(
