@@ -1,16 +1,44 @@
-"""Options that have few possible values, and are one of them."""
+"""Options that files give by hand: each is of its type, and of those with few possible values one of them."""
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+_KINDS: dict[Any, tuple[type, str]] = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    bool: (bool, "true or false"),
+    str: (str, "a text"),
+    NoneType: (NoneType, "nothing"),
+}
 
-def must_be_choices(options: "DataclassInstance") -> None:
-    """Raises ValueError for a field of type Literal that has another value: files of options are written by hand."""
+
+def must_be_typed(options: "DataclassInstance") -> None:
+    """Raises ValueError for a field of another type than its own; those of none of these types say so themselves."""
     hints = get_type_hints(type(options))
     for name in (each.name for each in fields(options)):
-        choices, value = get_args(hints[name]), getattr(options, name)
-        if get_origin(hints[name]) is Literal and value not in choices:
-            raise ValueError(f"{name} is one of {', '.join(choices)}, not {value}")
+        value = getattr(options, name)
+        if not _fits(value, hints[name]):
+            raise ValueError(f"{name} is {_told(hints[name])}, not {value}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, each) for each in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if hint not in _KINDS:
+        return True
+    return isinstance(value, _KINDS[hint][0]) and (hint is bool or not isinstance(value, bool))
+
+
+def _told(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_told(each) for each in get_args(hint) if each is not NoneType)
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    return _KINDS[hint][1] if hint in _KINDS else str(hint)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
-from models.choices import must_be_choices
+from models.choices import must_be_typed
 from models.inputs import features
 from models.inputs.light_curve import WINDOW_DAYS
 from models.inputs.metadata import COLUMNS, must_be_known
@@ -38,7 +38,7 @@ class NetworkConfig:
     """Whether a point's flux over the largest known of its light curve is one of its values, too."""
 
     def __post_init__(self) -> None:
-        must_be_choices(self)
+        must_be_typed(self)
         if not self.window_days > 0:
             raise ValueError(f"window_days is a number above 0, not {self.window_days}")
         if self.max_points is not None and self.max_points < 1:

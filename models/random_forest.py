@@ -18,7 +18,7 @@ import torch
 from imblearn.ensemble import BalancedRandomForestClassifier
 
 from models.arrays import BoolArray, FloatArray, IntArray
-from models.choices import must_be_choices
+from models.choices import must_be_typed
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS, FloatTable, table_of
 from models.scoring import Precision, Scores
@@ -62,12 +62,10 @@ class ForestConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a column that is not known, and for another option's value that makes no sense."""
-        must_be_choices(self)
+        must_be_typed(self)
         unknown = set(self.columns) - set(ALL_COLUMNS)
         if unknown:
             raise ValueError(f"no such feature or metadata column: {', '.join(sorted(unknown))}")
-        if isinstance(self.max_features, str) and self.max_features != "sqrt":
-            raise ValueError(f"max_features is a share or sqrt, not {self.max_features}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

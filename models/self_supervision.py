@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from models.arrays import BoolArray, IntArray
 from models.atat import ATAT, TableBranch, peak_of
 from models.atat2 import ATAT2
-from models.choices import must_be_choices
+from models.choices import must_be_typed
 from models.inputs import ragged
 from models.inputs.batch import Batch, Layout, layout_of
 from models.inputs.metadata import kinship
@@ -60,7 +60,7 @@ class SelfSupervision:
     """Of the network while it is pretrained: what is hidden from it is noise enough."""
 
     def __post_init__(self) -> None:
-        must_be_choices(self)
+        must_be_typed(self)
         if not (0 < self.eta_pred <= 1 and 0 <= self.eta_orig <= 1):
             raise ValueError(f"eta_pred {self.eta_pred} and eta_orig {self.eta_orig} are probabilities, eta_pred not 0")
         if self.decoder_layers < 1:

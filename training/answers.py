@@ -148,8 +148,9 @@ class Run:
     def pooled(cls, runs: Sequence["Run"]) -> "Run":
         """One run of the out-of-fold answers of several."""
         first = runs[0]
-        if any(run.classes != first.classes for run in runs):
-            raise InvalidData(f"the folds of {first.variant} have different classes")
+        for name in ("classes", "prior", "model"):
+            if len({getattr(run, name) for run in runs}) > 1:
+                raise InvalidData(f"the folds of {first.variant} have no {name} in common")
         lengths = AgeAnswers.joined([run.by_age for run in runs])
         alerts = AlertAnswers.joined([run.by_alert for run in runs])
         return cls(

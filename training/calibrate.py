@@ -22,7 +22,7 @@ from models.arrays import BoolArray, FloatArray, IntArray
 from models.calibration import PRIORS, UNIFORM, Calibration, Scaling, fit_scaling, weighted_loss
 from models.classifier import Classifier
 from models.taxonomy import Taxonomy
-from training import features, predictions
+from training import features, options, predictions
 from training.arguments import count, fold_number, not_negative
 from training.data.alert_sample import LAST, AlertSample
 from training.data.layout import Dataset, Index, Objects
@@ -147,14 +147,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior", default="uniform", help=f"that it answers under from now on: {PRIORS} (default: uniform)"
     )
+    options.add_machine(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
+    options.use_machine(arguments)
     console = Console()
-    classifier = predictions.load(arguments.model)
+    classifier = predictions.load(arguments.model, device=arguments.device)
     dataset = Dataset.open(arguments.data)
     index = dataset.index()
+    if any(told.get("data") not in (None, index.fingerprint) for told in _provenances(classifier.provenance)):
+        console.print(f"trained on other data than {arguments.data}: whether on some of its objects is not known")
     selection = _selection(classifier, index, arguments.fold)
     uniform = _uniform(classifier.taxonomy, index.class_id[selection.train])
     answering = predictions.under(uniform, arguments.prior, classifier.taxonomy, told="--prior")
@@ -184,17 +188,18 @@ def _uniform(taxonomy: Taxonomy, training_classes: NDArray[np.int32]) -> Calibra
 
 def _selection(classifier: Classifier, index: Index, fold: int | None) -> Selection:
     """What the model, or any member of it, was trained on; and what all were validated on, by what they say."""
+    trainings = [told.get("training", {}) for told in _provenances(classifier.provenance)]
     each = [
         select(index, fold=told.get("fold") if fold is None else fold, left_out=told.get("left_out"))
-        for told in _trainings(classifier.provenance)
+        for told in trainings
     ]
     train = np.logical_or.reduce([one.train for one in each])
     return Selection(train, np.logical_and.reduce([one.validation for one in each]) & ~train)
 
 
-def _trainings(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """How each member of a model was trained, those of members included; or the model itself."""
+def _provenances(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Where each member of a model comes from, those of members included; or the model itself."""
     members = provenance.get("members")
     if not members:
-        return [provenance.get("training", {})]
-    return [told for member in members for told in _trainings(member["provenance"])]
+        return [provenance]
+    return [told for member in members for told in _provenances(member["provenance"])]

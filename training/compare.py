@@ -157,6 +157,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
+    if arguments.rest is not None:
+        layout.must_be_free(arguments.rest)
     simulated = _whole(layout.read(arguments.simulated))
     arguments.output.mkdir(parents=True, exist_ok=True)
     rows, rest = [], []

@@ -1,8 +1,8 @@
 """``python -m training evaluate``: models and a data directory in, figures and pictures out.
 
-Writes to the output directory ``report.html``, which has it all on one page, ``metrics.json``, ``classes.csv``, PNGs,
-and ``predictions/``, from which the same command makes the report again in seconds. Models in directories VARIANT-SEED
-are seeds of one variant; all are compared on the objects whose classes every one of them has.
+Writes to the output directory ``report.html``, which has it all on one page but the sources apart, ``metrics.json``,
+``classes.csv``, PNGs, and ``predictions/``, from which the same command makes the report again in seconds. Models in
+directories VARIANT-SEED are seeds of one variant; all are compared on the objects whose classes every one of them has.
 """
 
 import argparse
@@ -50,7 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="days after the first alert (default: 1, 2, 4 ... 2048)",
     )
     add_common_arguments(parser)
-    parser.add_argument("--by-source", action="store_true", help="report the objects of each source apart, too")
+    parser.add_argument(
+        "--by-source",
+        action="store_true",
+        help="the objects of each source apart, too: in metrics.json and classes.csv",
+    )
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """What to train: one TOML file a variant, at one of two sizes."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from typing import Any, Literal, Self
 
 from models.atat import ATATConfig
 from models.atat2 import ATAT2Config
-from models.choices import must_be_choices
+from models.choices import must_be_typed
 from models.network import config_of
 from models.scoring import Precision
 from models.self_supervision import SelfSupervision
@@ -67,9 +68,26 @@ class TrainingConfig:
     left_out: int | None = None
     """The fold that is neither learned from nor validated on: the model is to be tried on it."""
     seed: int = 0
+    """Of the weights, the draws, dropout, and which labels are known."""
 
     def __post_init__(self) -> None:
-        must_be_choices(self)
+        """Raises ValueError for a value that makes no sense."""
+        must_be_typed(self)
+        for name in ("steps", "batch_size", "evaluate_every", "patience"):
+            _must_hold(self, name, getattr(self, name) >= 1, "1 or more")
+        for name in ("weight_decay", "warm_up", "class_power"):
+            _must_hold(self, name, getattr(self, name) >= 0, "0 or more")
+        for name in ("full", "missing_metadata", "no_metadata"):
+            _must_hold(self, name, 0 <= getattr(self, name) <= 1, "a share")
+        for name in ("label_smoothing", "ema"):
+            _must_hold(self, name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
+        _must_hold(self, "learning_rate", 0 < self.learning_rate < math.inf, "above 0")
+        _must_hold(self, "labels", 0 < self.labels <= 1, "above 0 and at most 1")
+
+
+def _must_hold(config: TrainingConfig, name: str, holds: bool, told: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {told}, not {getattr(config, name)}")
 
 
 @dataclass(frozen=True)
@@ -152,7 +170,7 @@ class Experiment:
     tier: str | None = None
 
     def __post_init__(self) -> None:
-        must_be_choices(self)
+        must_be_typed(self)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -221,5 +239,5 @@ def is_forest(path: Path) -> bool:
     """Whether a TOML file is for a forest."""
     try:
         return "forest" in tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # no TOML, or no text at all
         raise InvalidData(f"{path}: {error}") from error

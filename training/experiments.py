@@ -18,16 +18,18 @@ import numpy as np
 from rich.console import Console
 
 from models.classifier import DESCRIPTION
+from models.inputs.light_curve import WINDOW_DAYS
 from models.taxonomy import CLASS_NAMES
 from training import options
 from training.arguments import count, positive
 from training.claims import shared
 from training.data.layout import Dataset
-from training.errors import InvalidData
+from training.errors import Diverged, InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, Tier, TrainingConfig
 from training.features import FeatureTable
 from training.files import first_written
-from training.loop import CHECKPOINT
+from training.interruption import resumable
+from training.loop import CHECKPOINT, DIVERGED
 from training.processes import World
 from training.selected import selected_features, selection_of, with_features
 from training.trainer import train
@@ -67,6 +69,14 @@ class Run:
         """Whether its model is there: what describes it is written last."""
         return (self.directory(output) / self.variant / DESCRIPTION).exists()
 
+    def is_left(self, output: Path) -> bool:
+        """Whether it is to be trained: once diverged, it would diverge again."""
+        return not (self.is_done(output) or self.has_diverged(output))
+
+    def has_diverged(self, output: Path) -> bool:
+        """Whether its training came to no end."""
+        return (self.directory(output) / DIVERGED).exists()
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's options."""
@@ -93,22 +103,23 @@ def run(arguments: argparse.Namespace) -> int:
     experiments = {name: _experiment(name, tier, arguments) for name in names if name not in tier.forests}
     dataset = Dataset.open(arguments.data)
     with_table = Features(tier, dataset, arguments.features, arguments.alert_features)
-    with_table.must_be_given_for(names)
+    with_table.must_be_given_for(names, experiments)
     arguments.output.mkdir(parents=True, exist_ok=True)
     record(arguments.output / OBJECTS, tier, dataset, shorter=options.given(arguments, SHORTER))
     console = Console(stderr=True)
     done = sum(each.is_done(arguments.output) for each in runs)
     console.print(f"{done} of {len(runs)} runs are done")
-    try:
-        for each in shared(runs, arguments.output, console, is_left=lambda run: not run.is_done(arguments.output)):
+    with resumable(console):
+        for each in shared(runs, arguments.output, console, is_left=lambda run: run.is_left(arguments.output)):
             if each.variant in tier.forests:
                 with_table.grow(each, arguments.output, console)
             else:
-                _train(each, with_table.narrowed(experiments[each.variant]), dataset, arguments, console)
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on with it")
-        return 1
-    return 0
+                experiment = with_table.narrowed(experiments[each.variant])
+                _train(each, experiment, dataset, arguments, console)
+    diverged = [each.claim for each in runs if each.has_diverged(arguments.output)]
+    if diverged:
+        console.print(f"left out, as training diverged: {', '.join(diverged)}")
+    return int(bool(diverged))
 
 
 def _experiment(name: str, tier: Tier, arguments: argparse.Namespace) -> Experiment:
@@ -122,18 +133,22 @@ def _experiment(name: str, tier: Tier, arguments: argparse.Namespace) -> Experim
 def _train(
     each: Run, experiment: Experiment, dataset: Dataset, arguments: argparse.Namespace, console: Console
 ) -> None:
+    """One network; if its training diverges, the directory says so."""
     directory = each.directory(arguments.output)
-    train(
-        experiment.trained(seed=each.seed),
-        dataset,
-        directory,
-        features_directory=arguments.features,
-        minutes=arguments.minutes,
-        resume=(directory / CHECKPOINT).exists(),
-        world=World.alone(arguments.device),
-        console=console,
-    )
-    (directory / CHECKPOINT).unlink()
+    try:
+        train(
+            experiment.trained(seed=each.seed),
+            dataset,
+            directory,
+            features_directory=arguments.features,
+            minutes=arguments.minutes,
+            resume=(directory / CHECKPOINT).exists(),
+            world=World.alone(arguments.device),
+            console=console,
+        )
+    except Diverged as error:
+        (directory / DIVERGED).write_text(f"{error}\n")
+    (directory / CHECKPOINT).unlink(missing_ok=True)
 
 
 class Features:
@@ -150,29 +165,34 @@ class Features:
         """With the features that the tier has: found once, for all variants and seeds."""
         if "feature_columns" not in experiment.model or self._tier.features is None:
             return experiment
-        if self._directory is None:
-            raise InvalidData(f"{experiment.name} sees features: --features names a table of them")
+        directory = self._must_be_given(experiment.name)
         if self._chosen is None:
-            found, _ = with_features(experiment, self._dataset, self._directory)
+            found, _ = with_features(experiment, self._dataset, directory)
             self._chosen = tuple(found.model["feature_columns"])
         return replace(experiment, model={**experiment.model, "feature_columns": self._chosen})
 
-    def must_be_given_for(self, variants: Iterable[str]) -> None:
-        """Raises InvalidData, before any network is trained, if a forest among them lacks a table."""
+    def must_be_given_for(self, variants: Iterable[str], networks: Mapping[str, Experiment]) -> None:
+        """Raises InvalidData, before anything is trained, if one of them lacks a table."""
         for name in variants:
             if name in self._tier.forests:
                 self._given_for(name)
+            elif networks[name].shape.feature_columns:
+                self._must_be_given(name)
+
+    def _must_be_given(self, name: str) -> Path:
+        if self._directory is None:
+            raise InvalidData(f"{name} sees features: --features names a table of them")
+        return self._directory
 
     def _given_for(self, name: str) -> tuple["ForestExperiment", Path, Path | None]:
         """A forest, and the tables that it is grown on."""
         from training.forests import ForestExperiment  # noqa: PLC0415 - forests need packages that ATAT does not
 
         experiment = ForestExperiment.read(CONFIGS / f"{self._tier.forests[name]}.toml")
-        if self._directory is None:
-            raise InvalidData(f"{name} is grown on features: --features names a table of them")
+        directory = self._must_be_given(name)
         if experiment.alerts and self._alerts is None:
             raise InvalidData(f"{name} learns from alerts as sent, too: --alert-features names a table of them")
-        return experiment, self._directory, self._alerts if experiment.alerts else None
+        return experiment, directory, self._alerts if experiment.alerts else None
 
     def grow(self, each: Run, output: Path, console: Console) -> None:
         """A forest on the objects that the networks learn from."""
@@ -186,8 +206,7 @@ class Features:
 
     def _table(self, directory: Path) -> FeatureTable:
         table = selected_features(self._dataset, _objects_of(self._tier), directory)
-        if table.max_points != self._tier.max_points:
-            raise InvalidData(f"{directory}: --points is not the tier's, {self._tier.max_points}")
+        table.must_be_cut(directory, window_days=WINDOW_DAYS, max_points=self._tier.max_points, told="the tier")
         return table
 
 

@@ -9,11 +9,11 @@ import functools
 import json
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,9 @@ from training.files import replacing
 from training.seen import Seen
 
 _MARK = {b"layout": b"features-1"}
-_POINTS, _WINDOW = b"max_points", b"window_days"
+_POINTS, _WINDOW, _KIND, _DATA = b"max_points", b"window_days", b"kind", b"data"
+LENGTHS, ALERTS = "lengths", "alerts"
+"""Kinds of tables: objects at some lengths of light curve, and alerts as sent."""
 _UNFINISHED = "unfinished.json"
 """The options of a table that is not whole yet."""
 
@@ -57,21 +59,17 @@ class FeatureTable:
     """To which the light curves were thinned."""
     window_days: float = WINDOW_DAYS
     """How far back they were looked at."""
+    kind: str | None = None
+    """Of every object at some lengths, or of alerts as sent; None for a table that was made before it said so."""
+    data: str | None = None
+    """Fingerprint of the data set that they are of, or None as above."""
 
     def __len__(self) -> int:
         return len(self.object_id)
 
     def where(self, selected: BoolArray) -> Self:
         """The rows where ``selected`` is True."""
-        return type(self)(
-            self.object_id[selected],
-            self.class_id[selected],
-            self.split[selected],
-            self.days[selected],
-            self.columns[selected],
-            self.max_points,
-            self.window_days,
-        )
+        return replace(self, **{name: getattr(self, name)[selected] for name in _ROWS})
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -79,10 +77,23 @@ class FeatureTable:
         cuts = {(part.max_points, part.window_days) for part in parts}
         if len(cuts) != 1:
             raise InvalidData(f"features of light curves cut or thinned in {len(cuts)} ways make no table")
-        ((max_points, window_days),) = cuts
-        names = ("object_id", "class_id", "split", "days", "columns")
-        rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        return cls(**rows, max_points=max_points, window_days=window_days)
+        rows: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ROWS}
+        return replace(parts[0], **rows)
+
+    def must_be_cut(self, directory: Path, *, window_days: float, max_points: int | None, told: str) -> None:
+        """Raises InvalidData unless its light curves were cut and thinned as whoever is ``told`` sees them."""
+        if (self.window_days, self.max_points) != (window_days, max_points):
+            own, theirs = (
+                f"{window:g} days" + ("" if points is None else f" thinned to {points} points")
+                for window, points in ((self.window_days, self.max_points), (window_days, max_points))
+            )
+            how = "python -m training features --window --points"
+            raise InvalidData(f"{directory} has features of {own}, {told} sees {theirs}: {how}")
+
+    def must_be_of(self, kind: str, *, option: str) -> None:
+        """Raises InvalidData for a table of the other kind."""
+        if self.kind not in (None, kind):
+            raise InvalidData(f"{option} names a table of {self.kind}, and wants one of {kind}")
 
     def find(self, object_id: IntArray, days: NDArray[np.float32]) -> IntArray:
         """The rows (M,) of these objects (M,) at these days (M,); -1 where there is none."""
@@ -95,6 +106,10 @@ class FeatureTable:
             hit = (start + step < stop) & (lengths[place] == days)
             found[hit] = order[place[hit]]
         return found
+
+
+_ROWS = ("object_id", "class_id", "split", "days", "columns")
+"""What a table has of each row."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,6 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
         window_days=arguments.window,
         max_points=arguments.points if tier is None else tier.max_points,
         chosen=None if tier is None else _learnt_from(dataset, tier),
+        data=dataset.index().fingerprint,
     )
     # Spawned, not forked: this process may run other threads.
     spawned = multiprocessing.get_context("spawn")
@@ -171,6 +187,7 @@ def _write(
     window_days: float,
     max_points: int | None,
     chosen: IntArray | None,
+    data: str,
 ) -> int:
     """The table of the ``chosen`` of a piece of the data, or of all, unless it is there; returns its number of rows."""
     path = output / f"part-{piece.start:09d}.parquet"
@@ -185,13 +202,14 @@ def _write(
         parts = [Seen.of_alerts(objects, sample, window_days=window_days)]
     else:
         parts = [Seen.of_ages(objects, [length], window_days=window_days) for length in days]
-    tables = [_of(part, window_days=window_days, max_points=max_points) for part in parts]
+    notes = {"window_days": window_days, "kind": ALERTS if days is None else LENGTHS, "data": data}
+    tables = [_of(part, max_points, notes) for part in parts]
     with replacing(path) as unfinished:
         pq.write_table(pa.concat_tables(map(_arrow, tables)), unfinished, compression="zstd")
     return sum(map(len, tables))
 
 
-def _of(seen: Seen, *, window_days: float, max_points: int | None) -> FeatureTable:
+def _of(seen: Seen, max_points: int | None, notes: Mapping[str, Any]) -> FeatureTable:
     return FeatureTable(
         object_id=seen.object_id,
         class_id=seen.class_id,
@@ -199,14 +217,19 @@ def _of(seen: Seen, *, window_days: float, max_points: int | None) -> FeatureTab
         days=seen.days,
         columns=np.hstack([features.compute(seen.light_curves.thinned(max_points), seen.metadata), seen.metadata]),
         max_points=max_points,
-        window_days=window_days,
+        **notes,
     )
 
 
 def is_table(directory: Path) -> bool:
     """Whether a directory holds such a table."""
     first = next(iter(sorted(directory.glob("*.parquet"))), None)
-    return first is not None and (pq.read_schema(first).metadata or {}).get(b"layout") == _MARK[b"layout"]
+    if first is None:
+        return False
+    try:
+        return (pq.read_schema(first).metadata or {}).get(b"layout") == _MARK[b"layout"]
+    except pa.ArrowInvalid as error:
+        raise InvalidData(f"{first}: {error}") from error
 
 
 def read(directory: Path, *, objects: IntArray | None = None) -> FeatureTable:
@@ -223,7 +246,10 @@ def read(directory: Path, *, objects: IntArray | None = None) -> FeatureTable:
 
 
 def _read(file: Path, objects: IntArray | None) -> FeatureTable:
-    table = pq.read_table(file)
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InvalidData(f"{file}: {error}") from error
     if objects is not None:
         table = table.filter(np.isin(table["object_id"].to_numpy(), objects))
     if tuple(table.column_names[4:]) != ALL_COLUMNS:
@@ -232,7 +258,7 @@ def _read(file: Path, objects: IntArray | None) -> FeatureTable:
     for place, name in enumerate(ALL_COLUMNS):
         columns[:, place] = table[name].to_numpy()
     notes = table.schema.metadata or {}
-    points = notes.get(_POINTS)
+    points, kind, data = (notes.get(name) for name in (_POINTS, _KIND, _DATA))
     return FeatureTable(
         object_id=table["object_id"].to_numpy(),
         class_id=table["class_id"].to_numpy(),
@@ -241,6 +267,8 @@ def _read(file: Path, objects: IntArray | None) -> FeatureTable:
         columns=columns,
         max_points=None if points is None else int(points),
         window_days=float(notes.get(_WINDOW, WINDOW_DAYS)),
+        kind=None if kind is None else kind.decode(),
+        data=None if data is None else data.decode(),
     )
 
 
@@ -252,5 +280,6 @@ def _arrow(table: FeatureTable) -> pa.Table:
         "days": table.days,
         **{name: pa.array(table.columns[:, place], from_pandas=True) for place, name in enumerate(ALL_COLUMNS)},
     }
-    points = {} if table.max_points is None else {_POINTS: str(table.max_points)}
-    return pa.table(columns).replace_schema_metadata({**_MARK, **points, _WINDOW: str(table.window_days)})
+    notes = {_POINTS: table.max_points, _WINDOW: table.window_days, _KIND: table.kind, _DATA: table.data}
+    known = {name: str(value) for name, value in notes.items() if value is not None}
+    return pa.table(columns).replace_schema_metadata({**_MARK, **known})

@@ -32,6 +32,7 @@ from training.few_labels_choice import LABELS, SCREENED, best, compare, grid, sc
 from training.few_labels_page import page
 from training.few_labels_runs import LONGER, Bench, Method, Trials
 from training.files import first_written
+from training.interruption import resumable
 from training.predictions import Selection
 
 PAGE = "FEW_LABELS.md"
@@ -79,19 +80,18 @@ def run(arguments: argparse.Namespace) -> int:
     bench = _bench(arguments, console)
     named = _named(arguments.methods, bench.experiment)
     methods: list[Method] = []
-    try:
+    with resumable(console):
         if named is None:
             bench.make(screened(bench.experiment), "screen", compared=False)
         if not arguments.screen_only:
             methods = [Method(None), *(best(bench, arguments.best) if named is None else named)]
             methods += [Method(None, longer=True)] if arguments.longer else []
             _write(bench, methods, arguments)
-            compare(bench, methods, arguments.labels, arguments.seeds)
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on with it")
-        if methods:
-            console.print(f"so far: {_write(bench, methods, arguments)}")
-        return 1
+            try:
+                compare(bench, methods, arguments.labels, arguments.seeds)
+            except KeyboardInterrupt:
+                console.print(f"so far: {_write(bench, methods, arguments)}")
+                raise
     console.print(str(_write(bench, methods, arguments)))
     return 0
 

@@ -21,7 +21,7 @@ from training.claims import shared
 from training.data.layout import Dataset
 from training.errors import Diverged
 from training.experiment import Experiment
-from training.loop import CHECKPOINT, LOG
+from training.loop import CHECKPOINT, DIVERGED, LOG
 from training.predictions import AGES, Selection
 from training.pretrain import pretrain
 from training.pretrained import Pretrained
@@ -35,9 +35,6 @@ COMPARED = AGES[-1]
 OUTCOMES = "outcomes.jsonl"
 _TOLD = ("objects", "sources", "validation")
 """What an outcome keeps of what pretraining says of itself."""
-
-_DIVERGED = "diverged.txt"
-"""Beside pretrained weights that are none: why."""
 
 SCRATCH, LONGER = "scratch", "scratch-for-longer"
 
@@ -238,7 +235,7 @@ class Bench:
         if method.self_supervision is None:
             return None
         weights = self.directory / "pretrained" / f"{method.name}-{seed}" / self.experiment.name
-        diverged = weights.parent / _DIVERGED
+        diverged = weights.parent / DIVERGED
         if diverged.exists():
             raise Diverged(diverged.read_text())
         if not pretrained.is_done(weights):

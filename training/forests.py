@@ -19,7 +19,7 @@ from models.random_forest import Boosted, Forest, ForestConfig
 from models.taxonomy import Taxonomy
 from training.data.layout import UNKNOWN_CLASS
 from training.errors import InvalidData
-from training.features import FeatureTable
+from training.features import ALERTS, LENGTHS, FeatureTable
 from training.metrics import summary
 
 
@@ -62,9 +62,16 @@ class Examples:
         if experiment.alerts != (alerts is not None):
             told = "learns from alerts as sent, too" if experiment.alerts else "does not learn from alerts as sent"
             raise InvalidData(f"{experiment.name} {told}: --alert-features names a table of them")
+        table.must_be_of(LENGTHS, option="--features")
+        if alerts is not None:
+            alerts.must_be_of(ALERTS, option="--alert-features")
+        absent = sorted(set(experiment.days) - set(np.unique(table.days).tolist()))
+        if absent:
+            told = ", ".join(f"{days:g}" for days in absent)
+            raise InvalidData(f"{experiment.name} learns from light curves of {told} days, of which the table has none")
         known = table.where((table.class_id != UNKNOWN_CLASS) & np.isin(table.days, experiment.days))
         if not len(known):
-            raise InvalidData(f"no light curves of {experiment.days} days")
+            raise InvalidData("the table has no light curve of a known class")
         return cls(known, None if alerts is None else alerts.where(alerts.class_id != UNKNOWN_CLASS))
 
     def where(self, selected: Callable[[FeatureTable], BoolArray]) -> Self:
@@ -119,6 +126,7 @@ def train(
             "days": list(experiment.days),
             "alerts": experiment.alerts,
             "seed": experiment.seed,
+            "data": table.data,
             "training": dict(chosen or {}),
         },
         metrics={f"validation, {view}": told for view, told in evaluate(forest, held_out).items()},
@@ -141,7 +149,7 @@ def divided(examples: Examples) -> tuple[Examples, Examples, Taxonomy]:
 def grown(experiment: ForestExperiment, training: Examples, taxonomy: Taxonomy) -> Forest:
     """The forest of an experiment."""
     pooled = training.pooled()
-    config = replace(experiment.forest, max_points=pooled.max_points)
+    config = replace(experiment.forest, max_points=pooled.max_points, window_days=pooled.window_days)
     forest = Forest(config, taxonomy, seed=experiment.seed, processes=torch.get_num_threads())
     forest.fit(select(pooled.columns, config.columns), taxonomy.places(pooled.class_id))
     return forest

@@ -5,6 +5,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
+
+
+@contextmanager
+def resumable(console: Console) -> Iterator[None]:
+    """Of a command that goes on, when it is given again, where ctrl-C has ended it: says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on with it")
+        raise
+
 
 @contextmanager
 def heard() -> Iterator[threading.Event]:

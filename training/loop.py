@@ -28,6 +28,8 @@ from training.processes import World
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
+DIVERGED = "diverged.txt"
+"""Beside them, of a run that came to no end: why."""
 _AGREED_STEPS = 20
 _CHECKPOINT_SECONDS = 60.0
 _SHOW_SECONDS = 1.0

@@ -32,7 +32,7 @@ ENOUGH = 30
 
 def view_of(days: float) -> str:
     """Name of the view of light curves so many days after the first alert."""
-    return f"{days:.0f} day{'' if days == 1 else 's'}"
+    return f"{days:.6g} day{'' if days == 1 else 's'}"
 
 
 def worst_bin(errors: Mapping[str, FloatArray]) -> tuple[str, str]:
@@ -43,7 +43,7 @@ def worst_bin(errors: Mapping[str, FloatArray]) -> tuple[str, str]:
 
 def days_of(view: str) -> float | None:
     """The inverse of ``view_of``; None for a view of alerts."""
-    found = re.fullmatch(r"(\d+) days?", view)
+    found = re.fullmatch(r"([\d.]+) days?", view)
     return float(found[1]) if found else None
 
 

@@ -171,12 +171,17 @@ def of_model(
 
 def find_artifact(directory: Path) -> Path:
     """The artifact that a directory is, or the only one that lies in it. Raises InvalidData."""
-    if (directory / DESCRIPTION).exists():
-        return directory
-    found = sorted(path.parent for path in directory.glob(f"*/{DESCRIPTION}"))
+    found = artifacts_in(directory)
     if len(found) != 1:
         raise InvalidData(f"{directory} holds {'no model' if not found else 'several models: name one'}")
     return found[0]
+
+
+def artifacts_in(directory: Path) -> list[Path]:
+    """The artifact that a directory is, or those that lie in it."""
+    if (directory / DESCRIPTION).exists():
+        return [directory]
+    return sorted(path.parent for path in directory.glob(f"*/{DESCRIPTION}"))
 
 
 def describe(directory: Path) -> Description:

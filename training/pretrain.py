@@ -9,7 +9,7 @@ it is unfinished, the checkpoint.
 import argparse
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +119,10 @@ class Pretrainer(Loop[SelfSupervised, Masked]):
         return {
             "model": self.model.network.config.to_dict(),
             "self_supervision": asdict(self.model.config),
-            "training": asdict(replace(self.config, steps=0)),
+            "training": {**asdict(self.config), "steps": 0},
             "augmentation": asdict(self.experiment.augmentation),
             "objects": [len(self.train), int(self.train.object_id.sum()), len(self.validation)],
+            "data": [self.fingerprint, *self.unlabelled],
         }
 
     def _masked_validation(self) -> Iterator[Masked]:

@@ -22,6 +22,7 @@ from training.arguments import count, positive
 from training.claims import shared
 from training.data import synthetic, variables
 from training.errors import Diverged, InvalidData, OutOfTime
+from training.interruption import resumable
 from training.representation_tables import TABLES, Table
 from training.representations import SIZES, Bench, Cell, Parts, cell_of
 
@@ -104,11 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
     # Tables share cells: 3.8 is made of those of 3.6 and 3.7.
     cells = {cell.name: cell for table in chosen for cell in tables.cells(table, data, arguments.size)}
     arguments.output.mkdir(parents=True, exist_ok=True)
-    try:
+    with resumable(console):
         _fill(bench, list(cells.values()), arguments, console)
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on with it")
-        return 1
     _write(bench, chosen, data, arguments, console)
     return 0
 

@@ -27,6 +27,7 @@ from training.checks import (
     plasticc_checks,
     real_check,
 )
+from training.data.layout import Dataset
 from training.data.splits import is_compared
 from training.errors import InvalidData
 from training.experiment import TIERS
@@ -80,8 +81,10 @@ def runs_of(
 def folds_of(directory: Path, data: Path, ready: Ready, *, device: str = "cpu", prior: str | None = None) -> list[Run]:
     """Every variant VARIANT-foldK, or VARIANT-foldK-SEED, each fold's model on the fold that it has not seen; pooled.
 
-    Raises InvalidData for a model that has seen its fold, and for a variant that lacks one which another has.
+    Raises InvalidData for a model that has seen its fold, or has folds of other data, and for a variant that lacks one
+    which another has.
     """
+    fingerprint = Dataset.open(data).index().fingerprint
     parts: dict[tuple[str, int | None], dict[int, Run]] = {}
     for model in _models(directory):
         named = _FOLD.fullmatch(model.name)
@@ -92,6 +95,8 @@ def folds_of(directory: Path, data: Path, ready: Ready, *, device: str = "cpu", 
         left_out = description.provenance.get("training", {}).get("left_out")
         if left_out != fold:
             raise InvalidData(f"{model} was trained without fold {left_out}, not without {fold}: train --leave-out")
+        if description.provenance.get("data") not in (None, fingerprint):
+            raise InvalidData(f"{model} was trained on other data than {data}, which has other folds")
         selection = Selection.of(data, split=None, fold=fold, classes=description.taxonomy.class_ids)
         found = predictions.of_model(model, selection, model / "predictions", ready=ready, device=device)
         run = Run.of(model, found, named=(named["variant"], seed), prior=prior)
@@ -105,16 +110,14 @@ def folds_of(directory: Path, data: Path, ready: Ready, *, device: str = "cpu", 
 
 
 def _models(directory: Path) -> list[Path]:
-    """The directories that hold a model, in order of name."""
+    """The directories that hold a model, in order of name. Raises InvalidData for one that holds several."""
     if not directory.is_dir():
         raise InvalidData(f"{directory} is no directory of trained models")
     found = []
     for path in sorted(each for each in directory.iterdir() if each.is_dir()):
-        try:
+        if predictions.artifacts_in(path):
             predictions.find_artifact(path)
-        except InvalidData:
-            continue
-        found.append(path)
+            found.append(path)
     return found
 
 
@@ -190,7 +193,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
     options.use_machine(arguments)
-    if (arguments.runs or arguments.changes or arguments.time or arguments.prior) and arguments.data is None:
+    if (arguments.runs or arguments.changes or arguments.time) and arguments.data is None:
         raise InvalidData("--data: what was trained is to be tried on the survey's test part")
     pictures, draws = arguments.output / "results", arguments.draws
     _keep_tiers(arguments, pictures)
@@ -268,7 +271,10 @@ def _learned(path: Path) -> str:
     """For how long networks have learned, in words; empty where none are kept."""
     if not path.exists():
         return ""
-    record = json.loads(path.read_text())
+    try:
+        record = json.loads(path.read_text())
+    except ValueError as error:
+        raise InvalidData(f"{path}: {error}") from error
     if "minutes" in record:
         return f"tier {record['tier']}, {record['minutes']:g} minutes a network"
     steps = record.get("steps", TIERS[record["tier"]].training["steps"])
@@ -319,7 +325,8 @@ def _afresh(arguments: argparse.Namespace) -> list[Run]:
     if not _both(arguments, "afresh"):
         return []
     own = Ready(tuple(arguments.afresh_features), tuple(arguments.afresh_alert_features))
-    return runs_of(arguments.afresh, arguments.afresh_data, own, split="test", device=arguments.device)
+    answering: dict[str, Any] = {"split": "test", "device": arguments.device, "prior": arguments.prior}
+    return runs_of(arguments.afresh, arguments.afresh_data, own, **answering)
 
 
 def _plasticc(arguments: argparse.Namespace) -> list[Run]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.arrays import BoolArray
 from models.taxonomy import CLASS_NAMES
 from training import features
 from training.data.layout import Dataset, Objects
@@ -54,11 +55,7 @@ def with_features(
     if not shape.feature_columns or directory is None:
         return experiment, None
     table = selected_features(dataset, experiment.training, directory)
-    if table.max_points != shape.max_points:
-        raise InvalidData(
-            f"{directory} has features of light curves thinned to {table.max_points} points, "
-            f"{experiment.name} sees {shape.max_points}: python -m training features --points"
-        )
+    table.must_be_cut(directory, window_days=shape.window_days, max_points=shape.max_points, told=experiment.name)
     most = TIERS[experiment.tier].features if experiment.tier else None
     if most is None or len(shape.feature_columns) <= most:
         return experiment, table
@@ -68,9 +65,23 @@ def with_features(
     return replace(experiment, model={**experiment.model, "feature_columns": chosen}), table
 
 
+def _detected(dataset: Dataset, rows: BoolArray) -> int:
+    """How many of these rows (N,) have a detection."""
+    parts = ((piece, rows[piece.start : piece.start + piece.rows]) for piece in dataset.pieces())
+    return sum(int((piece.read().where(own).light_curves.detections > 0).sum()) for piece, own in parts if own.any())
+
+
 def selected_features(dataset: Dataset, config: TrainingConfig, directory: Path) -> FeatureTable:
-    """The features of the objects that a run learns from and is judged by, with the splits that it sees."""
+    """The features of the objects that a run learns from and is judged by, with the splits that it sees.
+
+    Raises InvalidData for a table that lacks one of them, if it was ever detected.
+    """
     selection, index = selection_of(dataset, config), dataset.index()
-    table = features.read(directory, objects=index.object_id[selection.train | selection.validation])
+    chosen = selection.train | selection.validation
+    table = features.read(directory, objects=index.object_id[chosen])
+    lacking = chosen & ~np.isin(index.object_id, table.object_id)
+    detected = _detected(dataset, lacking)
+    if detected:
+        raise InvalidData(f"{directory} lacks {detected} of the objects to learn from, or to be judged by")
     held_out = np.isin(table.object_id, index.object_id[selection.validation])
     return replace(table, split=np.where(held_out, "validation", "train"))

@@ -54,6 +54,8 @@ def _release(arguments: argparse.Namespace, console: Console) -> int:
     release = Release.read(arguments.release)
     if arguments.seed is not None:
         return _drawn_again(release, arguments, console)
+    for part in ("train", "test"):  # of both, before the first takes its time
+        layout.must_be_free(arguments.output / part)
     same = True
     for part, total in (("train", release.training_objects), ("test", release.test_objects)):
         made = _tracked(release.part(part, processes=arguments.processes), total, part, console)

@@ -135,13 +135,14 @@ class Trainer(Loop[AnyATAT, Packed]):
 
     def identity(self) -> dict[str, Any]:
         """Options, objects (and with them the share that is labelled), and where the weights started."""
-        training = asdict(replace(self.config, steps=0))
+        training = {**asdict(self.config), "steps": 0}
         del training["labels"]
         return {
             "model": self.model.config.to_dict(),
             "training": training,
             "augmentation": asdict(self.experiment.augmentation),
             "objects": [len(self.train), int(self.train.object_id.sum()), len(self.validation)],
+            "data": self.fingerprint,
             **({} if self.init is None else {"init": self.init.describe()}),
         }
 

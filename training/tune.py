@@ -88,6 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InvalidData(f"{path} is no forest: a network's options are those of its file")
     experiment = ForestExperiment.read(path)
     axes = dict(arguments.grid)
+    if len(axes) < len(arguments.grid):
+        raise InvalidData("--grid: an option is named twice; all its values go behind one, with commas between")
     choices = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     experiments = [_with(experiment, choice) for choice in choices]
     if arguments.alert_features is None and any(each.alerts for each in experiments):

@@ -17,7 +17,7 @@ class FlatUniverse:
     """Its expansion today [km/s/Mpc], and the share of matter in it."""
 
     hubble: float
-    matter: float
+    omega_m: float
 
     @property
     def hubble_mpc(self) -> float:
@@ -25,14 +25,14 @@ class FlatUniverse:
         return 299_792.458 / self.hubble
 
     @cached_property
-    def slowness(self) -> FloatArray:
-        """H0 / H at REDSHIFTS."""
-        return np.asarray(1 / np.sqrt(self.matter * (1 + REDSHIFTS) ** 3 + 1 - self.matter))
+    def inverse_e(self) -> FloatArray:
+        """1 / E(z) = H0 / H(z) at REDSHIFTS."""
+        return np.asarray(1 / np.sqrt(self.omega_m * (1 + REDSHIFTS) ** 3 + 1 - self.omega_m))
 
     @cached_property
     def comoving(self) -> FloatArray:
         """Comoving distances of REDSHIFTS [Mpc]."""
-        steps = (self.slowness[1:] + self.slowness[:-1]) / 2 * np.diff(REDSHIFTS)
+        steps = (self.inverse_e[1:] + self.inverse_e[:-1]) / 2 * np.diff(REDSHIFTS)
         return np.asarray(self.hubble_mpc * np.concatenate([[0.0], np.cumsum(steps)]))
 
     def distance_modulus(self, z: ArrayLike) -> FloatArray:
@@ -42,5 +42,5 @@ class FlatUniverse:
         return np.asarray(5 * np.log10((1 + redshift) * comoving) + 25)
 
 
-WMAP5 = FlatUniverse(hubble=70.2, matter=0.277)
+WMAP5 = FlatUniverse(hubble=70.2, omega_m=0.277)
 """Komatsu et al. (2009), which scales the fluxes of the features (thesis 4.4.1)."""

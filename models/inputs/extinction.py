@@ -39,16 +39,16 @@ _X = np.concatenate([list(_OPTICAL), np.arange(3.9, 11.0, 0.1)])
 _LAW = np.concatenate([list(_OPTICAL.values()), _ultraviolet(np.arange(3.9, 11.0, 0.1))])
 
 
-def per_reddening(wavelength: FloatArray) -> FloatArray:
+def extinction_coefficient(wavelength: FloatArray) -> FloatArray:
     """A_lambda / E(B-V) at wavelengths [Angstrom] above 910; multiply by A_V / R_V for a host's dust."""
     return np.asarray(np.interp(1e4 / wavelength, _X, _LAW))
 
 
-MILKY_WAY = per_reddening(WAVELENGTHS)
+MILKY_WAY = extinction_coefficient(WAVELENGTHS)
 """(6,), A / E(B-V) by band."""
 
 
-def transparency(mwebv: NDArray[np.floating]) -> FloatArray:
+def transmission(mwebv: NDArray[np.floating]) -> FloatArray:
     """What dust of the Milky Way of these E(B-V) [mag] (N,) lets through, by band (N, 6). NaN is no dust."""
     reddening = np.nan_to_num(np.asarray(mwebv, dtype=np.float64), nan=0.0)
     return np.asarray(10 ** (-0.4 * reddening[:, None] * MILKY_WAY))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.arrays import FloatArray
 from models.inputs import band_statistics, light_curve_features, period, ragged, supernova_model
 from models.inputs.cosmology import REDSHIFTS, WMAP5
-from models.inputs.extinction import transparency
+from models.inputs.extinction import transmission
 from models.inputs.feature_table import ALERCE, OURS, Feature, by_band
 from models.inputs.light_curve import LightCurves
 from models.inputs.light_curve_features import Observed
@@ -136,9 +136,9 @@ def _observed(curves: LightCurves, metadata: NDArray[np.float32]) -> Observed:
         flux=curves.flux[order].astype(np.float64),
         err=curves.flux_err[order].astype(np.float64),
         detected=curves.detected[order],
-        transparency=transparency(metadata[:, COLUMNS.index("mwebv")]),
-        stretch=1 + np.nan_to_num(redshift, nan=0.0),
-        luminosity=10 ** (0.4 * (modulus - WMAP5.distance_modulus(_REFERENCE_REDSHIFT))),
+        transmission=transmission(metadata[:, COLUMNS.index("mwebv")]),
+        one_plus_z=1 + np.nan_to_num(redshift, nan=0.0),
+        flux_scale=10 ** (0.4 * (modulus - WMAP5.distance_modulus(_REFERENCE_REDSHIFT))),
         distance_modulus=modulus,
     )
 
@@ -156,7 +156,7 @@ def _redshift(metadata: NDArray[np.float32]) -> FloatArray:
 def _supernova_model(points: Observed) -> dict[str, FloatArray]:
     fit = supernova_model.fit(points.offsets, points.t, points.intrinsic, points.intrinsic_err)
     columns = {f"spm_{name}": fit.parameters[..., place] for place, name in enumerate(supernova_model.PARAMETERS)}
-    return {**columns, "spm_A": columns["spm_A"] * points.luminosity[:, None], "spm_chi2": fit.chi2}
+    return {**columns, "spm_A": columns["spm_A"] * points.flux_scale[:, None], "spm_chi2": fit.chi2}
 
 
 def _periods(curves: LightCurves) -> dict[str, FloatArray]:

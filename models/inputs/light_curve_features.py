@@ -109,11 +109,11 @@ class Observed:
     err: FloatArray
     """[FLUXCAL], above zero."""
     detected: BoolArray
-    transparency: FloatArray
+    transmission: FloatArray
     """(N, 6), what the Milky Way's dust lets through; 1 where E(B-V) is not known."""
-    stretch: FloatArray
-    """(N,), 1 + z, or 1 where the redshift is not known."""
-    luminosity: FloatArray
+    one_plus_z: FloatArray
+    """(N,), or 1 where the redshift is not known."""
+    flux_scale: FloatArray
     """(N,), flux at the distance of z = 0.3 over the flux here; NaN where the redshift is not known."""
     distance_modulus: FloatArray
     """(N,), NaN where the redshift is not known."""
@@ -139,12 +139,12 @@ class Observed:
     @cached_property
     def intrinsic(self) -> FloatArray:
         """(P,), de-attenuated flux [FLUXCAL]."""
-        return np.asarray(self.flux / self.transparency.ravel()[self.segment])
+        return np.asarray(self.flux / self.transmission.ravel()[self.segment])
 
     @cached_property
     def intrinsic_err(self) -> FloatArray:
         """(P,), its error."""
-        return np.asarray(self.err / self.transparency.ravel()[self.segment])
+        return np.asarray(self.err / self.transmission.ravel()[self.segment])
 
     @cached_property
     def snr(self) -> FloatArray:
@@ -233,7 +233,7 @@ def _peak(points: Observed) -> BoolArray:
 
 def _around_peak(points: Observed) -> dict[str, FloatArray]:
     peak_t = _first(points, points.t, _peak(points))
-    since = (points.t - peak_t[points.row]) / points.stretch[points.row]
+    since = (points.t - peak_t[points.row]) / points.one_plus_z[points.row]
     weight = points.intrinsic_err**-2
 
     def mean(window: tuple[float, float]) -> FloatArray:
@@ -249,7 +249,7 @@ def _around_peak(points: Observed) -> dict[str, FloatArray]:
     greatest = points.bands(np.maximum, points.intrinsic, points.snr >= SIGNIFICANT)
     apparent = FLUXCAL_ZERO_POINT - 2.5 * np.log10(greatest)
     return {
-        "peak_absolute_magnitude": apparent + (2.5 * np.log10(points.stretch) - points.distance_modulus)[:, None],
+        "peak_absolute_magnitude": apparent + (2.5 * np.log10(points.one_plus_z) - points.distance_modulus)[:, None],
         "before_peak": mean(_BEFORE) / lit,
         "soon_after_peak": soon / lit,
         "late_after_peak": mean(_LATE) / lit,
@@ -287,11 +287,11 @@ def _overall(points: Observed) -> dict[str, FloatArray]:
         "negative_fraction": points.all(np.add, negative, significant) / n_significant.sum(axis=1),
         "negative_to_positive": np.maximum(-least, 0) / np.where(greatest > 0, greatest, np.nan),
         "peak_flux": _first(points, points.flux, peak),
-        "peak_luminosity": _first(points, points.intrinsic, peak) * points.luminosity,
+        "peak_luminosity": _first(points, points.intrinsic, peak) * points.flux_scale,
         "peak_night_share": points.all(np.add, power, that_night) / points.all(np.add, power),
-        "rise_time": (peak_t - first) / points.stretch,
-        "fall_time": (last - peak_t) / points.stretch,
-        "width": width / points.stretch,
+        "rise_time": (peak_t - first) / points.one_plus_z,
+        "fall_time": (last - peak_t) / points.one_plus_z,
+        "width": width / points.one_plus_z,
     }
 
 

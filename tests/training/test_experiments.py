@@ -166,20 +166,58 @@ def test_networks_and_forests_learn_from_the_same_objects(runs: Path) -> None:
 def test_what_cannot_be_trained_is_named(
     data_set: Path, table: Path, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = tmp_path / "whole"
-    options = ["--days", "8", "--processes", "1"]
-    assert main(["features", "--data", str(data_set), "--output", str(whole), *options]) == 0
+    whole, narrow, few, early = (tmp_path / name for name in ("whole", "narrow", "few", "early"))
+    thinned = ["--points", str(POINTS)]
+    layout.write(tmp_path / "part", [layout.read(data_set).take(np.arange(100))])
+    for source, place, options in (
+        (data_set, whole, []),
+        (data_set, narrow, [*thinned, "--window", "100"]),
+        (data_set, early, thinned),
+        (tmp_path / "part", few, thinned),
+    ):
+        more = ["--days", "8", "--processes", "1", *options]
+        assert main(["features", "--data", str(source), "--output", str(place), *more]) == 0
     without = ["experiments", "--tier", "tiny", "--data", str(data_set), "--output", str(tmp_path / "out")]
     for command, reason in (
         (_command(data_set, table, tmp_path / "out", "--variants", "lc,md-lc"), "no variant md-lc"),
         ([*without, "--variants", "bhrf"], "--features names a table"),
         ([*without, "--variants", "features"], "--features names a table"),
         ([*without, "--features", str(table), "--variants", "lc,lightgbm-alerts"], "--alert-features names a table"),
-        (_command(data_set, whole, tmp_path / "out", "--variants", "features"), "thinned to None points"),
+        ([*without, "--variants", "lc,features"], "features sees features: --features names a table"),
+        (_command(data_set, whole, tmp_path / "out", "--variants", "features"), "sees 395 days thinned to 12 points"),
+        (_command(data_set, whole, tmp_path / "out", "--variants", "flat"), "the tier sees 395 days thinned to 12"),
+        (_command(data_set, narrow, tmp_path / "out", "--variants", "flat"), "has features of 100 days"),
+        (_command(data_set, few, tmp_path / "out", "--variants", "flat"), "of the objects to learn from, or to be"),
+        (_command(data_set, early, tmp_path / "out", "--variants", "flat"), "learns from light curves of 128, 2048"),
+        (_command(data_set, table.with_name("alerts"), tmp_path / "out", "--variants", "flat"), "wants one of lengths"),
         (_command(objects.write(tmp_path / "other", 90), table, runs), "runs of other objects"),
     ):
         assert main(command) == 1
         assert reason in capsys.readouterr().err
+
+
+def test_a_forest_looks_as_far_back_as_the_features_that_it_was_grown_on(data_set: Path, tmp_path: Path) -> None:
+    narrow = ["--data", str(data_set), "--output", str(tmp_path / "narrow"), "--window", "100", "--processes", "1"]
+    assert main(["features", *narrow]) == 0
+    command = ["train", "forest-flat", "--data", str(tmp_path / "narrow"), "--output", str(tmp_path)]
+    assert main(command) == 0
+    forest = Classifier.load(tmp_path / "forest-flat")
+    assert forest.model.window_days == 100
+    assert forest.provenance["data"] == Dataset.open(data_set).index().fingerprint
+
+
+def test_a_run_that_diverges_is_told_and_tried_once_and_the_others_go_on(
+    data_set: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(TIERS, "tiny", replace(TINY, training={**TINY.training, "learning_rate": 1e30}))
+    command = _command(data_set, table, tmp_path, "--variants", "lc,flat")
+    for began in (True, False):  # it would diverge again
+        assert main(command) == 1
+        told = capsys.readouterr().err
+        assert ("lc, seed 0" in told) == began
+        assert "left out, as training diverged: lc-0\n" in told
+    assert "by step 2" in (tmp_path / "lc-0" / "diverged.txt").read_text()
+    assert Classifier.load(tmp_path / "flat-0" / "flat").name == "flat"
 
 
 def test_networks_of_fewer_steps_have_a_directory_of_their_own(
@@ -242,6 +280,14 @@ def test_a_file_changes_what_it_is_based_on(tmp_path: Path) -> None:
         ("training", "crops = 'mtaa'", "crops is one of alerts, mta, windows, none, not mtaa"),
         ("model", "flux_encoding = 'log'", "flux_encoding is one of raw, asinh, not log"),
         ("self_supervision", "kind = 'C'", "kind is one of B, M, not C"),
+        ("training", "steps = 'many'", "steps is a whole number, not many"),
+        ("training", "steps = true", "steps is a whole number, not True"),
+        ("training", "batch_size = 0", "batch_size is 1 or more, not 0"),
+        ("training", "learning_rate = -1", "learning_rate is above 0, not -1"),
+        ("training", "labels = 1.5", "labels is above 0 and at most 1, not 1.5"),
+        ("training", "fold = 'one'", "fold is a whole number, not one"),
+        ("augmentation", "sparsity = 2", "flux and noise are 0 or more, and sparsity is a share"),
+        ("augmentation", "flux = 'none'", "flux is a number, not none"),
     ],
 )
 def test_a_choice_that_does_not_exist_is_refused(tmp_path: Path, section: str, option: str, told: str) -> None:

@@ -179,6 +179,7 @@ def test_a_grid_that_cannot_be_tried_is_named(
         ([str(config), "--grid", 'max_features="sqrrt"'], "sqrrt"),
         ([str(config), "--grid", "alerts=true"], "--alert-features names"),
         (["lc-md", "--grid", "trees=1"], "is no forest"),
+        ([str(config), "--grid", "trees=1", "--grid", "trees=2"], "an option is named twice"),
     ):
         assert main(["tune", *words, *rest]) == 1
         assert reason in capsys.readouterr().err

@@ -95,6 +95,15 @@ def test_alerts_become_objects_with_every_point_and_their_class(tmp_path: Path) 
     assert read.light_curves.mjd.tolist() == [FIRST_MJD - 9, FIRST_MJD, FIRST_MJD + 4]
 
 
+def test_with_another_truth_it_is_another_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.avro").write_bytes(alerts.container([alerts.elasticc(alerts.source(1, FIRST_MJD))]))
+    command = ["import", "alerts", str(tmp_path / "a.avro"), "--truth", str(tmp_path / "truth.csv")]
+    for gentype, code in ((37, 0), (37, 0), (10, 1)):
+        (tmp_path / "truth.csv").write_text(f"diaObjectId,gentype\n7,{gentype}\n")
+        assert main([*command, "--output", str(tmp_path / "set")]) == code
+    assert "imported with truth_sha256" in capsys.readouterr().err
+
+
 def test_a_class_that_the_taxonomy_does_not_have_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "a.avro").write_bytes(alerts.container([alerts.elasticc(alerts.source(1, FIRST_MJD))]))
     (tmp_path / "truth.csv").write_text("diaObjectId,classId\n7,99999999999\n")

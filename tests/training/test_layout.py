@@ -1,5 +1,6 @@
 """The data layout: what is written is what is read, and a split is a property of the object."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from models.inputs.metadata import COLUMNS
 from tests.training import objects
 from training.data import layout
-from training.data.layout import Dataset
+from training.data.layout import Dataset, Objects
 from training.data.splits import balanced_split, fold_of, split_of
 from training.errors import InvalidData
 
@@ -58,9 +59,13 @@ def test_another_version_of_the_layout_is_named(tmp_path: Path) -> None:
         layout.read(tmp_path)
 
 
-def test_a_directory_is_no_data_set_before_its_import_has_finished(tmp_path: Path) -> None:
-    objects.write(tmp_path, 10)
-    (tmp_path / layout.UNFINISHED).touch()
+def test_a_directory_is_no_data_set_before_what_writes_it_has_finished(tmp_path: Path) -> None:
+    def shards() -> Iterator[Objects]:
+        yield objects.make(10)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        layout.write(tmp_path, shards())
     with pytest.raises(InvalidData, match="has not finished"):
         layout.read(tmp_path)
 

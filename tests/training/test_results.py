@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,7 @@ from training.checks import (
 )
 from training.errors import InvalidData
 from training.experiment import TIERS
-from training.measure import ENOUGH, Panel, days_of, difference, few
+from training.measure import ENOUGH, Panel, days_of, difference, few, view_of
 from training.metrics import Estimate
 from training.predictions import AGES, Predictions, Ready
 
@@ -413,6 +414,29 @@ def test_a_fold_that_one_variant_lacks_is_told(trained: Path, tmp_path: Path) ->
     _copied_fold(trained / "run" / "toy", tmp_path / "lightgbm-fold1", 0)
     with pytest.raises(InvalidData, match="without fold 0, not without 1"):
         results.folds_of(tmp_path, trained / "data", Ready())
+    other = objects.write(tmp_path / "other", 100)
+    shutil.rmtree(tmp_path / "lightgbm-fold1")
+    with pytest.raises(InvalidData, match="was trained on other data than"):
+        results.folds_of(tmp_path, other, Ready())
+
+
+def test_a_run_of_two_models_is_told(trained: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(trained / "run" / "toy", tmp_path / "toy-0" / name)
+    with pytest.raises(InvalidData, match="several models"):
+        results.runs_of(tmp_path, trained / "data", Ready(), split="test")
+
+
+@pytest.mark.parametrize("other", [{"prior": "root"}, {"model": "toy/2"}])
+def test_folds_that_answer_under_different_priors_or_of_different_models_are_not_pooled(other: dict[str, Any]) -> None:
+    run = run_of("toy", 0, {"else": 0.5})
+    with pytest.raises(InvalidData, match=f"have no {next(iter(other))} in common"):
+        Run.pooled([run, replace(run, **other)])
+
+
+@pytest.mark.parametrize("days", [0.3, 0.5, 1, 1.25, 8, 2048])
+def test_the_name_of_a_view_says_its_days(days: float) -> None:
+    assert days_of(view_of(days)) == days
 
 
 def test_the_page_in_the_repository_is_made_of_what_is_kept_there() -> None:

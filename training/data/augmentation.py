@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from models.choices import must_be_typed
 from models.inputs.light_curve import LightCurves
 
 
@@ -18,7 +19,14 @@ class Augmentation:
     sparsity: float = 0.0
     """Share of the points that are not detections to leave out, at most (uniform, one an object)."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value that makes no sense."""
+        must_be_typed(self)
+        if not (self.flux >= 0 and self.noise >= 0 and 0 <= self.sparsity <= 1):
+            raise ValueError(f"flux and noise are 0 or more, and sparsity is a share: {self}")
+
     def __call__(self, curves: LightCurves, rng: np.random.Generator) -> LightCurves:
+        """The same light curves (N), varied; an object's points all alike, but for its noise."""
         n, lengths = len(curves), curves.lengths
         factor = np.repeat(np.exp(self.flux * rng.standard_normal(n)), lengths)
         share = np.repeat(self.noise * rng.random(n), lengths)

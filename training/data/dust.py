@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.inputs import ragged
-from models.inputs.extinction import transparency
+from models.inputs.extinction import transmission
 from models.inputs.light_curve import LightCurves
 
 
 def reddened(curves: LightCurves, mwebv: NDArray[np.floating]) -> LightCurves:
     """The light curves (N,) behind dust of these E(B-V) [mag] (N,), as alerts have them; NaN is none."""
-    share = transparency(mwebv)[ragged.row_of_each(curves.offsets), curves.band]
+    share = transmission(mwebv)[ragged.row_of_each(curves.offsets), curves.band]
     return replace(
         curves,
         flux=(curves.flux * share).astype(np.float32),

@@ -6,6 +6,7 @@ not. An import that was interrupted goes on when the same command is given again
 
 import argparse
 import functools
+import hashlib
 import json
 import multiprocessing
 import os
@@ -28,6 +29,7 @@ from training.data.imported import Imported, Source
 from training.data.layout import Dataset
 from training.data.splits import SPLITS
 from training.errors import InvalidData
+from training.interruption import resumable
 
 Read = Callable[[Source], Imported]
 
@@ -85,14 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
     make = functools.partial(_shard, read=read, output=arguments.output, settings=json.dumps(settings))
     outcomes = _each(make, todo, getattr(arguments, "processes", 1))
     failed = False
-    try:
+    with resumable(console):
         for error in track(outcomes, description="sources", total=len(todo), console=console):
             if error is not None:
                 failed = True
                 console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on with it")
-        return 1
     if any(arguments.output.glob("*.parquet")):
         if arguments.test_per_class is not None:
             layout.resplit(arguments.output, test_per_class=arguments.test_per_class, seed=arguments.seed)
@@ -112,7 +111,10 @@ def _job(arguments: argparse.Namespace) -> tuple[list[Source], Read, dict[str, s
     if arguments.format == "stripe82":
         return whole, functools.partial(stripe82.read, seed=arguments.seed), {}
     truth = arguments.truth
-    return whole, functools.partial(alerts.read, truth=truth, seed=arguments.seed), {"truth": str(truth)}
+    told = {"truth": str(truth)}
+    if truth is not None:  # by its bytes: with other classes it is another import
+        told["truth_sha256"] = hashlib.sha256(truth.read_bytes()).hexdigest()
+    return whole, functools.partial(alerts.read, truth=truth, seed=arguments.seed), told
 
 
 def _todo(sources: Sequence[Source], output: Path, settings: Mapping[str, object]) -> list[Source]:

@@ -107,14 +107,22 @@ def write(directory: Path, shards: Iterable[Objects]) -> int:
 
     Raises InvalidData if the directory holds shards already.
     """
+    must_be_free(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    if any(directory.glob("*.parquet")):
-        raise InvalidData(f"{directory} already holds data; name a new directory")
+    unfinished = directory / UNFINISHED
+    unfinished.touch()
     total = 0
     for number, objects in enumerate(shards):
         write_shard(directory / f"part-{number:05d}.parquet", objects)
         total += len(objects)
+    unfinished.unlink()
     return total
+
+
+def must_be_free(directory: Path) -> None:
+    """Raises InvalidData for a directory that holds shards already."""
+    if any(directory.glob("*.parquet")):
+        raise InvalidData(f"{directory} already holds data; name a new directory")
 
 
 def write_shard(path: Path, objects: Objects, *, notes: Mapping[str, str] | None = None) -> None:
@@ -205,9 +213,9 @@ class Dataset:
 
     @classmethod
     def open(cls, directory: Path, *, unfinished: bool = False) -> Self:
-        """Raises InvalidData if there is none, a file is not of this layout, or an import has yet to finish."""
+        """Raises InvalidData if there is none, a file is not of this layout, or what writes it has not finished."""
         if (directory / UNFINISHED).exists() and not unfinished:
-            raise InvalidData(f"{directory}: its import has not finished; give the same command again")
+            raise InvalidData(f"{directory} is not whole: what writes it has not finished")
         shards: list[Shard] = []
         start = 0
         for path in sorted(directory.glob("*.parquet")):

@@ -7,11 +7,11 @@ import numpy as np
 from models.arrays import FloatArray
 from models.inputs.cosmology import REDSHIFTS, FlatUniverse
 
-UNIVERSE = FlatUniverse(hubble=70.0, matter=0.3)
+UNIVERSE = FlatUniverse(hubble=70.0, omega_m=0.3)
 """The universe that is simulated: not the one that features assume (WMAP5), as nobody knows the true one."""
 
 _Z = REDSHIFTS
-_E = UNIVERSE.slowness
+_E = UNIVERSE.inverse_e
 _COMOVING = UNIVERSE.comoving
 
 

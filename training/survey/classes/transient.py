@@ -100,6 +100,6 @@ def shown(sight_line: SightLine, event: Event, *, law: Law, episode: Episode, ho
     wavelength = (spectra.WAVELENGTHS / stretch)[visits.band[lit]]
     # What dims a band whatever the day: distance, the redshift's squeeze of the spectrum, the host's dust.
     dimming = distance_modulus(redshift) - 2.5 * np.log10(stretch) + spectra.intergalactic(redshift)
-    dimming = dimming + event.reddening * extinction.per_reddening(spectra.WAVELENGTHS / stretch)
+    dimming = dimming + event.reddening * extinction.extinction_coefficient(spectra.WAVELENGTHS / stretch)
     flux[lit] = flux_of(law(days[lit], wavelength) + dimming[visits.band[lit]])
     return Source(visits=visits, flux=flux, steady=np.zeros(6), redshift=redshift, host=host)
