@@ -230,6 +230,7 @@ class KafkaStream:
         """Leave the group, so that the others take over at once."""
         if self._is_left:
             return
+        self._is_left = True
         try:
             bounded(self._consumer.close, _HANGING_SECONDS)
         except Hanging as error:
@@ -241,7 +242,6 @@ class KafkaStream:
         Whatever transaction is open is aborted when ``open`` takes over the transactional id.
         """
         self.close()
-        self._is_left = True
 
     def _renew(self) -> None:
         """New clients, with the password that the file has by now, or the certificate. Raises Unmade."""
@@ -295,6 +295,8 @@ class KafkaStream:
     # --- the group ------------------------------------------------------------------------------------------------
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._is_left:  # they came while the group was being left, and nobody will read them
+            return
         try:
             consumer.incremental_assign([self._begin(consumer, partition) for partition in partitions])
             stopped = [TopicPartition(*partition) for partition in self.assignment.stopped]

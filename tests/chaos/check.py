@@ -21,6 +21,8 @@ CLOSE = 1e-4
 _LOSS_MARGIN_MS = 10_000
 _CHUNK = 500
 _SHOWN = 5
+_FATAL = re.compile("fatal, with no batch committed in part: (?!the model)")
+"""So the service tells in its log that Kafka has ended it."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,22 @@ class Loss:
 
     begin_ms: int
     end_ms: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A worker that ended by itself."""
+
+    name: str
+    code: int
+    refused: bool
+    """Kafka refused it for another of its name."""
+    without_kafka: bool
+    """Kafka was being restarted."""
+    log: str
+
+    def __str__(self) -> str:
+        return f"{self.name} with exit code {self.code}"
 
 
 # --- once, and in order -------------------------------------------------------------------------------------------
@@ -90,6 +108,18 @@ def ends_left_out(kafka_log: str) -> list[str]:
     """Transactions that Kafka itself forgot to end: it takes a partition that has no leader for a deleted one."""
     return _told(
         "ends of transactions that Kafka left out", re.findall(r"transaction markers for (\S+), these", kafka_log)
+    )
+
+
+def crashed(ended: Iterable[Ended]) -> list[str]:
+    """Workers that ended by themselves, unless they were refused, or a restart of Kafka was fatal to them."""
+    return _told(
+        "ended by themselves",
+        (
+            str(one)
+            for one in ended
+            if not (one.refused or (one.without_kafka and one.code == 1 and _FATAL.search(one.log)))
+        ),
     )
 
 

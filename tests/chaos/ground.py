@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from tests.chaos.check import Loss
+from tests.chaos.check import Ended, Loss
 from tests.chaos.load import REPOSITORY, Publisher
 from tests.chaos.reader import Reader
-from tests.chaos.worker import EVENTS
+from tests.chaos.worker import EVENTS, REFUSED
 from tests.servers import Server
 from tests.servers.kafka import KafkaServer
 from tests.servers.valkey import ValkeyServer
@@ -99,7 +99,7 @@ class Ground:
         self.losses: list[Loss] = []
         self.fenced: list[str] = []
         """Zombies that were refused."""
-        self.ended: list[str] = []
+        self.ended: list[Ended] = []
         """Workers that ended by themselves, and were started again."""
 
     def __enter__(self) -> Self:
@@ -177,7 +177,8 @@ class Ground:
 
     def note_ended(self, worker: Worker, code: int) -> None:
         """It ended by itself."""
-        self.ended.append(f"{worker.directory.name} with exit code {code}")
+        refused, log = REFUSED in worker.events(), worker.log.read_text(errors="replace")
+        self.ended.append(Ended(worker.directory.name, code, refused, self.kafka_lock.locked(), log))
 
     def names(self) -> list[str]:
         """Of the workers that are watched."""

@@ -222,6 +222,7 @@ def _check(plan: Plan, ground: Ground, alerts: Load, report: Report) -> None:
         *check.out_of_order(answers),
         *check.torn(committed.transactions, uncommitted.transactions),
         *check.wrong_outcomes(asked, answers, poison=alerts.poison),
+        *check.crashed(ground.ended),
         *(comparison.wrong or []),
         *(f"the undisturbed run: {wrong}" for wrong in check.wrong_counts(asked, undisturbed)),
     ]

@@ -80,7 +80,8 @@ class _Numbered(Producer):
 
     def begin_transaction(self) -> None:
         _Numbered.number += 1
-        super().begin_transaction()
+        with self._refusals_told():
+            super().begin_transaction()
 
     def produce(self, topic: str, **message: Any) -> None:  # type: ignore[override]
         message["headers"].append((TRANSACTION, f"{os.getpid()}-{self.number}".encode()))

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from models.classifier import Classifier
+from service.errors import Fatal
 from service.health import Health
 from service.history import History
 from service.inference import Inference
@@ -107,10 +109,8 @@ class Topics:
             **values,
         }
 
-    def send(
-        self, values: Sequence[bytes | None], *, keys: Sequence[str] | None = None, seconds_ago: float = 0
-    ) -> None:
-        """Publish alerts, as of so long ago; one key, one partition."""
+    def send(self, values: Sequence[bytes | None], *, keys: Sequence[str] | None = None, seconds_ago: float = 0) -> int:
+        """Publish alerts, as of so long ago; one key, one partition. Returns their timestamp [ms]."""
         sent_ms = int(1000 * (time.time() - seconds_ago))
         # Idempotent: what it sends again to a server that was slow to answer must not be there twice.
         producer = Producer({"bootstrap.servers": self.servers, "linger.ms": 5, "enable.idempotence": True})
@@ -122,7 +122,8 @@ class Topics:
                     break
                 except BufferError:
                     producer.poll(0.1)
-        producer.flush(30)
+        assert producer.flush(90) == 0, "not all was published"
+        return sent_ms
 
     def read(self, *, committed: bool = True) -> list[Seen]:
         """Everything in the two output topics up to their ends, partition by partition in order."""
@@ -143,7 +144,7 @@ class Topics:
         consumer.assign(wanted)
         seen, ended = [], 0
         while ended < len(wanted):
-            for message in consumer.consume(1000, 5):
+            for message in consumer.consume(1000, 0.2):  # which waits so long for as many, even where there are no more
                 error = message.error()
                 if error is not None:
                     assert error.code() == KafkaError._PARTITION_EOF, error
@@ -192,8 +193,13 @@ class Running:
         assert not self.thread.is_alive()
 
     def metric(self, name: str, **labels: str) -> float:
-        """One sample's value, 0 if it never came up."""
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+        """One sample's value, 0 if its labels never came up."""
+        value = self.metrics.registry.get_sample_value(name, labels)
+        if value is not None:
+            return value
+        known = {family.name for family in self.metrics.registry.collect()} if labels else set()
+        assert re.sub("_(total|bucket|count|sum)$", "", name) in known, f"no metric {name} with these labels: {labels}"
+        return 0.0
 
 
 @contextlib.contextmanager
@@ -204,9 +210,10 @@ def running(
     redis_url: str | None = None,
     stream: type[KafkaStream] = KafkaStream,
     registry: Registry | None = None,
+    fails: type[Fatal] | tuple[()] = (),
     **values: str,
 ) -> Iterator[Running]:
-    """A worker in a thread, drained at the end."""
+    """A worker in a thread, drained at the end. What it ends with fails the test, or must be what it ``fails`` with."""
     settings = topics.settings(**values)
     metrics, health = Metrics(), Health(warm=True)
     client = None if redis_url is None else connect(redis_url, renewed=lambda: redis_url)
@@ -234,7 +241,7 @@ def running(
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=run, name="worker")
+    thread = threading.Thread(target=run, name="worker", daemon=True)  # one that hangs must not keep the tests
     up = Running(worker, kafka, metrics, health, history, inference, thread, failure)
     thread.start()
     try:
@@ -242,9 +249,13 @@ def running(
     finally:
         worker.stop()
         thread.join(60)
+        assert not thread.is_alive(), "the worker does not end"
         inference.close()
         if client is not None:
             client.close()
+        if failure and not isinstance(failure[0], fails):
+            raise failure[0]
+    assert failure or not fails, "the worker has not failed"
 
 
 def decoded(seen: Iterable[Seen]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from service import pipeline
 from service.outputs import broker_classifications
 from tests.chaos import check
 from tests.chaos.caught import caught
-from tests.chaos.check import Loss
+from tests.chaos.check import Ended, Loss
 from tests.chaos.reader import Answer, Input
 from tests.chaos.run import QUICK, run
 from tests.conftest import DATA
@@ -117,6 +117,21 @@ def test_the_check_reads_in_kafkas_log_which_transactions_it_did_not_end() -> No
     )
     assert check.ends_left_out(f"started\n{line}\n") == ["1 ends of transactions that Kafka left out: run-worker-1"]
     assert check.ends_left_out("started\n") == []
+
+
+def test_the_check_sees_workers_that_crashed() -> None:
+    fatal = "ERROR service.serve fatal, with no batch committed in part: "
+    refused = Ended("a.1", 1, refused=True, without_kafka=False, log=f"{fatal}fenced")
+    by_kafka = Ended("b.1", 1, refused=False, without_kafka=True, log=f"{fatal}Broker: Unknown Producer Id")
+    assert check.crashed([refused, by_kafka]) == []
+    for other in (
+        {"without_kafka": False},
+        {"code": -11},
+        {"log": "Traceback"},
+        {"log": f"{fatal}the model fails on everything"},
+    ):
+        (told,) = check.crashed([refused, dataclasses.replace(by_kafka, **other)])
+        assert told.startswith("1 ended by themselves: b.1 with exit code ")
 
 
 def test_the_check_sees_poison_that_was_classified_and_an_alert_that_was_not(classifier: Classifier) -> None:

@@ -5,6 +5,7 @@ import copy
 import json
 import math
 import signal
+import threading
 import time
 import zlib
 from collections import Counter, defaultdict
@@ -38,6 +39,8 @@ from tests.servers.valkey import ValkeyServer
 from tests.service.stream import Running, Topics, decoded, running, served, toy_alerts, until
 
 POISON = b"not an alert"
+KINDS = ("in", "out", "dead")
+"""Of topics: what their names end with."""
 
 
 def test_every_message_has_one_answer_and_a_bad_one_is_a_dead_letter(kafka: str, classifier: Classifier) -> None:
@@ -54,14 +57,21 @@ def test_every_message_has_one_answer_and_a_bad_one_is_a_dead_letter(kafka: str,
         assert up.metric("classifier_alerts_total", outcome="dead_letter", schema="unknown") == 3
         assert up.metric("classifier_transactions_total", outcome="aborted") == 0
         assert up.metric("classifier_alert_latency_seconds_count") == 200
-        predicted = [up.metric("classifier_predicted_total", **{"class": name}) for name in classifier.taxonomy.names]
-        assert sum(predicted) == 197
+        assert up.metric("classifier_history_total", kind="alert_only") == 197
+        assert up.metric("classifier_history_up") == 0
+        names = zip(classifier.taxonomy.class_ids, classifier.taxonomy.names, strict=True)
+        predicted = {id_: up.metric("classifier_predicted_total", **{"class": name}) for id_, name in names}
     assert len({one.origin for one in seen}) == len(seen) == topics.committed() == 200
     dead = [one for one in seen if one.topic == topics.dead_letters]
     assert [one.value for one in dead] == [POISON] * 3
     assert all("no ELAsTiCC schema reads" in one.headers["reason"] for one in dead)
 
     good = [one for one in seen if one.topic == topics.classifications]
+    best = Counter(
+        max(record["classifications"], key=lambda entry: float(entry["probability"]))["classId"]
+        for record in decoded(good)
+    )
+    assert predicted == {id_: best[id_] for id_ in predicted}
     for one, record in zip(good, decoded(good), strict=True):
         assert one.headers["history"] == "alert_only"
         assert one.headers["model-version"] == "toy/1"
@@ -256,9 +266,8 @@ def test_a_worker_does_not_start_with_a_model_whose_answers_are_no_numbers(class
 def test_a_model_whose_answers_are_no_numbers_any_more_gives_up_no_alert(kafka: str, classifier: Classifier) -> None:
     topics = Topics(kafka)
     topics.send(toy_alerts(40)[0])
-    with running(topics, _of_nothing(classifier)) as up:
+    with running(topics, _of_nothing(classifier), fails=Fatal) as up:
         until(lambda: bool(up.failure), what="the worker ends")
-    assert isinstance(up.failure[0], Fatal)
     assert "fails on everything" in str(up.failure[0])
     assert "not finite" in str(up.failure[0])
     assert topics.read() == []
@@ -303,10 +312,24 @@ def test_a_batch_closes_at_its_alerts_or_its_tokens(
 def test_what_a_batch_was_made_of_and_what_it_took_is_measured(
     kafka: str, classifier: Classifier, valkey: ValkeyServer
 ) -> None:
+    let_go = threading.Event()
+
+    class Held(KafkaStream):
+        @contextlib.contextmanager
+        def transaction(self, messages: Sequence[Message]) -> Iterator[Callable[[Output], None]]:
+            with super().transaction(messages) as send:
+                yield send
+                let_go.wait(10)
+
     topics = Topics(kafka, partitions=1)
-    topics.send([*toy_alerts(20)[0], POISON])
+    topics.send([*toy_alerts(20)[0], POISON], seconds_ago=7200)
     topics.send(toy_alerts(1)[0], seconds_ago=-3600)  # by a clock that is an hour ahead
-    with running(topics, classifier, redis_url=valkey.url) as up:
+    with running(topics, classifier, redis_url=valkey.url, stream=Held) as up:
+        started = up.metric("classifier_last_commit_timestamp_seconds")
+        until(lambda: up.metric("classifier_transaction_open_since_timestamp_seconds") > started, what="one is open")
+        assert up.metric("classifier_transaction_open_since_timestamp_seconds") <= time.time()
+        assert up.metric("classifier_last_commit_timestamp_seconds") == started
+        let_go.set()
         topics.wait_for(22)
         until(lambda: up.metric("classifier_alert_latency_seconds_count") == 22, what="all are counted")
         stages = ("decode", "history", "queue", "inference", "encode", "produce", "commit")
@@ -322,6 +345,8 @@ def test_what_a_batch_was_made_of_and_what_it_took_is_measured(
             if sample.name == "classifier_dead_letters_total"
         ]
         assert (list(dead.labels), dead.value) == (["reason"], 1)
+        assert started < up.metric("classifier_last_commit_timestamp_seconds") <= time.time()
+        assert up.metric("classifier_alert_latency_seconds_sum") == pytest.approx(21 * 7200, rel=0.05)
         assert up.metric("classifier_clock_skew_total") == 1
         assert up.metric("classifier_alert_latency_seconds_bucket", le="0.001") >= 1  # of which it took no time
         assert up.metric("classifier_transaction_open_since_timestamp_seconds") == 0
@@ -357,6 +382,7 @@ def test_alerts_without_an_object_are_counted_apart_from_those_whose_history_is_
     with running(topics, classifier, redis_url=valkey.url) as up:
         began = time.time() - up.metric("classifier_last_commit_timestamp_seconds")
         seen = topics.wait_for(5)
+        up.stop()
         found = [up.metric("classifier_history_total", kind=kind) for kind in ("full", "no_object", "alert_only")]
     assert found == [4, 1, 0]
     assert sorted((one.origin[2], one.key is None) for one in seen) == [(place, place == 4) for place in range(5)]
@@ -395,9 +421,11 @@ def test_without_redis_the_stream_goes_on_alone(kafka: str, classifier: Classifi
     topics.send(toy_alerts(30)[0])
     with running(topics, classifier, redis_url=valkey.url) as up:
         seen = topics.wait_for(30)
-        assert up.health.unready() == []
+        until(lambda: up.health.unready() == [], what="ready")
         assert up.history is not None
         assert up.history.fault
+        until(lambda: up.metric("classifier_history_up") == 0, what="it is told of")
+        assert up.metric("classifier_history_total", kind="alert_only") == 30
     assert {one.headers["history"] for one in seen} == {"alert_only"}
 
 
@@ -520,6 +548,41 @@ def test_a_partition_that_left_while_it_was_paused_is_read_again_when_it_comes_b
         until(lambda: read == {0, 1}, what="both are read", meanwhile=poll)
 
 
+class _Late(Consumer):
+    """A consumer whose first pause comes to nothing, as of a partition that comes with the very poll after it."""
+
+    pauses = 0
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self.pauses += bool(partitions)
+        if self.pauses > 1:
+            super().pause(partitions)
+
+
+class _Surprised(KafkaStream):
+    """To which a message comes when it has paused its partition."""
+
+    consumer = _Late
+
+
+def test_a_message_that_comes_while_a_batch_takes_its_time_comes_again_when_reading_goes_on(kafka: str) -> None:
+    topics = Topics(kafka, partitions=1)
+    topics.send([b"%d" % number for number in range(3)])
+    read: list[bytes] = []
+    with contextlib.closing(_Surprised(topics.settings())) as stream:
+
+        def poll() -> None:
+            read.extend(message.value for message in stream.poll(1, 0.1)[0])
+
+        stream.open()
+        until(lambda: len(read) == 1, what="the first is read", meanwhile=poll)  # and the others are at hand
+        for _ in range(3):
+            assert stream.idle() == set()
+        stream.resume()
+        until(lambda: len(read) == 3, what="the others are read", meanwhile=poll)
+    assert read == [b"0", b"1", b"2"]
+
+
 def _start_fails(topics: Topics, **values: str) -> str:
     stream = KafkaStream(topics.settings(**values))
     with contextlib.closing(stream), pytest.raises(Misconfigured) as error:
@@ -598,7 +661,7 @@ def test_latest_begins_at_the_end(kafka: str, classifier: Classifier) -> None:
     ("config", "values", "reason"),
     [
         ({}, {"KAFKA_OUTPUT_TOPIC": "nowhere"}, "no topic nowhere"),
-        ({"in": {"cleanup.policy": "compact"}}, {}, "cleanup.policy=compact"),
+        *(({kind: {"cleanup.policy": "compact"}}, {}, f"-{kind} has cleanup.policy=compact") for kind in KINDS),
         ({"dead": {"max.message.bytes": "5000"}}, {}, "max.message.bytes=5000"),
     ],
 )
