@@ -16,7 +16,7 @@ from typing import Any
 
 import fastavro
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from models.classifier import Classifier
@@ -65,6 +65,12 @@ class Seen:
         """The input message that this one answers."""
         headers = self.headers
         return headers["origin-topic"], int(headers["origin-partition"]), int(headers["origin-offset"])
+
+
+def _seen(message: Message) -> Seen:
+    pairs: Any = message.headers() or ()
+    key: Any = message.key()
+    return Seen(message.topic() or "", key, message.value() or b"", {name: value.decode() for name, value in pairs})
 
 
 @dataclass
@@ -126,43 +132,41 @@ class Topics:
         return sent_ms
 
     def read(self, *, committed: bool = True) -> list[Seen]:
-        """Everything in the two output topics up to their ends, partition by partition in order."""
+        """Everything in the two output topics up to their ends, each partition in order."""
         return self.read_topic(self.classifications, self.dead_letters, committed=committed)
 
     def read_topic(self, *topics: str, committed: bool = True) -> list[Seen]:
         """Everything in these topics up to their ends."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.servers,
-                "group.id": "reader",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed" if committed else "read_uncommitted",
-            }
-        )
-        wanted = [TopicPartition(topic, number, 0) for topic in topics for number in range(self.partitions)]
-        consumer.assign(wanted)
-        seen, ended = [], 0
-        while ended < len(wanted):
-            for message in consumer.consume(1000, 0.2):  # which waits so long for as many, even where there are no more
-                error = message.error()
-                if error is not None:
-                    assert error.code() == KafkaError._PARTITION_EOF, error
-                    ended += 1
-                    continue
-                pairs: Any = message.headers() or ()
-                key: Any = message.key()
-                headers = {name: value.decode() for name, value in pairs}
-                seen.append(Seen(message.topic() or "", key, message.value() or b"", headers))
-        consumer.close()
-        return seen
+        return self._read(topics, committed=committed)
 
     def wait_for(self, count: int, *, seconds: float = 60) -> list[Seen]:
-        """Read until so many outputs are visible."""
+        """The same of the output topics, when there is so much."""
+        return self._read((self.classifications, self.dead_letters), committed=True, at_least=count, seconds=seconds)
+
+    def _read(self, topics: Sequence[str], *, committed: bool, at_least: int = 0, seconds: float = 60) -> list[Seen]:
+        options = {
+            "bootstrap.servers": self.servers,
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
+        }
         until = time.monotonic() + seconds
-        while len(seen := self.read()) < count:
-            assert time.monotonic() < until, f"{len(seen)} of {count} outputs after {seconds} s"
-            time.sleep(0.3)
+        seen: list[Seen] = []
+        with contextlib.closing(Consumer(options)) as consumer:
+            consumer.assign([TopicPartition(topic, number, 0) for topic in topics for number in range(self.partitions)])
+            at_end: set[tuple[str | None, int | None]] = set()
+            while len(at_end) < len(topics) * self.partitions or len(seen) < at_least:
+                assert time.monotonic() < until, f"{len(seen)} of {at_least} outputs after {seconds} s"
+                for message in consumer.consume(1000, 0.2):  # so long even where there are no more
+                    error, place = message.error(), (message.topic(), message.partition())
+                    if error is None:
+                        at_end.discard(place)
+                        seen.append(_seen(message))
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        at_end.add(place)
+                    else:  # of a Kafka that is started again it may be waited for
+                        assert at_least, error
         return seen
 
     def committed(self) -> int:

@@ -66,6 +66,15 @@ def table(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def narrow(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features of their last hundred days, at the three lengths that forests learn from."""
+    directory = tmp_path_factory.mktemp("features") / "narrow"
+    options = ["--points", str(POINTS), "--window", "100", "--days", "8", "128", "2048", "--processes", "1"]
+    assert main(["features", "--data", str(data_set), "--output", str(directory), *options]) == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
 def runs(data_set: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything, trained."""
     output = tmp_path_factory.mktemp("runs")
@@ -166,17 +175,6 @@ def test_networks_and_forests_learn_from_the_same_objects(runs: Path) -> None:
 def test_what_cannot_be_trained_is_named(
     data_set: Path, table: Path, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, narrow, few, early = (tmp_path / name for name in ("whole", "narrow", "few", "early"))
-    thinned = ["--points", str(POINTS)]
-    layout.write(tmp_path / "part", [layout.read(data_set).take(np.arange(100))])
-    for source, place, options in (
-        (data_set, whole, []),
-        (data_set, narrow, [*thinned, "--window", "100"]),
-        (data_set, early, thinned),
-        (tmp_path / "part", few, thinned),
-    ):
-        more = ["--days", "8", "--processes", "1", *options]
-        assert main(["features", "--data", str(source), "--output", str(place), *more]) == 0
     without = ["experiments", "--tier", "tiny", "--data", str(data_set), "--output", str(tmp_path / "out")]
     for command, reason in (
         (_command(data_set, table, tmp_path / "out", "--variants", "lc,md-lc"), "no variant md-lc"),
@@ -184,23 +182,34 @@ def test_what_cannot_be_trained_is_named(
         ([*without, "--variants", "features"], "--features names a table"),
         ([*without, "--features", str(table), "--variants", "lc,lightgbm-alerts"], "--alert-features names a table"),
         ([*without, "--variants", "lc,features"], "features sees features: --features names a table"),
-        (_command(data_set, whole, tmp_path / "out", "--variants", "features"), "sees 395 days thinned to 12 points"),
-        (_command(data_set, whole, tmp_path / "out", "--variants", "flat"), "the tier sees 395 days thinned to 12"),
-        (_command(data_set, narrow, tmp_path / "out", "--variants", "flat"), "has features of 100 days"),
-        (_command(data_set, few, tmp_path / "out", "--variants", "flat"), "of the objects to learn from, or to be"),
-        (_command(data_set, early, tmp_path / "out", "--variants", "flat"), "learns from light curves of 128, 2048"),
-        (_command(data_set, table.with_name("alerts"), tmp_path / "out", "--variants", "flat"), "wants one of lengths"),
         (_command(objects.write(tmp_path / "other", 90), table, runs), "runs of other objects"),
     ):
         assert main(command) == 1
         assert reason in capsys.readouterr().err
 
 
-def test_a_forest_looks_as_far_back_as_the_features_that_it_was_grown_on(data_set: Path, tmp_path: Path) -> None:
-    narrow = ["--data", str(data_set), "--output", str(tmp_path / "narrow"), "--window", "100", "--processes", "1"]
-    assert main(["features", *narrow]) == 0
-    command = ["train", "forest-flat", "--data", str(tmp_path / "narrow"), "--output", str(tmp_path)]
-    assert main(command) == 0
+def test_a_table_that_does_not_fit_is_named(
+    data_set: Path, table: Path, narrow: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few, part = tmp_path / "few", tmp_path / "part"
+    layout.write(part, [layout.read(data_set).take(np.arange(100))])
+    options = ["--days", "8", "--points", str(POINTS), "--processes", "1"]
+    assert main(["features", "--data", str(part), "--output", str(few), *options]) == 0
+    for source, given, variant, reason in (
+        (data_set, narrow, "features", "of 100 days thinned to 12 points, features sees 395 days thinned to 12 points"),
+        (data_set, narrow, "flat", "of 100 days thinned to 12 points, the tier sees 395 days thinned to 12 points"),
+        (data_set, few, "flat", "of the objects to learn from, or to be judged by"),
+        (part, few, "flat", "learns from light curves of 128, 2048 days, of which the table has none"),
+        (data_set, table.with_name("alerts"), "flat", "a table of alerts, and wants one of lengths"),
+    ):
+        assert main(_command(source, given, tmp_path / f"of-{source.name}", "--variants", variant)) == 1
+        assert reason in capsys.readouterr().err
+
+
+def test_a_forest_looks_as_far_back_as_the_features_that_it_was_grown_on(
+    data_set: Path, narrow: Path, tmp_path: Path
+) -> None:
+    assert main(["train", "forest-flat", "--data", str(narrow), "--output", str(tmp_path)]) == 0
     forest = Classifier.load(tmp_path / "forest-flat")
     assert forest.model.window_days == 100
     assert forest.provenance["data"] == Dataset.open(data_set).index().fingerprint

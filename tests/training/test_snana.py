@@ -290,7 +290,7 @@ def test_an_interrupted_import_goes_on_where_it_stopped(tmp_path: Path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(layout, "write_shard", interrupted)
-        assert main(command) == 1
+        assert main(command) == 130
     with pytest.raises(InvalidData, match="has not finished"):
         layout.read(tmp_path / "set")
     done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "set").glob("*.parquet")}

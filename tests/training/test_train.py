@@ -192,7 +192,7 @@ def test_the_learning_rate_rises_at_first_and_falls_by_a_cosine_if_asked(
 
 
 def test_it_stops_when_nothing_improves(data_set: Path, config: Path, tmp_path: Path) -> None:
-    hopeless = objects.CONFIG.replace("5e-3", "0.0").replace("steps = 60", "steps = 600\npatience = 2")
+    hopeless = objects.CONFIG.replace("5e-3", "1e-30").replace("steps = 60", "steps = 600\npatience = 2")
     config.write_text(hopeless)
     trainer = _trainer(config, data_set, tmp_path / "run")
     trainer.run(minutes=None, console=Console(quiet=True))
