@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes.add_argument(
         "--size",
         choices=tuple(SIZES),
-        help="of every run (default: full for the synthetic sets of the findings, else small)",
+        help="of every run (default: full for the synthetic rows that findings rest on, else small)",
     )
     sizes.add_argument("--quick", dest="size", action="store_const", const="quick", help="as --size quick")
     parser.add_argument("--seeds", type=count, help="at most so many runs of each autoencoder")

@@ -158,7 +158,6 @@ class _Step(IntEnum):
 
 
 _MAX_STEPS = 20_000
-_MOST_WITHIN = MAX_DEPTH  # of which no schema has more: what is compiled does not look
 
 _SKIPPED = {"boolean": 1, "float": 4, "double": 8}
 _INTEGERS = ("int", "long")
@@ -398,7 +397,7 @@ def _follow_steps(  # noqa: PLR0912, PLR0915, PLR0917 - one loop: a call a step 
     item_number: Any,
 ) -> tuple[int, int]:
     """From ``row`` on, as far as there is room for items; returns the next row and how many items there are."""
-    left = np.zeros(_MOST_WITHIN + 1, dtype=np.int64)
+    left = np.zeros(MAX_DEPTH + 1, dtype=np.int64)  # no schema nests deeper, which compiled code does not look after
     while row < len(starts) - 1:
         place, end = starts[row], starts[row + 1]
         first, step, depth = items, 0, 0
