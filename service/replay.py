@@ -110,14 +110,13 @@ def _of_file(path: Path, registry: Registry) -> Iterator[Replayed | InvalidAlert
 def _keyed(messages: list[bytes | InvalidAlert], path: Path, registry: Registry) -> Iterator[Replayed | InvalidAlert]:
     """Messages with their objects' ids as keys. One that is no alert is published as it is: that is what it was."""
     try:
-        readings = [
-            one if isinstance(one, InvalidAlert) else avro.message(one, schema_by_id=registry.schema)
-            for one in messages
+        framed = [
+            one if isinstance(one, InvalidAlert) else avro.unread(one, schema_by_id=registry.schema) for one in messages
         ]
     except RegistryUnavailable as error:  # of the one message of its file
         yield InvalidAlert(f"{path}: {error}")
         return
-    decoded = alert_batch(readings)
+    decoded = alert_batch(framed)
     rows = {message: row for row, message in enumerate(decoded.messages.tolist())}
     for place, message in enumerate(messages):
         if isinstance(message, InvalidAlert):

@@ -194,6 +194,11 @@ def program(
     )
 
 
+def checker(form: Mapping[str, Any], *, max_bytes: int) -> Program | None:
+    """The program that keeps nothing: it only says whether the schema reads exactly a datum's bytes."""
+    return program(form, Fields({}), symbols={}, widths=(0, 0, 0, 0), max_bytes=max_bytes)
+
+
 class _TooLongError(Exception):
     """A schema that names its types over and over."""
 

@@ -23,9 +23,9 @@ MAX_DEPTH = 32
 """Types within each other. Rubin's alerts have 6: alert, union, array, source, union, number."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Readable:
-    """A schema and how to read with it."""
+    """A schema and how to read with it; equal to itself only, as what is made of it is remembered by it."""
 
     schema: Schema
     """As it was given: while it is here, no other object has its id."""

@@ -232,7 +232,7 @@ def _alone(values: Mapping[Origin, bytes], classifier: Classifier) -> dict[Origi
     origins = list(values)
     for begin in range(0, len(origins), _CHUNK):
         chunk = origins[begin : begin + _CHUNK]
-        decoded = alert_batch([avro.message(values[origin]) for origin in chunk])
+        decoded = alert_batch([avro.unread(values[origin]) for origin in chunk])
         for origin, result in zip(chunk, pipeline.answer(classifier, decoded).results, strict=True):
             if not isinstance(result, InvalidAlert):
                 probabilities = tuple(result["probabilities"].values())

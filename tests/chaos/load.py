@@ -91,7 +91,7 @@ def _read(files: Sequence[Path]) -> Iterator[_Sent]:
         messages = avro.messages(file.read_bytes())
         while chunk := list(itertools.islice(messages, _CHUNK)):
             values = [value for value in chunk if not isinstance(value, InvalidAlert)]
-            decoded = alert_batch([avro.message(value) for value in values])
+            decoded = alert_batch([avro.unread(value) for value in values])
             batch = decoded.alerts
             for place, object_id, epoch in zip(
                 decoded.messages.tolist(), batch.dia_object_id.tolist(), batch.epoch.tolist(), strict=True

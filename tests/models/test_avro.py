@@ -59,6 +59,17 @@ def test_older_elasticc_versions_are_recognised(version: str) -> None:
     assert decoded.alerts.alert_id.tolist() == [3]
 
 
+def test_long_ids_that_look_like_more_than_64_bits_are_not_read_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A signal-to-noise below zero ends in high bytes, and the next id is nine of them but one.
+    faint = [alerts.source(2**55 + n, alerts.FIRST_MJD - n, flux=-265.0) for n in range(1, 5)]
+    record = alerts.elasticc(previous=faint)
+    monkeypatch.setattr("fastavro._read_py.read_data", lambda *_: pytest.fail("read by the reader in Python"))
+    for framed in (alerts.datum(record), alerts.container([record])):
+        (reading,) = avro.readings(framed)
+        decoded = alert_batch([reading])
+        assert sorted(decoded.alerts[0].mjd) == sorted([alerts.FIRST_MJD, *(one["midPointTai"] for one in faint)])
+
+
 def test_a_given_schema_decides_framed_or_bare() -> None:
     schema = schemas.elasticc()["v0_9_1"]
     for message in (BARE, alerts.confluent(BARE, 123456)):

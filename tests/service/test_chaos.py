@@ -58,7 +58,7 @@ def _answered(
 ) -> tuple[list[Input], list[Answer]]:
     """Messages of one object, and what the model says of each alone, called ``history``."""
     values, _ = toy_alerts(n, objects=1)
-    decoded = alert_batch([avro.message(value) for value in values])
+    decoded = alert_batch([avro.unread(value) for value in values])
     classified = pipeline.answer(classifier, decoded).classified
     assert len(classified.alerts) == n
     written = broker_classifications(
