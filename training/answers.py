@@ -279,6 +279,7 @@ def _table(answers: Answers) -> pa.Table:
 
 
 def _columns(table: pa.Table, kind: type[Answers]) -> dict[str, Any]:
-    columns: dict[str, Any] = {each.name: table[each.name].to_numpy() for each in fields(kind)}
-    columns["source"] = columns["source"].astype(np.str_)
+    columns: dict[str, Any] = {each.name: table[each.name].to_numpy() for each in fields(kind) if each.name != "source"}
+    sources = table["source"].combine_chunks().dictionary_encode()  # few: to make each row's text takes seconds
+    columns["source"] = np.array(sources.dictionary.to_pylist(), dtype=np.str_)[sources.indices.to_numpy()]
     return {name: values * _STEP if name in _IN_STEPS else values for name, values in columns.items()}
