@@ -23,9 +23,6 @@ UNIFORM = "uniform over the classes"
 _OF_TRAINING = {"training": ("as common as in training", 1.0), "root": ("square roots of the shares in training", 0.5)}
 """What a prior is called, and the power of the classes' shares that it is in proportion to."""
 
-PRIORS = "uniform, training, root, or a JSON file of numbers by class"
-"""What ``Calibration.under`` takes, for help texts."""
-
 
 class InvalidPrior(ValueError):
     """What is no prior over a model's classes; its message says why."""

@@ -18,15 +18,13 @@ from models.inputs.alert_batch import AlertBatch
 from models.inputs.light_curve import LightCurves, merged
 from models.inputs.photometry import BANDS
 from models.network import Network
-from models.scoring import Model, NoEmbedding, Precision, Scores
+from models.scoring import Model, NoEmbedding, Scores
+from models.selection import DEFAULT_ARTIFACT, Precision
 from models.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from models.ensemble import Ensemble
     from models.random_forest import Forest
-
-DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "atat2-elasticc"
-"""The model that ships."""
 
 DESCRIPTION = "model.json"
 """The file of an artifact that says what it is; written last."""

@@ -16,7 +16,8 @@ from models.arrays import BoolArray
 from models.classifier import Classifier
 from models.inputs.light_curve import LightCurves
 from models.inputs.table import FloatTable, has_features, table_of
-from models.scoring import BRANCHES, Precision, Scores
+from models.scoring import BRANCHES, Scores
+from models.selection import Precision
 from models.taxonomy import Taxonomy
 
 _LEAST_PROBABILITY = 1e-6

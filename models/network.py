@@ -18,7 +18,8 @@ from models.inputs.light_curve import LightCurves
 from models.inputs.sequence import Sequences
 from models.inputs.table import FloatTable, table_of
 from models.layers.narrow import narrowed
-from models.scoring import Precision, Scores
+from models.scoring import Scores
+from models.selection import Precision
 
 MAX_TOKENS = 4096
 """Tokens of one forward pass on a CPU, those of tables among them: enough for the arithmetic to dominate. Twice as many

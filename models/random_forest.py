@@ -21,7 +21,8 @@ from models.arrays import BoolArray, FloatArray, IntArray
 from models.choices import must_be_typed
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS, FloatTable, table_of
-from models.scoring import Precision, Scores
+from models.scoring import Scores
+from models.selection import Precision
 from models.taxonomy import GROUPS, Taxonomy
 
 Probabilities = FloatArray

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,6 @@ from torch import Tensor
 from models.arrays import BoolArray, IntArray
 from models.inputs.light_curve import LightCurves
 from models.taxonomy import Taxonomy
-
-Precision = Literal["float32", "bfloat16"]
-"""What a network multiplies its matrices in."""
 
 BRANCHES = ("lc", "features", "md")
 """What a model may read of an alert: the light curve, its engineered features, metadata."""

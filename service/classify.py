@@ -13,13 +13,13 @@ from fastavro.repository.base import SchemaRepositoryError
 from fastavro.schema import SchemaParseException
 from fastavro.types import Schema
 
-from models.calibration import PRIORS
 from models.classifier import Classifier
 from models.inputs import avro
 from models.inputs.alert import alert_batch
 from models.inputs.avro import Reading
 from models.inputs.errors import InvalidAlert
 from models.scoring import NoEmbedding
+from models.selection import PRIORS
 from service import model, pipeline
 from service.errors import Misconfigured, RegistryUnavailable
 from service.registry import Registry

@@ -28,7 +28,7 @@ from service.kafka.messages import Headers, Message, Output, Partition
 from service.kafka.publishers import TransactionalPublisher
 from service.kafka.reader import Reader
 from service.pace import Pace
-from service.publishing import kind_of
+from service.reasons import kind_of
 from service.registry import Registry
 from service.settings import Settings
 

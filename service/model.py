@@ -6,7 +6,7 @@ import torch
 
 from models.calibration import InvalidPrior
 from models.classifier import Classifier, InvalidArtifact
-from models.scoring import Precision
+from models.selection import Precision
 from service.errors import Misconfigured
 
 

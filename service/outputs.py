@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import TYPE_CHECKING, Any, NotRequired
 
 import fastavro
 import fastavro.schema
@@ -14,10 +14,12 @@ from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from models.arrays import BoolArray, FloatArray, IntArray
-from models.classifier import Classifications, Classifier
 from models.inputs.alert_batch import NO_ALERT, NO_OBJECT
 from models.inputs.errors import NothingLeft
 from models.taxonomy import CLASS_NAMES, NOT_CLASSIFIED
+
+if TYPE_CHECKING:
+    from models.classifier import Classifications, Classifier
 
 SCHEMAS = Path(__file__).parent / "schemas"
 _BROKER_CLASSIFICATION = fastavro.schema.load_schema(str(SCHEMAS / "elasticc.v0_9_1.brokerClassification.avsc"))
@@ -57,7 +59,7 @@ def key_of(dia_object_id: int) -> bytes | None:
     return None if dia_object_id == NO_OBJECT else str(dia_object_id).encode()
 
 
-def results(classifications: Classifications, classifier: Classifier) -> list[Result]:
+def results(classifications: "Classifications", classifier: "Classifier") -> list[Result]:
     """One an alert, row for row, with its ``embedding`` where there are any."""
     alerts, predictions = classifications.alerts, classifications.predictions
     names = classifier.taxonomy.names
@@ -87,8 +89,8 @@ def _id(value: np.int64, nothing: int) -> str | None:
 
 
 def broker_classifications(
-    classified: Classifications,
-    classifier: Classifier,
+    classified: "Classifications",
+    classifier: "Classifier",
     *,
     broker: tuple[str, str],
     published_ms: Sequence[int],
@@ -164,7 +166,7 @@ def _string(text: str) -> bytes:
 
 
 def declined_classification(
-    reason: NothingLeft, classifier: Classifier, *, broker: tuple[str, str], published_ms: int, ingested_ms: int
+    reason: NothingLeft, classifier: "Classifier", *, broker: tuple[str, str], published_ms: int, ingested_ms: int
 ) -> bytes:
     """As ``broker_classifications`` for an alert with nothing to classify it by: class 300, and why in
     ``classifierParams``.

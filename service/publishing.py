@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import struct
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -18,8 +17,6 @@ BROKER_VERSION = version("atat-broker")
 
 _REASON_BYTES = 500
 """A reason may quote the message, and a message may be long."""
-_VALUES = re.compile(r"""\s*(\(.*|:.*|[-+]?\d\S*|"(?:[^"\\]|\\.)*"|(?<!\w)'(?:[^'\\]|\\.)*')""")
-"""Of a reason: numbers, what is quoted, and what follows a bracket or a colon."""
 
 
 class Outputs:
@@ -93,8 +90,3 @@ def dead_letter(message: Message, reason: InvalidAlert, *, topic: str, max_bytes
         stub = json.dumps({"size": len(message.value), "sha256": kept["sha256"], **origin})
         return Output(topic=topic, key=None, value=stub.encode(), headers=headers)
     return Output(topic=topic, key=message.key, value=message.value, headers=headers)
-
-
-def kind_of(reason: str) -> str:
-    """A reason's words without the values, which would make a kind each."""
-    return _VALUES.sub("", reason).strip()[:60] or "other"

@@ -13,9 +13,7 @@ from typing import Any, Literal, Self
 from dotenv import dotenv_values
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
-from models.calibration import PRIORS
-from models.classifier import DEFAULT_ARTIFACT
-from models.scoring import Precision
+from models.selection import DEFAULT_ARTIFACT, PRIORS, Precision
 from service.errors import Misconfigured
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from service.kafka.messages import Message, Partition
 from service.metrics import Metrics
 from service.outputs import history_of
 from service.pipeline import Answers
-from service.publishing import kind_of
+from service.reasons import kind_of
 
 _NO_OBJECT_KIND = "no_object"
 

@@ -19,8 +19,9 @@ from rich.console import Console
 from torch import Tensor
 
 from models.arrays import BoolArray, FloatArray, IntArray
-from models.calibration import PRIORS, UNIFORM, Calibration, Scaling, fit_scaling, weighted_loss
+from models.calibration import UNIFORM, Calibration, Scaling, fit_scaling, weighted_loss
 from models.classifier import Classifier
+from models.selection import PRIORS
 from models.taxonomy import Taxonomy
 from training import features, options, predictions
 from training.arguments import count, fold_number, not_negative

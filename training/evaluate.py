@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from models.arrays import FloatArray
-from models.calibration import PRIORS
 from models.classifier import Description
+from models.selection import PRIORS
 from models.taxonomy import CLASS_NAMES
 from training import figures, measure, options, predictions, report
 from training.answers import Run, named_by

@@ -11,7 +11,7 @@ from models.atat import ATATConfig
 from models.atat2 import ATAT2Config
 from models.choices import must_be_typed
 from models.network import config_of
-from models.scoring import Precision
+from models.selection import Precision
 from models.self_supervision import SelfSupervision
 from training.data.augmentation import Augmentation
 from training.errors import InvalidData

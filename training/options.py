@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import torch
 
-from models.scoring import Precision
+from models.selection import Precision
 from training.arguments import positive, workers
 from training.errors import InvalidData
 from training.loop import CHECKPOINT

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from models.autoencoders.autoencoder import Autoencoder
 from models.autoencoders.config import AutoencoderConfig
-from models.scoring import Precision
+from models.selection import Precision
 from training import autoencode
 from training.data import curves, synthetic, variables
 from training.data.curves import Curves

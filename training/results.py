@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from models.classifier import DEFAULT_ARTIFACT
+from models.selection import DEFAULT_ARTIFACT
 from training import answers, evaluate, options, predictions, results_page
 from training.answers import Run
 from training.checks import (

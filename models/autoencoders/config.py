@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from models.scoring import Precision
+from models.selection import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from models.classifier import DEFAULT_ARTIFACT, Classifier
+from models.classifier import Classifier
 from models.inputs.alert_batch import AlertBatch
 from models.inputs.metadata import COLUMNS
+from models.selection import DEFAULT_ARTIFACT
 from service.memory import give_back
 from tests.benchmarks import history
 from tests.benchmarks.memory import forget_peak, peak_mebibytes

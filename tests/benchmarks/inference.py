@@ -19,7 +19,7 @@ from models.inputs.alert_batch import AlertBatch
 from models.inputs.batch import MAX_POINTS_PER_BAND
 from models.inputs.light_curve import LightCurve, LightCurves, merged
 from models.network import AnyATAT, Network, build
-from models.scoring import Precision
+from models.selection import Precision
 from tests.benchmarks import real
 from tests.benchmarks.alternating import best_seconds
 from tests.models import padded

@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from models.inputs.alert_batch import AlertBatch
 from models.network import AnyATAT, Network
-from models.scoring import Precision
+from models.selection import Precision
 from tests.benchmarks import real
 from tests.benchmarks.inference import PRECISIONS, as_cut, random_network, real_alerts
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from models.calibration import UNCALIBRATED
-from models.classifier import DEFAULT_ARTIFACT, Classifier
+from models.classifier import Classifier
 from models.inputs.alert_batch import AlertBatch
 from models.network import Network
-from models.scoring import Precision
+from models.selection import DEFAULT_ARTIFACT, Precision
 from models.taxonomy import CLASS_NAMES, Taxonomy
 from tests.benchmarks import real
 from tests.benchmarks.inference import CLASSES, random_network

@@ -12,7 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.classifier import DEFAULT_ARTIFACT, Classifier
+from models.classifier import Classifier
+from models.selection import DEFAULT_ARTIFACT
 from tests.chaos import check
 from tests.chaos.check import Comparison
 from tests.chaos.faults import FAULTS, Fault

@@ -19,7 +19,8 @@ from service.__main__ import main
 from service.errors import Fenced
 from service.kafka.messages import Message, Output
 from service.kafka.publishers import TransactionalPublisher
-from service.publishing import dead_letter, kind_of
+from service.publishing import dead_letter
+from service.reasons import kind_of
 from service.settings import Settings, process_environment
 from tests import alerts
 from tests.service.stream import Topics, running, toy_alerts

@@ -1,6 +1,8 @@
-"""What was freed goes back to the system."""
+"""What was freed goes back to the system, and what is not needed is not loaded."""
 
 import ctypes
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,10 @@ def test_what_was_freed_between_what_is_still_used_goes_back() -> None:
     give_back()
     assert _resident_mb() < before - 50
     assert len(kept) == 100
+
+
+@pytest.mark.parametrize("command", ["deadletters", "reconcile", "replay"])
+def test_a_command_that_classifies_nothing_does_not_load_torch(command: str) -> None:
+    # Seconds and hundreds of megabytes, for who waits at night, and for the worker's own reconciliation beside it.
+    program = f"import sys, service.{command}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from models.classifier import DEFAULT_ARTIFACT, Classifier
+from models.classifier import Classifier
+from models.selection import DEFAULT_ARTIFACT
 from models.taxonomy import CLASS_NAMES
 from tests.stored.make import STORED
 from training import predictions, results

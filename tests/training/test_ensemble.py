@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.classifier import DEFAULT_ARTIFACT, DESCRIPTION, Classifier
+from models.classifier import DESCRIPTION, Classifier
+from models.selection import DEFAULT_ARTIFACT
 from service.__main__ import main as service
 from tests import alerts
 from tests.training import objects
