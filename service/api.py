@@ -106,7 +106,7 @@ class _Body(BaseModel):
 class ObjectBody(_Body):
     """One object: its light curve in nJy, and what is known of its host by ELAsTiCC's column names."""
 
-    diaObjectId: DiaObjectId | None = None  # noqa: N815 - the wire\'s spelling
+    diaObjectId: DiaObjectId | None = None  # noqa: N815 - the wire's spelling
     mjd: Many[FiniteFloat] = Field(min_length=1, description="TAI days")
     band: Many[Band]
     psfFlux: Many[float | None] = Field(description="difference flux [nJy]; null: not measured")  # noqa: N815

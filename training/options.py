@@ -29,13 +29,23 @@ def add_arithmetic(parser: argparse.ArgumentParser, *, device: str = "cpu") -> N
 def add_machine(parser: argparse.ArgumentParser, *, device: str = "cpu") -> None:
     """What a network runs on, ``device`` unless it is told."""
     parser.add_argument("--device", choices=("cpu", "cuda"), default=device, help="default: %(default)s")
+    add_threads(parser)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """How many cores arithmetic may take."""
     parser.add_argument("--threads", type=workers, help="threads of arithmetic (default: PyTorch's)")
 
 
 def use_machine(arguments: argparse.Namespace) -> None:
-    """As many threads as were asked for. Raises InvalidData where there is no such device."""
+    """The device and the threads that were asked for. Raises InvalidData where there is no such device."""
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise InvalidData("--device cuda: PyTorch sees no GPU")
+    use_threads(arguments)
+
+
+def use_threads(arguments: argparse.Namespace) -> None:
+    """As many as were asked for."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
 

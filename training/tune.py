@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="values of an option (trees=120,180 or alerts=false,true); may be repeated",
     )
     parser.add_argument("--output", type=Path, required=True, help="the CSV file")
-    options.add_machine(parser)
+    options.add_threads(parser)
 
 
 def _axis(words: str) -> tuple[str, list[Any]]:
@@ -81,7 +81,7 @@ def _axis(words: str) -> tuple[str, list[Any]]:
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand."""
-    options.use_machine(arguments)
+    options.use_threads(arguments)
     console = Console(stderr=True)
     path = path_of(arguments.config)
     if not is_forest(path):
