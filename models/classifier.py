@@ -108,6 +108,11 @@ class Description:
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of its weights by file; none of an artifact from before these were written."""
 
+    @property
+    def identity(self) -> str:
+        """Its name and version, as answers tell them."""
+        return identity(self.name, self.version)
+
     def calibrated(self, calibration: Calibration) -> Self:
         """The same, with another calibration."""
         return replace(self, calibration=calibration)
@@ -171,6 +176,11 @@ class Classifier:
     def classify(self, alerts: AlertBatch) -> Classifications:
         """Each alert by what was known when it was issued."""
         return Classifications(alerts, self.predict(self._known(alerts), alerts.metadata, alerts.has_metadata))
+
+    @property
+    def identity(self) -> str:
+        """Its name and version, as answers tell them."""
+        return identity(self.name, self.version)
 
     @property
     def d_embedding(self) -> int | None:
@@ -294,6 +304,11 @@ def _invalid_if_it_fails(directory: Path) -> Iterator[None]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity(name: str, version: str) -> str:
+    """How answers, and what is kept of them, tell which model they are of."""
+    return f"{name}/{version}"
 
 
 def _kind(name: str) -> "type[Network | Ensemble | Forest]":

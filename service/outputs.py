@@ -74,7 +74,7 @@ def results(classifications: "Classifications", classifier: "Classifier") -> lis
             predicted=names[best],
             nObservations=int(predictions.n_observations[row]),
             branches=str(predictions.branches[row]),
-            classifier=f"{classifier.name}/{classifier.version}",
+            classifier=classifier.identity,
         )
         for row, best in enumerate(predictions.best.tolist())
     ]
@@ -104,8 +104,7 @@ def broker_classifications(
     them, many rows at once: record by record with fastavro, an output took 34 microseconds.
     """
     alerts, predictions = classified.alerts, classified.predictions
-    model = f"{classifier.name}/{classifier.version}"
-    same = b"".join([_IN_UNION, *_longs([ingested_ms]), *map(_string, (*broker, model))])
+    same = b"".join([_IN_UNION, *_longs([ingested_ms]), *map(_string, (*broker, classifier.identity))])
     rows = zip(
         _longs(alerts.alert_id),
         _longs(alerts.dia_source_id),
@@ -179,7 +178,7 @@ def declined_classification(
             "brokerIngestTimestamp": ingested_ms,
             "brokerName": broker[0],
             "brokerVersion": broker[1],
-            "classifierName": f"{classifier.name}/{classifier.version}",
+            "classifierName": classifier.identity,
             "classifierParams": json.dumps({"declined": str(reason)}),
             "classifications": [{"classId": NOT_CLASSIFIED, "probability": 1.0}],
         }

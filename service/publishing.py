@@ -26,7 +26,7 @@ class Outputs:
         self._classifier = classifier
         self._topic, self._dead_letters = settings.kafka_output_topic, settings.kafka_dead_letter_topic
         self._broker = (settings.broker_name, BROKER_VERSION)
-        self._model: Header = ("model-version", f"{classifier.name}/{classifier.version}".encode())
+        self._model: Header = ("model-version", classifier.identity.encode())
         self._histories: dict[bool, Header] = {full: ("history", history_of(full).encode()) for full in (True, False)}
 
     def of(

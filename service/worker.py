@@ -190,7 +190,7 @@ class Worker:
         self._held.clear()
         self._tried.clear()
         self._forget_abort()
-        self._stream.abandon()
+        self._stream.close()
         self._wait(pause)
 
     def _waiting(self, reason: str) -> None:

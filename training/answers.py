@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.arrays import BoolArray, FloatArray, IntArray
-from models.classifier import Description
+from models.classifier import Description, identity
 from training.errors import InvalidData
 from training.files import replacing
 from training.predictions import Predictions, Scored, describe, under
@@ -219,15 +219,14 @@ def seed_of(name: str) -> tuple[str, int] | None:
 
 def _called(description: Description) -> str:
     """Name and version of a model; of an ensemble, each of its members' once."""
-    name = f"{description.name}/{description.version}"
     members = dict.fromkeys(_members(description.provenance))
-    return f"{name} of {', '.join(members)}" if members else name
+    return f"{description.identity} of {', '.join(members)}" if members else description.identity
 
 
 def _members(provenance: Mapping[str, Any]) -> Iterator[str]:
     for member in provenance.get("members", ()):
         within = list(_members(member["provenance"]))
-        yield from within or [f"{member['name']}/{member['version']}"]
+        yield from within or [identity(member["name"], member["version"])]
 
 
 def _notes(run: Run) -> dict[str, Any]:

@@ -184,7 +184,7 @@ class KafkaStream:
     def open(self) -> None:
         """Check the topics, fence earlier runs of this worker, and join the group.
 
-        May be called again after ``abandon``. Raises KafkaUnavailable, Misconfigured or Fatal.
+        May be called again after ``close``. Raises KafkaUnavailable, Misconfigured or Fatal.
         """
         self._begin_again()
         with self._patient():
@@ -227,7 +227,10 @@ class KafkaStream:
             raise
 
     def close(self) -> None:
-        """Leave the group, so that the others take over at once."""
+        """Leave the group, so that the others take over at once, perhaps with a call that hangs in a client.
+
+        ``open`` begins with new ones. Whatever transaction is open is aborted when it takes over the transactional id.
+        """
         if self._is_left:
             return
         self._is_left = True
@@ -235,13 +238,6 @@ class KafkaStream:
             bounded(self._consumer.close, _HANGING_SECONDS)
         except Hanging as error:
             log.warning("the group could not be left: %s", error)
-
-    def abandon(self) -> None:
-        """Give up the connections, perhaps with a call that hangs in one. ``open`` begins with new ones.
-
-        Whatever transaction is open is aborted when ``open`` takes over the transactional id.
-        """
-        self.close()
 
     def _renew(self) -> None:
         """New clients, with the password that the file has by now, or the certificate. Raises Unmade."""
@@ -538,7 +534,7 @@ class KafkaStream:
 
         On any exception nothing becomes visible and the consumer is back at the committed offsets. A Kafka error that
         only this batch suffers from comes out as TransactionAborted, one that ends the process as Fatal; after
-        KafkaUnavailable ``abandon`` and ``open`` are due.
+        KafkaUnavailable ``close`` and ``open`` are due.
 
         librdkafka's transactions share an epoch, so Kafka takes a delayed request of one for a request of the next: it
         would commit half of it, or what was aborted (KIP-890, which librdkafka does not know). So the next transaction

@@ -163,7 +163,7 @@ def test_outside_its_group_a_worker_commits_nothing(kafka: str) -> None:
     with contextlib.closing(_Unaware(topics.settings())) as stream:
 
         def open_and_idle() -> None:
-            stream.abandon()
+            stream.close()
             stream.open()
             stream.idle()
 
