@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from models.arrays import BoolArray
 from models.atat import encode_flux, n_flux_values
+from models.choices import must_hold
 from models.inputs import running, sequence
 from models.inputs.batch import Layout
 from models.inputs.light_curve import LightCurves
@@ -52,8 +53,7 @@ class ATAT2Config(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise ValueError(f"max_tokens is 1 or more, not {self.max_tokens}")
+        must_hold(self, "max_tokens", self.max_tokens is None or self.max_tokens >= 1, "1 or more")
         if self.feature_columns:
             raise ValueError("features are of a whole light curve: a model that answers every alert has none")
 

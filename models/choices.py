@@ -26,6 +26,18 @@ def must_be_typed(options: "DataclassInstance") -> None:
             raise ValueError(f"{name} is {_told(hints[name])}, not {value}")
 
 
+def must_hold(options: "DataclassInstance", name: str, holds: bool, told: str) -> None:
+    """Raises ValueError that says what the field is ``told`` to be, unless it ``holds`` that it is."""
+    if not holds:
+        raise ValueError(f"{name} is {told}, not {getattr(options, name)}")
+
+
+def must_look_at_something(options: "DataclassInstance", *, window_days: float, max_points: int | None) -> None:
+    """Raises ValueError where these options of a model leave nothing of any light curve."""
+    must_hold(options, "window_days", window_days > 0, "a number above 0")
+    must_hold(options, "max_points", max_points is None or max_points >= 1, "1 or more")
+
+
 def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, each) for each in get_args(hint))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
-from models.choices import must_be_typed
+from models.choices import must_be_typed, must_look_at_something
 from models.inputs import features
 from models.inputs.light_curve import WINDOW_DAYS
 from models.inputs.metadata import COLUMNS, must_be_known
@@ -39,10 +39,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         must_be_typed(self)
-        if not self.window_days > 0:
-            raise ValueError(f"window_days is a number above 0, not {self.window_days}")
-        if self.max_points is not None and self.max_points < 1:
-            raise ValueError(f"max_points is 1 or more, not {self.max_points}")
+        must_look_at_something(self, window_days=self.window_days, max_points=self.max_points)
         must_not_repeat(self.window_days, self.t_max)
         must_be_known(self.metadata_columns)
         unknown = set(self.feature_columns) - set(features.NAMES)

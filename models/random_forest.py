@@ -18,7 +18,7 @@ import torch
 from imblearn.ensemble import BalancedRandomForestClassifier
 
 from models.arrays import BoolArray, FloatArray, IntArray
-from models.choices import must_be_typed
+from models.choices import must_be_typed, must_hold, must_look_at_something
 from models.inputs.light_curve import WINDOW_DAYS, LightCurves
 from models.inputs.table import ALL_COLUMNS, FloatTable, table_of
 from models.scoring import Scores
@@ -64,6 +64,15 @@ class ForestConfig:
     def __post_init__(self) -> None:
         """Raises ValueError for a column that is not known, and for another option's value that makes no sense."""
         must_be_typed(self)
+        must_look_at_something(self, window_days=self.window_days, max_points=self.max_points)
+        for name in ("trees", "transient_trees", "leaf"):
+            must_hold(self, name, getattr(self, name) >= 1, "1 or more")
+        for name in ("transient_impurity", "class_power"):
+            must_hold(self, name, getattr(self, name) >= 0, "0 or more")
+        must_hold(self, "leaves", self.leaves >= 2, "2 or more")
+        must_hold(self, "learning_rate", self.learning_rate > 0, "above 0")
+        share = self.max_features == "sqrt" or 0 < self.max_features <= 1
+        must_hold(self, "max_features", share, "sqrt, or a share above 0")
         unknown = set(self.columns) - set(ALL_COLUMNS)
         if unknown:
             raise ValueError(f"no such feature or metadata column: {', '.join(sorted(unknown))}")

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from models.atat import ATATConfig
 from models.atat2 import ATAT2Config
-from models.choices import must_be_typed
+from models.choices import must_be_typed, must_hold
 from models.network import config_of
 from models.selection import Precision
 from models.self_supervision import SelfSupervision
@@ -74,20 +74,15 @@ class TrainingConfig:
         """Raises ValueError for a value that makes no sense."""
         must_be_typed(self)
         for name in ("steps", "batch_size", "evaluate_every", "patience"):
-            _must_hold(self, name, getattr(self, name) >= 1, "1 or more")
+            must_hold(self, name, getattr(self, name) >= 1, "1 or more")
         for name in ("weight_decay", "warm_up", "class_power"):
-            _must_hold(self, name, getattr(self, name) >= 0, "0 or more")
+            must_hold(self, name, getattr(self, name) >= 0, "0 or more")
         for name in ("full", "missing_metadata", "no_metadata"):
-            _must_hold(self, name, 0 <= getattr(self, name) <= 1, "a share")
+            must_hold(self, name, 0 <= getattr(self, name) <= 1, "a share")
         for name in ("label_smoothing", "ema"):
-            _must_hold(self, name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
-        _must_hold(self, "learning_rate", 0 < self.learning_rate < math.inf, "above 0")
-        _must_hold(self, "labels", 0 < self.labels <= 1, "above 0 and at most 1")
-
-
-def _must_hold(config: TrainingConfig, name: str, holds: bool, told: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} is {told}, not {getattr(config, name)}")
+            must_hold(self, name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
+        must_hold(self, "learning_rate", 0 < self.learning_rate < math.inf, "above 0")
+        must_hold(self, "labels", 0 < self.labels <= 1, "above 0 and at most 1")
 
 
 @dataclass(frozen=True)

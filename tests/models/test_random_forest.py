@@ -172,3 +172,23 @@ def test_a_column_that_this_version_does_not_compute_is_named(tmp_path: Path) ->
     path.write_text(json.dumps(description))
     with pytest.raises(InvalidArtifact, match="no such feature or metadata column: horoscope"):
         Classifier.load(tmp_path / "forest")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("window_days", 0.0, "a number above 0"),
+        ("max_points", 0, "1 or more"),
+        ("trees", 0, "1 or more"),
+        ("transient_trees", -1, "1 or more"),
+        ("leaf", 0, "1 or more"),
+        ("transient_impurity", -1e-5, "0 or more"),
+        ("class_power", -0.5, "0 or more"),
+        ("leaves", 1, "2 or more"),
+        ("learning_rate", 0.0, "above 0"),
+        ("max_features", 1.5, "sqrt, or a share above 0"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(option: str, value: float, told: str) -> None:
+    with pytest.raises(ValueError, match=f"{option} is {told}, not {value}"):
+        ForestConfig.from_dict({option: value})
