@@ -1,6 +1,7 @@
 """A real Apache Kafka on loopback: broker and controller (KRaft) in a Java process, or in two, from Maven's jars."""
 
 import atexit
+import contextlib
 import fcntl
 import functools
 import os
@@ -9,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -66,8 +67,17 @@ class _Node(Server):
 
     name = f"Kafka {KAFKA_VERSION}"
 
-    def __init__(self, directory: Path, properties: Mapping[str, str], *, heap_mib: int, start_limit: float) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        properties: Mapping[str, str],
+        *,
+        heap_mib: int,
+        start_limit: float,
+        classes: str | None = None,
+    ) -> None:
         super().__init__(directory, start_limit=start_limit)
+        self._classes = classes
         self._data = directory / "data"
         self._configuration = directory / "server.properties"
         self._properties = {**SMALL_SERVER, "log.dirs": str(self._data), **properties}
@@ -101,7 +111,12 @@ class _Node(Server):
 
     def _java(self, main_class: str, *arguments: str) -> list[str]:
         class_path = str(kafka_jars() / "*")
-        return [find_java(), *JAVA_OPTIONS, f"-Xmx{self._heap_mib}m", "-cp", class_path, main_class, *arguments]
+        options = (
+            *JAVA_OPTIONS,
+            self._classes or f"-XX:SharedArchiveFile={_class_archive()}",
+            f"-Xmx{self._heap_mib}m",
+        )
+        return [find_java(), *options, "-cp", class_path, main_class, *arguments]
 
 
 class _Controller(_Node):
@@ -122,6 +137,7 @@ class KafkaServer(_Node):
 
     ``properties`` add to the server's configuration or override it; ``client_protocol`` is the security protocol of
     ``bootstrap_servers`` (SASL_PLAINTEXT, SSL, ...), whose own settings go under ``listener.name.client.``.
+    ``classes`` is the option of Java by which classes are read (by default from the archive of an earlier start).
     ``controller_apart`` has the controller in a process of its own, which ``kill`` leaves alone: a broker's crash.
     Where both die at once, Kafka may leave a transaction half ended (see "What is not promised" in deploy/PROMISES.md).
     """
@@ -135,6 +151,7 @@ class KafkaServer(_Node):
         controller_apart: bool = False,
         heap_mib: int = 512,
         start_limit: float = 90.0,
+        classes: str | None = None,
     ) -> None:
         client_port, broker_port, controller_port = free_ports(3)
         self.bootstrap_servers = f"{LOOPBACK}:{client_port}"
@@ -154,7 +171,7 @@ class KafkaServer(_Node):
             "advertised.listeners": advertised,
             "inter.broker.listener.name": "BROKER",
         }
-        super().__init__(directory, {**own, **cluster}, heap_mib=heap_mib, start_limit=start_limit)
+        super().__init__(directory, {**own, **cluster}, heap_mib=heap_mib, start_limit=start_limit, classes=classes)
         self._controller = (
             _Controller(directory / "controller", cluster, port=controller_port, start_limit=start_limit)
             if controller_apart
@@ -251,11 +268,37 @@ def kafka_jars() -> Path:
         return jars
     jars.parent.mkdir(parents=True, exist_ok=True)
     # One at a time: two Maven processes may spoil each other's local repository.
-    with jars.with_name(f"{jars.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone(jars):
         if not jars.is_dir():
             _fetch(jars)
     return jars
+
+
+@functools.cache
+def _class_archive() -> Path:
+    """Kafka's classes as Java keeps them once loaded, beside the jars: a start from them takes half the arithmetic.
+
+    Made by a start. Java passes over an archive that it cannot use, as that of another Java.
+    """
+    jars = kafka_jars()
+    archive = jars.with_name(f"{jars.name}.classes")
+    with _alone(jars):
+        if not archive.exists():
+            with tempfile.TemporaryDirectory(dir=jars.parent, prefix=f"{jars.name}.partial-") as directory:
+                partial = Path(directory) / archive.name
+                partial.touch()  # a Java that keeps none is not asked again
+                with KafkaServer(Path(directory) / "kafka", classes=f"-XX:ArchiveClassesAtExit={partial}"):
+                    pass
+                partial.rename(archive)
+    return archive
+
+
+@contextlib.contextmanager
+def _alone(jars: Path) -> Iterator[None]:
+    """Of all processes that want these jars."""
+    with jars.with_name(f"{jars.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _fetch(jars: Path) -> None:
