@@ -69,22 +69,27 @@ def _comparison(bench: Bench, compared: Comparison, seeds: int) -> Iterator[str]
     pooled = ", each of the run that left out its fold" if bench.folds else ""
     yield (
         f"Macro F1 on {compared.n_objects} test objects{pooled}, whole light curves, in per cent; differences are "
-        "paired by object and by seed. Learning rates were chosen at the first seed, by validation objects; it is one "
-        "of those compared."
+        "paired by object, and over the seeds that both have. Learning rates were chosen at the first seed, by "
+        "validation objects, and so were the methods, here or in the run that they were named after; it is one of "
+        "those compared."
     )
     yield (
         "Intervals of F1 are over objects alone; those of differences are of objects (a bootstrap) and of folds "
         "(Student's t, made longer as folds learn from much the same objects) together. What one run is tried on "
         "another was chosen by."
         if bench.folds
-        else "Intervals are of objects (a bootstrap) and seeds (Student's t) together."
+        else "Intervals are of objects (a bootstrap) and seeds (Student's t) together; validation objects and those "
+        "that pretraining learns from are the same for all seeds."
     )
     head = ["method", "labels learned from", "learning rate", "seeds", "F1", "more than scratch"]
     head += [f"more than {LONGER}", "of scratch with all"]
     whole = compared.scratch(1.0)
     yield markdown(head, [_row(bench, row, whole) for row in compared.rows])
     if whole is not None:
-        yield f"For comparison: {ANCHOR}."
+        yield (
+            f"For comparison: {ANCHOR}. Here {bench.experiment.training.steps:,} steps are fewer than a network of all "
+            "labels can learn by, so that the last column flatters."
+        )
     for row in compared.rows:
         if row.method.self_supervision is not None and row.labels == SCREENED:
             gain = "nothing to compare" if row.gain is None else _told(row.gain, signed=True)
