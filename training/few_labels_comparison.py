@@ -112,17 +112,18 @@ class _OnFolds:
         return Estimate.of(Panel.of([pooled]).measure([pooled]).macro(_VIEW))
 
     def gain(self, couples: Sequence[tuple[Run, Run]]) -> Estimate:
-        """Of all folds together; what its objects reach, and how folds differ, are added in quadrature.
+        """Of all folds together; its interval is the longer of two that both hold which objects were drawn.
 
-        Folds learn from much the same objects: by how much that makes Student's t too short, Nadeau and Bengio (2003)
-        say, whose factor this is.
+        How folds differ holds it, as each is tried on objects of its own, and more; but few folds can agree by chance,
+        where the bootstrap over objects says how far they might not have. Folds learn from much the same objects: by
+        how much that makes Student's t too short, Nadeau and Bengio (2003) say, whose factor this is.
         """
         both = [self._pooled(runs) for runs in zip(*couples, strict=True)]
         panel = Panel.of(both)
         first, second = (panel.measure([each]).macro(_VIEW) for each in both)
         by_object = Estimate.of(first - second)
         by_fold = Estimate.of_mean(np.array([self._apart(*couple) for couple in couples]))
-        return by_object.widened(np.sqrt(1 + len(couples) / (FOLDS - 1)) * (by_fold.high - by_fold.value))
+        return by_object.at_least(np.sqrt(1 + len(couples) / (FOLDS - 1)) * (by_fold.high - by_fold.value))
 
     def _pooled(self, runs: Sequence[Run]) -> answers.Run:
         return answers.Run.pooled([self._told[run.name] for run in runs])

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from training.few_labels_choice import SCREENED, at_an_end, ranked
 from training.few_labels_comparison import Comparison, Row, measured, verdict
-from training.few_labels_runs import LONGER, Bench, Method, Run
+from training.few_labels_runs import LONGER, Bench, Method
+from training.few_labels_screen import screen
 from training.metrics import Estimate
 from training.pages import markdown
 
@@ -27,15 +28,9 @@ def page(bench: Bench, methods: Sequence[Method], labels: Sequence[float], seeds
         "by the mean over whole light curves and alerts as sent.",
         *_told_of_pretraining(bench),
     ]
-    screen = ranked(bench)
-    if any(run.method not in methods for run in screen):  # without a screen, some of the comparison stand in its place
-        told = (
-            f"One seed, {SCREENED:.0%} of the labels, one learning rate for all, {screen[0].learning_rate:g}, at which "
-            "none need be at its best: mean macro F1 of the views on validation objects, in per cent. Errors are of "
-            "what each was asked to predict, and do not compare between kinds of pretraining."
-        )
-        head = ["method", "F1", "pretraining: validation errors"]
-        parts += ["## Screen", told, markdown(head, list(_screen_rows(bench, screen)))]
+    runs = ranked(bench)
+    if any(run.method not in methods for run in runs):  # without a screen, some of the comparison stand in its place
+        parts += ["## Screen", *screen(bench, runs)]
     if compared.rows:
         parts += ["## Comparison", *_comparison(bench, compared, seeds)]
     if compared.lost:
@@ -54,16 +49,6 @@ def _told_of_pretraining(bench: Bench) -> Iterator[str]:
         yield f"Pretraining: {bench.pretraining_steps:,} steps on {number} objects of {sources}, no label learned from."
 
 
-def _screen_rows(bench: Bench, runs: Sequence[Run]) -> Iterator[list[str]]:
-    for run in runs:
-        outcome, errors = bench.outcome(run), ""
-        if outcome is not None and outcome.pretraining is not None:
-            found = outcome.pretraining["validation"]
-            names = [name for name in found if name not in ("step", "minutes", "learning_rate", "loss")]
-            errors = ", ".join(f"{name} {found[name]:.3f}" for name in names)
-        yield [run.method.name, f"{100 * bench.score(run):.1f}", errors]
-
-
 def _comparison(bench: Bench, compared: Comparison, seeds: int) -> Iterator[str]:
     """The table, and whether what was to be reached has been."""
     pooled = ", each of the run that left out its fold" if bench.folds else ""
@@ -74,9 +59,9 @@ def _comparison(bench: Bench, compared: Comparison, seeds: int) -> Iterator[str]
         "those compared."
     )
     yield (
-        "Intervals of F1 are over objects alone; those of differences are of objects (a bootstrap) and of folds "
-        "(Student's t, made longer as folds learn from much the same objects) together. What one run is tried on "
-        "another was chosen by."
+        "Intervals of F1 are over objects alone; those of differences are the longer of the one over objects (a "
+        "bootstrap) and the one over folds (Student's t, made longer as folds learn from much the same objects; each "
+        "is tried on objects of its own). What one run is tried on another was chosen by."
         if bench.folds
         else "Intervals are of objects (a bootstrap) and seeds (Student's t) together; validation objects and those "
         "that pretraining learns from are the same for all seeds."
@@ -94,7 +79,8 @@ def _comparison(bench: Bench, compared: Comparison, seeds: int) -> Iterator[str]
         if row.method.self_supervision is not None and row.labels == SCREENED:
             gain = "nothing to compare" if row.gain is None else _told(row.gain, signed=True)
             passes = verdict(row, seeds, TO_REACH)
-            yield f"- {row.method.name}: {gain} at {SCREENED:.0%}; {passes} ({TO_REACH:+g}, interval above 0)"
+            longer = "" if row.over_longer is None else f", {_told(row.over_longer, signed=True)} over {LONGER}"
+            yield f"- {row.method.name}: {gain} at {SCREENED:.0%}{longer}; {passes} ({TO_REACH:+g}, interval above 0)"
 
 
 def _row(bench: Bench, row: Row, whole: Row | None) -> list[str]:

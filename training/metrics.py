@@ -131,6 +131,11 @@ class Estimate:
         low, high = np.hypot(self.value - self.low, reach), np.hypot(self.high - self.value, reach)
         return type(self)(self.value, self.value - float(low), self.value + float(high))
 
+    def at_least(self, reach: float) -> Self:
+        """The longer, on either side, of this interval and one that reaches so far and holds what this one does."""
+        low, high = np.minimum(self.low, self.value - reach), np.maximum(self.high, self.value + reach)
+        return type(self)(self.value, float(low), float(high))
+
     def times(self, factor: float) -> Self:
         """In another unit."""
         return type(self)(factor * self.value, factor * self.low, factor * self.high)

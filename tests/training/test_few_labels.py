@@ -23,7 +23,7 @@ from training.data.selection import select
 from training.experiment import TIERS, Experiment, Tier
 from training.few_labels import PAGE
 from training.few_labels_choice import LEARNING_RATES, SCREENED, best, chapter, grid, screened
-from training.few_labels_comparison import measured
+from training.few_labels_comparison import Comparison, measured
 from training.few_labels_page import page
 from training.few_labels_runs import OUTCOMES, Bench, Method, Outcome, Run
 from training.pretrain import pretrain
@@ -96,6 +96,7 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
         ),
     }
     page = (tmp_path / "bench" / PAGE).read_text()
+    assert re.search(r"\| kind M \| B \| [+-]\d+\.\d \| [012] of 2 \|\n\| token learned \| noise \| [+-]\d", page)
     for name in (*screened, "scratch"):
         assert f"| {name} |" in page
     assert page.count("| 10% (10) |") == 3
@@ -104,7 +105,7 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     longer = next((tmp_path / "bench" / "runs").glob("scratch-for-longer-labels-0.1-*"))
     log = (longer / "log.csv").read_text().splitlines()
     assert log[-1].startswith("4,")  # two steps, and as many as pretraining has
-    assert len(re.findall(r"at 10%; (pass|\*\*FAIL\*\*) \(\+3, interval above 0\)", page)) == 1
+    assert len(re.findall(r"at 10%.*; (pass|\*\*FAIL\*\*) \(\+3, interval above 0\)", page)) == 1
     assert "Pretraining: 2 steps on 99 objects of test, no label learned from." in page
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
     assert main(command) == 0
@@ -151,6 +152,31 @@ def test_one_of_the_chapters_own_is_always_compared(
     told = [Outcome(score.get(kinds.get(run.method.name, ""), 0.7)).told(run) for run in screened(experiment)]
     (tmp_path / OUTCOMES).write_text("".join(told))
     assert [kinds[method.name] for method in best(bench, number)] == found
+
+
+def test_each_setting_is_judged_by_the_pairs_that_differ_in_it_alone(
+    data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    """Of a screen in which eta_orig is worth two points, noise one where eta_pred is not .5, and nothing else any."""
+    experiment = Experiment.read(config)
+    bench = Bench(tmp_path, experiment, Dataset.open(data_set), (), {}, 2, False, "cpu", Console())
+    runs = screened(experiment)
+    for run in runs:
+        ssl = run.method.self_supervision or SelfSupervision()
+        f1 = 0.5 + 0.02 * (ssl.eta_orig == 0.25) + 0.01 * (ssl.token == "noise" and ssl.eta_pred != 0.5)  # noqa: S105
+        with (tmp_path / OUTCOMES).open("a") as file:
+            file.write(Outcome(f1).told(run))
+    told = page(bench, [], [], 1)
+    for row in (
+        "kind M | B | +0.0 | 0 of 12",
+        "eta_pred 0.5 | 0.15 | -0.5 | 0 of 8",
+        "eta_pred 1.0 | 0.15 | +0.0 | 0 of 8",
+        "eta_pred 1.0 | 0.5 | +0.5 | 4 of 8",
+        "eta_orig 0.25 | 0.1 | +2.0 | 12 of 12",
+        "token learned | noise | -0.7 | 0 of 12",
+    ):
+        assert f"| {row} |" in told
+    assert "BERT's (ssl-b-0.15-0.1-learned) 50.0, MAE's (ssl-m-1-0.25-learned) 52.0." in told
 
 
 def test_learning_rates_are_tried_from_the_middle_towards_the_better_ones(
@@ -339,7 +365,9 @@ def test_what_scratch_gains_by_learning_for_longer_is_set_against_pretraining(
         for name, row in rows.items()
     }
     assert gains == {"scratch": [None, None], PRETRAINED: [10.0, 2.5], longer.name: [7.5, None]}
-    assert "more than scratch-for-longer" in page(bench, methods, [SCREENED], 2)
+    told = page(bench, methods, [SCREENED], 2)
+    assert "more than scratch-for-longer" in told
+    assert re.search(rf"- {PRETRAINED}: \+10.0 \(.*\) at 10%, \+2.5 \(.*\) over scratch-for-longer; pass", told)
 
 
 def test_a_run_made_again_has_come_to_what_it_came_to_first(tmp_path: Path) -> None:
@@ -350,15 +378,19 @@ def test_a_run_made_again_has_come_to_what_it_came_to_first(tmp_path: Path) -> N
     assert {name: outcome.score for name, outcome in Outcome.read(tmp_path / OUTCOMES).items()} == {run.name: 0.5}
 
 
+def _on_folds(bench: Bench, methods: list[Method]) -> Comparison:
+    """Of these runs, had each been tried on objects of its own."""
+    for path in (bench.directory / "answers").iterdir():
+        own = answers.Run.read(path)
+        apart = replace(own.by_age, object_id=own.by_age.object_id + N * (own.seed or 0))
+        replace(own, by_age=apart).write(bench.directory / "answers")
+    return measured(replace(bench, folds=True), methods, [SCREENED], 3)
+
+
 def test_on_folds_a_gain_is_of_all_of_them_together(data_set: Path, config: Path, tmp_path: Path) -> None:
     f1: dict[str, list[float | None]] = {"scratch": [0.5, 0.6, 0.7], PRETRAINED: [0.55, 0.65, 0.8]}
     bench, methods = _bench(data_set, config, tmp_path, f1)
-    for path in (tmp_path / "answers").iterdir():  # every fold has its own objects
-        own = answers.Run.read(path)
-        apart = replace(own.by_age, object_id=own.by_age.object_id + N * (own.seed or 0))
-        replace(own, by_age=apart).write(tmp_path / "answers")
-    found = measured(replace(bench, folds=True), methods, [SCREENED], 3)
-    assert found.rows
+    found = _on_folds(bench, methods)
     assert found.n_objects == 3 * N
     gains = np.array([5.0, 5.0, 10.0])
     longer = np.sqrt(1 + 3 / 4)  # Nadeau and Bengio: three folds of a quarter of what is learned from
@@ -368,6 +400,15 @@ def test_on_folds_a_gain_is_of_all_of_them_together(data_set: Path, config: Path
     pooled = {each.method.name: each.f1.value for each in found.rows}
     assert row.gain.value == pytest.approx(pooled[PRETRAINED] - pooled["scratch"])
     assert row.gain.value == pytest.approx(gains.mean(), abs=0.5)
-    # Beyond how folds differ, what their objects reach.
-    assert reach < row.gain.high - row.gain.value < 2 * reach
-    assert reach < row.gain.value - row.gain.low < 2 * reach
+    # How folds differ holds which objects were drawn: nothing is added to it.
+    assert row.gain.high - row.gain.value == pytest.approx(reach, rel=0.15)
+    assert row.gain.value - row.gain.low == pytest.approx(reach, rel=0.15)
+
+
+def test_folds_that_agree_by_chance_leave_a_gain_the_interval_of_its_objects(
+    data_set: Path, config: Path, tmp_path: Path
+) -> None:
+    bench, methods = _bench(data_set, config, tmp_path, {"scratch": [0.5] * 3, PRETRAINED: [0.55] * 3})
+    (row,) = (row for row in _on_folds(bench, methods).rows if row.gain is not None)
+    assert row.gain is not None
+    assert 0 < row.gain.low < row.gain.value - 0.5 < row.gain.value + 0.5 < row.gain.high
