@@ -44,10 +44,11 @@ def train(
     most_epochs: int,
     seed: int,
     device: torch.device,
+    patience: int = PATIENCE,
     checkpoint: Path | None = None,
     until: float = np.inf,
 ) -> Trained:
-    """Until the mean squared error on the training set, as it goes, no longer falls (3.3.4).
+    """Until the mean squared error on the training set, as it goes, has not fallen for ``patience`` epochs (3.3.4).
 
     The error stops it whatever the loss, and the weights of the best epoch are kept. With a checkpoint it goes on with
     the epoch after the last one written there, to the same end. Raises OutOfTime at the end of an epoch if the
@@ -61,7 +62,7 @@ def train(
     progress = _Progress(nn.ModuleList([model, *online.modules.values()]), [optimizer, online.optimizer])
     if checkpoint is not None and checkpoint.exists():
         progress.load(checkpoint, device)
-    while progress.epochs < most_epochs and progress.waited < PATIENCE:
+    while progress.epochs < most_epochs and progress.waited < patience:
         order = np.random.default_rng([seed, progress.epochs]).permutation(len(own))
         error = _epoch(model, online, optimizer, own, order=order, device=device)
         progress.told(error)
@@ -70,7 +71,7 @@ def train(
         if time.monotonic() > until:
             raise OutOfTime
     progress.modules.load_state_dict(progress.best)
-    return Trained(model.eval(), online, progress.epochs, progress.waited >= PATIENCE)
+    return Trained(model.eval(), online, progress.epochs, progress.waited >= patience)
 
 
 def _epoch(

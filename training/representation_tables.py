@@ -11,7 +11,7 @@ from training.autoencode import FINE_TUNED, SCALED_LINEAR
 from training.data import synthetic
 from training.pages import markdown
 from training.probes import D_HIDDEN, NEIGHBOURS, PATIENCE
-from training.representations import SIZES, Bench, Cell, Parts, Size, cell_of
+from training.representations import PATIENCE_STEPS, SIZES, Bench, Cell, Parts, Size, cell_of
 
 _DEFAULTS = AutoencoderConfig()
 _PROBES = ("linear", "online-linear", "mlp", "online-mlp")
@@ -66,6 +66,12 @@ class Table:
     def name(self) -> str:
         """Of its file."""
         return f"table-{self.number}" if self.number else "autoencoders"
+
+    def varied(self, parts: Parts) -> tuple[str | None, str | None]:
+        """What sets a row apart, but for its loss."""
+        if self.rows == ENCODER_ROWS:
+            return parts.pre_encoder, parts.encoder
+        return parts.decoder, parts.post_decoder
 
     def printed(self, row: int, data: str, metric: str) -> str:
         """What the thesis has in this place, for whatever set stands for its own; empty for nothing."""
@@ -132,7 +138,8 @@ def _told_of(table: Table, bench: Bench) -> str:
         "Acc-Linear of unit variance: the same probe on latent vectors that were centred and scaled first."
         if SCALED_LINEAR in table.metrics
         else "",
-        f"An autoencoder learns until its training error has not fallen for {PATIENCE} epochs, or for as many as its "
+        f"An autoencoder learns until its training error has not fallen for {PATIENCE} epochs, {PATIENCE_STEPS} "
+        "steps at least, or for as many as its "
         f"size allows ({', '.join(map(_allows, SIZES.values()))}); in {bench.precision}.",
         f"The MLP probe has {D_HIDDEN} hidden units, the vote is of {NEIGHBOURS} neighbours, and an epoch of "
         f"fine-tuning has {SIZES['full'].effort.tuning_steps} steps at least, for which a tenth of a small set has too "
@@ -182,5 +189,6 @@ def _told(runs: Sequence[Mapping[str, float]], metric: str, printed: str) -> str
     values = np.array([run[metric] for run in runs if metric in run])
     digits = 4 if metric == "mse" else 2
     spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
-    found = f"{values.mean():.{digits}f}{spread}" if len(values) else "not run"
+    lacking = "not measured" if runs else "not run"
+    found = f"{values.mean():.{digits}f}{spread}" if len(values) else lacking
     return f"{found} ({printed})" if printed else found

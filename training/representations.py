@@ -23,7 +23,7 @@ from training.data import curves, synthetic, variables
 from training.data.curves import Curves
 from training.errors import Diverged, InvalidData
 from training.files import replacing
-from training.probes import Effort, n_batches
+from training.probes import PATIENCE, Effort, n_batches
 
 WHOLE = Effort(probe_epochs=1000, tuning_epochs=200, tuning_steps=20)
 """Of every size but the one that is only looked at."""
@@ -60,7 +60,11 @@ SIZES = {
 _FIGURES, _DIVERGED = "figures", "diverged"
 """What is kept of a run: one of them."""
 
-VERSION = 4
+PATIENCE_STEPS = 200
+"""Without a better error before training stops, at least: what PATIENCE epochs of 10,000 light curves have (3.4.1). Of a
+few hundred they would be over before the noise of single steps had evened out."""
+
+VERSION = 5
 """Of how runs are made and measured. To be raised with whatever changes them: older ones are then made again."""
 
 
@@ -200,7 +204,8 @@ class Bench:
         trained = autoencode.train(
             config,
             light_curves,
-            most_epochs=_epochs(cell.size, light_curves),
+            most_epochs=_at_least(cell.size.most_epochs, cell.size.least_steps, light_curves),
+            patience=_at_least(PATIENCE, PATIENCE_STEPS, light_curves),
             seed=seed,
             device=self.device,
             checkpoint=self._checkpoint(cell, seed),
@@ -322,7 +327,7 @@ def _fingerprint(source: Path) -> str:
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
 
 
-def _epochs(size: Size, light_curves: Curves) -> int:
-    """At most, of an autoencoder's training."""
-    steps = n_batches(int(np.count_nonzero(light_curves.split == "train")))
-    return max(size.most_epochs, math.ceil(size.least_steps / steps))
+def _at_least(epochs: int, steps: int, light_curves: Curves) -> int:
+    """So many epochs, or as many as have so many steps."""
+    an_epoch = n_batches(int(np.count_nonzero(light_curves.split == "train")))
+    return max(epochs, math.ceil(steps / an_epoch))

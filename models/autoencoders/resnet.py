@@ -40,7 +40,7 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNetDecoder(nn.Module):
-    """(B, D) -> as many places of a grid as there are points (P, D'), cut from a length that only grows threefold."""
+    """(B, D) -> as many places of a grid as there are points (P, D'), the midst of a length that grows threefold."""
 
     sees_times: ClassVar[bool] = False
 
@@ -57,7 +57,10 @@ class ResNetDecoder(nn.Module):
 
     def forward(self, latent: Tensor, points: Points) -> Tensor:
         maps: Tensor = self.blocks(self.linear(latent).view(len(latent), -1, _FIRST))
-        return points.packed(maps.transpose(1, 2)[:, : int(points.lengths[0])])
+        places = int(points.lengths[0])
+        # From its beginning on, half of the first feature maps would have no part in it.
+        first = (maps.shape[2] - places) // 2
+        return points.packed(maps.transpose(1, 2)[:, first : first + places])
 
 
 class _Convolution(nn.Conv1d):

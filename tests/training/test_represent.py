@@ -24,7 +24,7 @@ from training.__main__ import main
 from training.data import synthetic
 from training.data.curves import Curves
 from training.errors import OutOfTime
-from training.representations import Bench, Cell, Parts, cell_of
+from training.representations import SIZES, Bench, Cell, Parts, cell_of
 
 CPU = torch.device("cpu")
 
@@ -188,7 +188,7 @@ def test_any_parts_make_an_autoencoder_by_configuration(tmp_path: Path, capsys: 
     (row,) = _rows(tmp_path / "out", "autoencoders")
     assert row[:6] == ["likelihood", "mtan", "lstm", "resnet", "mtan", "quick"]
     assert all(re.fullmatch(r"[\d.]+", cell) for cell in row[8:-1])  # of one seed nothing is spread
-    assert row[-1] == "not run"  # fine-tuning: there are no validation light curves
+    assert row[-1] == "not measured"  # fine-tuning: there are no validation light curves
     for text, reason in (('decoder = "resnet"', "needs a post-decoder"), ("layers = 3", "unexpected keyword")):
         wrong.write_text(text)
         assert _represent(tmp_path / "out", "--autoencoder", str(wrong)) == 1
@@ -356,6 +356,15 @@ def test_training_stops_when_the_error_has_not_fallen_for_five_epochs_and_keeps_
     torch.testing.assert_close(trained.model.head.bias, torch.full((2,), 3.0))
 
 
+def test_of_few_light_curves_training_waits_for_a_better_error_through_as_many_steps_as_of_many(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(autoencode, "_epoch", lambda *_, **__: 1.0)
+    size = replace(SIZES["quick"], most_epochs=300)  # of an epoch of one step
+    figures = Bench(tmp_path, {}, CPU).run(Cell("syn-a", Parts(), size), 0, until=np.inf)
+    assert (figures["epochs"], figures["converged"]) == (1 + 200, 1)
+
+
 def test_accuracy_weighs_classes_alike() -> None:
     labels = np.array([0] * 9 + [1])
     assert probes.accuracy(labels, np.zeros(10, dtype=np.int64)) == 50
@@ -372,7 +381,8 @@ class _Told(Bench):
 
     def figures(self, cell: Cell) -> dict[int, dict[str, float]]:
         runs = self.given.get((cell.data, cell.parts), [])
-        return {seed: {"converged": 1.0, **figures} for seed, figures in enumerate(runs)}
+        ended = {"converged": 1.0, "linear-converged": 1.0, "mlp-converged": 1.0}
+        return {seed: ended | figures for seed, figures in enumerate(runs)}
 
 
 def _verdicts(given: Mapping[tuple[str, Parts], list[dict[str, float]]]) -> dict[str, str]:
@@ -424,7 +434,7 @@ def test_findings_tell_of_runs_that_were_still_learning() -> None:
     alone = {**given, ("syn-a", Parts(loss="mse")): [*runs, {"linear": 72.0, "converged": 0.0}]}
     told = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=alone), None) if each.found)
     assert told.rests_on == "full, 2 seeds, 2 of 4 runs cut short"  # the third is one of a pair that is not there
-    better = [{"linear": 90.0, "converged": 1.0}, {"linear": 91.0, "converged": 0.0}]
+    better = [{"linear": 98.9, "converged": 1.0}, {"linear": 99.0, "converged": 0.0}]
     assert _verdicts(given | {("syn-a", Parts()): better}) == {told.statement: "holds, cut short"}
     alike = [{"linear": 71.0, "converged": 1.0}, {"linear": 72.0, "converged": 0.0}]
     assert _verdicts(given | {("syn-a", Parts()): alike}) == {told.statement: "contradicted, cut short"}
@@ -443,8 +453,8 @@ def test_training_says_whether_it_had_come_to_its_end() -> None:
 
 def test_runs_are_compared_seed_by_seed() -> None:
     spread = (60.0, 75.0, 90.0)  # seeds differ more than the variance makes of each
-    given = {("syn-a", Parts(loss="mse")): _linear(*spread)}
-    given |= {("syn-a", Parts()): _linear(*(value + gain for value, gain in zip(spread, (3.0, 3.1, 2.9), strict=True)))}
+    given = {("asas", Parts(loss="mse")): _linear(*spread)}
+    given |= {("asas", Parts()): _linear(*(value + gain for value, gain in zip(spread, (3.0, 3.1, 2.9), strict=True)))}
     assert list(_verdicts(given).values()) == ["holds"]
 
 
@@ -474,7 +484,8 @@ def test_offline_probes_are_judged_at_one_size() -> None:
     found = findings.findings(_Told(Path(), {}, CPU, given=given), None)
     told = {each.statement: each for each in found if each.found}
     linear = told["the offline linear probe is as good as its online one on syn-a, of all decoders"]
-    assert (linear.rests_on, linear.verdict) == ("4 autoencoders, full, 2 seeds", "contradicted")
+    assert (linear.rests_on, linear.verdict) == ("4 of 12 autoencoders (mha, mlp), full, 2 seeds", "contradicted")
+    assert linear.thesis == "+1.2, of each -0.0 to +3.5"  # of these four
     assert told["the offline MLP probe is as good as its online one on syn-a, of all decoders"].verdict == "holds"
 
 
@@ -509,10 +520,47 @@ def test_autoencoders_that_share_no_seed_decide_nothing() -> None:
 
 def test_a_verdict_tells_of_probes_that_were_still_learning() -> None:
     run = {"linear": 70.0, "linear-converged": 0.0}
-    given = {("syn-a", Parts(loss="mse")): [run, run], ("syn-a", Parts()): _linear(99, 98)}
+    given = {("syn-a", Parts(loss="mse")): [run, run], ("syn-a", Parts()): _linear(99, 99.2)}
     told = next(each for each in findings.findings(_Told(Path(), {}, CPU, given=given), None) if each.found)
     assert told.rests_on == "full, 2 seeds, 2 of 4 linear probes cut short"
     assert told.verdict == "holds, cut short"
+    lagging = {
+        ("asas", parts): [{"mlp": 80.0 - 9 * (parts.pre_encoder == "mtan"), "mlp-converged": 0.0}] * 2
+        for parts in tables.ENCODER_ROWS
+    }
+    found = findings.findings(_Told(Path(), {}, CPU, given=lagging), None)
+    told = next(each for each in found if each.found and "lag" in each.statement)
+    assert told.rests_on == "3 and 5, small, 2 seeds, 16 of 16 MLP probes cut short"
+    assert told.verdict == "holds, cut short"
+
+
+def test_a_verdict_tells_of_probes_of_which_it_was_not_kept_whether_they_were_still_learning() -> None:
+    @dataclass(frozen=True)
+    class _Older(_Told):
+        def figures(self, cell: Cell) -> dict[int, dict[str, float]]:
+            runs = self.given.get((cell.data, cell.parts), [])
+            return {seed: {**run, "converged": 1.0} for seed, run in enumerate(runs)}
+
+    given = {("syn-a", Parts(loss="mse")): _linear(70, 71), ("syn-a", Parts()): _linear(99, 99.2)}
+    told = next(each for each in findings.findings(_Older(Path(), {}, CPU, given=given), None) if each.found)
+    assert told.rests_on == "full, 2 seeds, 4 of 4 linear probes perhaps cut short"
+    assert told.verdict == "holds, cut short"
+
+
+@pytest.mark.parametrize(
+    ("without", "with_it", "verdict"),
+    [
+        ((70, 72, 71), (99, 98, 99), "holds"),
+        ((60, 62, 61), (80, 81, 80), "undecided"),  # a lift, but not to where classes are told apart
+        ((60, 62, 61), (60, 62, 61), "contradicted"),
+        ((99, 98, 99), (99, 99, 99), "not tried: there is nothing to lift"),
+    ],
+)
+def test_variance_lifts_a_probe_that_knew_little_to_where_it_knows_nearly_all(
+    without: tuple[float, ...], with_it: tuple[float, ...], verdict: str
+) -> None:
+    given = {("syn-b", Parts(loss="mse")): _linear(*without), ("syn-b", Parts()): _linear(*with_it)}
+    assert list(_verdicts(given).values()) == [verdict]
 
 
 def test_a_probe_predicts_fine_tuning_if_it_orders_encoders_alike() -> None:
