@@ -61,7 +61,7 @@ _FIGURES, _DIVERGED = "figures", "diverged"
 """What is kept of a run: one of them."""
 
 PATIENCE_STEPS = 200
-"""Without a better error before training stops, at least: what PATIENCE epochs of 10,000 light curves have (3.4.1). Of a
+"""Without a better error before training stops, at least: what PATIENCE epochs of 10,000 light curves have. Of a
 few hundred they would be over before the noise of single steps had evened out."""
 
 VERSION = 5
