@@ -196,6 +196,30 @@ def test_a_decoder_that_sees_the_class_token_alone_guesses_from_nothing_else(see
     assert torch.equal(guess, again) == (sees == "class token")
 
 
+def test_a_decoder_is_given_what_the_encoder_made_as_it_is_and_predictive_tokens_modulated() -> None:
+    """Line 29 of algorithm 1 modulates all of it, though the encoder's inputs had been (5.2, corrected)."""
+    model = SelfSupervised(_network(), SelfSupervision(eta_pred=0.6, eta_orig=0.2)).eval()
+    masked = _asked(model, _curves(12, 20))
+    assert isinstance(model.network, ATAT)
+    branch, guesser = model.network.lc, model.light_curve
+    assert branch is not None
+    assert guesser is not None
+    assert guesser.decoder is not None
+    made: list[Tensor] = []
+    given: list[Tensor] = []
+    branch.transformer.register_forward_hook(lambda _, __, read: made.append(read))
+    guesser.decoder.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    with torch.inference_mode():
+        model.guess(masked)
+    (encoded,), (decoded,) = made, given
+    hidden, batch = masked.asked[LIGHT_CURVE].hidden, masked.batch
+    assert 0 < hidden.sum() < len(hidden)
+    assert torch.equal(decoded[:2], encoded[:2])  # class tokens
+    assert torch.equal(decoded[2:][~hidden], encoded[2:])
+    modulated = branch.time_modulation.modulate(guesser.token, batch.time, batch.band)
+    assert torch.equal(decoded[2:][hidden], modulated[hidden])
+
+
 @pytest.mark.parametrize("sees", ["class token", "class tokens"])
 def test_what_a_decoder_sees_of_the_other_modality_is_its_class_token_or_nothing(sees: str) -> None:
     model = SelfSupervised(_network(), SelfSupervision(decoder_sees=sees)).eval()  # type: ignore[arg-type]

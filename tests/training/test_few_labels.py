@@ -256,7 +256,10 @@ def test_methods_are_compared_on_folds_that_nothing_has_learned_from(
     monkeypatch.setattr("training.few_labels_choice.LEARNING_RATES", LEARNING_RATES[:1])
     command = ["few-labels", "--config", str(config), "--tier", "tiny", "--data", str(data_set), "--threads", "1"]
     command += ["--labels", "0.5", "--methods", "ssl-b-0.15-0.1-learned", "--output"]
-    assert main([*command, str(tmp_path / "bench"), "--seeds", "2", "--folds"]) == 0
+    more = objects.make(40)
+    layout.write(tmp_path / "more", [replace(more, object_id=more.object_id + 10**6)])
+    unlabelled = ["--unlabelled", str(tmp_path / "more")]
+    assert main([*command, str(tmp_path / "bench"), "--seeds", "2", "--folds", *unlabelled]) == 0
     index = Dataset.open(data_set).index()
     page = (tmp_path / "bench" / PAGE).read_text()
     assert f"Macro F1 on {np.sum(index.fold < 2)} test objects" in page
@@ -264,9 +267,13 @@ def test_methods_are_compared_on_folds_that_nothing_has_learned_from(
     described = [*tmp_path.rglob("pretrained.json"), *tmp_path.rglob("model.json")]
     assert len(described) == 6
     for path in described:
-        training = json.loads(path.read_text())["provenance"]["training"]
+        provenance = json.loads(path.read_text())["provenance"]
+        training = provenance["training"]
         assert training["left_out"] == training["seed"], path
-    assert main([*command, str(tmp_path / "bench"), "--seeds", "6", "--folds"]) == 1
+        if path.name == "pretrained.json":
+            own = select(index, left_out=training["seed"], labels=None).train
+            assert provenance["objects"] == own.sum() + np.count_nonzero(more.split == "train")
+    assert main([*command, str(tmp_path / "bench"), "--seeds", "6", "--folds", *unlabelled]) == 1
     assert "fewer than --seeds 6" in capsys.readouterr().err
     command += [str(tmp_path / "other"), "--seeds", "1"]
     assert main([*command, "--test", str(data_set)]) == 0
