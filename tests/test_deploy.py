@@ -20,7 +20,7 @@ from dotenv import dotenv_values
 
 from service import auth
 from service.errors import Misconfigured
-from service.kafka.stream import HEADER_BYTES
+from service.kafka.topics import HEADER_BYTES
 from service.metrics import Metrics
 from service.settings import Settings
 

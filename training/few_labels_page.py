@@ -61,7 +61,7 @@ def _comparison(bench: Bench, compared: Comparison, seeds: int) -> Iterator[str]
     yield (
         "Intervals of F1 are over objects alone; those of differences are the longer of the one over objects (a "
         "bootstrap) and the one over folds (Student's t, made longer as folds learn from much the same objects; each "
-        "is tried on objects of its own). What one run is tried on another was chosen by."
+        "is tried on objects of its own, among which are those that the other runs learned from or were chosen by)."
         if bench.folds
         else "Intervals are of objects (a bootstrap) and seeds (Student's t) together; validation objects and those "
         "that pretraining learns from are the same for all seeds."

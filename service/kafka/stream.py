@@ -17,28 +17,26 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as RawMessage
-from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from service.bounded import Hanging, bounded
 from service.errors import Fatal, KafkaUnavailable, Misconfigured, Refused, TransactionAborted, Unmade
+from service.kafka import topics
 from service.kafka.client import (
     CALL_SECONDS,
     DEFAULT_MESSAGE_BYTES,
-    MOST_MESSAGE_BYTES,
     TRANSACTION_SECONDS,
     committed_offsets,
     common_options,
     for_any_client,
     is_transient,
-    known_topics,
     message_bytes,
-    must_be_there,
     new_client,
     of_consumer,
     outcome_of,
 )
 from service.kafka.ends import Ends
 from service.kafka.messages import Message, Output, Partition, produce, received
+from service.kafka.topics import HEADER_BYTES, USUAL_BYTES, OutputLimits, Topics
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -46,19 +44,11 @@ log = logging.getLogger(__name__)
 _HANGING_SECONDS = 20.0
 """A call with a time-out of CALL_SECONDS that takes longer than this will not come back."""
 
-HEADER_BYTES = 2048
-"""What headers may add to a message on its way to the dead letters."""
-_LEAST_DEAD_LETTER_BYTES = 8192
-"""A dead-letter topic that takes no more than this would keep hardly any alert."""
-
 POLL_BYTES = 16 * 2**20
 """What one poll brings at most, by the topics' own max.message.bytes, and what is fetched ahead of it."""
 
 _STRATEGY, _COOPERATIVE = "partition.assignment.strategy", "cooperative-sticky"
 """How partitions move, for which the callbacks are written: a few at a time, while the others are read on."""
-
-_USUAL_BYTES = 2**20
-"""Kafka's own max.message.bytes, for topics whose settings may not be read."""
 
 
 @dataclass
@@ -70,22 +60,6 @@ class Assignment:
     stopped: dict[Partition, str] = field(default_factory=dict)
     """Partitions that cannot go on without an operator, and why."""
     joined: bool = False
-
-
-@dataclass(frozen=True)
-class _Limits:
-    """``max.message.bytes`` of the output topics."""
-
-    classification: int
-    dead_letter: int
-
-    @property
-    def options(self) -> dict[str, int]:
-        """A producer's: messages as long as a topic takes, and no batch longer than every topic takes."""
-        return {
-            "message.max.bytes": min(max(self.classification, self.dead_letter), MOST_MESSAGE_BYTES),
-            "batch.size": min(self.classification, self.dead_letter, DEFAULT_MESSAGE_BYTES),
-        }
 
 
 def _common(settings: Settings) -> dict[str, Any]:
@@ -125,9 +99,9 @@ class KafkaStream:
         self.rebalances = 0
         """How often partitions have come or gone."""
         self._begin_again()
-        self._at_once = POLL_BYTES // _USUAL_BYTES
+        self._at_once = POLL_BYTES // USUAL_BYTES
         """Messages that one call into Kafka's client may bring."""
-        self._limits: _Limits | None = None
+        self._limits: OutputLimits | None = None
         self._doubtful = False
         """Whether a request of the last transaction may still be on its way."""
         self._was_open = False
@@ -190,15 +164,18 @@ class KafkaStream:
         with self._patient():
             if self._is_left:
                 self._renew()
-            partitions, limits = self._check_topics()
+            known = self._check_topics()
+        self._at_once = max(POLL_BYTES // known.longest, 1)
+        limits = known.outputs
         if limits is not None:
             self.max_dead_letter_bytes = limits.dead_letter - HEADER_BYTES
         elif self._refused_bytes:
             self.max_dead_letter_bytes = min(self.max_dead_letter_bytes, self._refused_bytes // 2)
-            limits = _Limits(DEFAULT_MESSAGE_BYTES, 1)  # a message a batch: one that is refused takes no other with it
+            # A message a batch: one that is refused takes no other with it.
+            limits = OutputLimits(DEFAULT_MESSAGE_BYTES, 1)
         self._refused_bytes = 0
         self._limits = limits
-        log.info("partitions: %s", ", ".join(f"{topic} {count}" for topic, count in partitions.items()))
+        log.info("partitions: %s", ", ".join(f"{topic} {count}" for topic, count in known.partitions.items()))
         self._take_over()
         self._was_open = True
         self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._left, on_lost=self._lost)
@@ -247,46 +224,9 @@ class KafkaStream:
         self._ends = Ends(self._common)
         self._is_left = False
 
-    def _check_topics(self) -> tuple[dict[str, int], "_Limits | None"]:
-        """Partitions by topic, and how long the output topics' messages may be, if that may be known."""
-        admin, topics = known_topics(self._common)
-        names = [*self._topics, *self._output_topics]
-        must_be_there(names, topics)
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        try:
-            answers = {
-                resource.name: future.result(2 * CALL_SECONDS)
-                for resource, future in admin.describe_configs(resources, request_timeout=CALL_SECONDS).items()
-            }
-        except TimeoutError as error:  # this process stood still meanwhile
-            raise KafkaUnavailable("the topics' settings were not told in time") from error
-        except KafkaException as error:
-            # A time-out may mean that nobody is there to answer: the demo's Kafka, librdkafka's own, has no controller.
-            if is_transient(error) and error.args[0].code() != KafkaError._TIMED_OUT:
-                raise KafkaUnavailable(f"the topics' settings cannot be read: {error.args[0].str()}") from error
-            # Not allowed to, or no real Kafka.
-            log.warning("the topics' settings cannot be read and are not checked: %s", error.args[0].str())
-            return {name: len(topics[name].partitions) for name in names}, None
-        limits: dict[str, int] = {}
-        for name, config in answers.items():
-            policy = config["cleanup.policy"].value
-            if policy != "delete":
-                raise Misconfigured(f"topic {name} has cleanup.policy={policy}: it must be delete, or messages vanish")
-            limits[name] = int(config["max.message.bytes"].value)
-            copies = len(topics[name].partitions[0].replicas)
-            if copies > 1 and int(config["min.insync.replicas"].value) < 2:
-                log.warning("topic %s has min.insync.replicas=1: with its leader, messages may be lost", name)
-        longest = max(limits[topic] for topic in self._topics)
-        self._at_once = max(POLL_BYTES // longest, 1)
-        needed = longest + HEADER_BYTES
-        dead_letters = self._output_topics[1]
-        if limits[dead_letters] < needed:
-            text = f"topic {dead_letters} has max.message.bytes={limits[dead_letters]}, it needs {needed}"
-            if limits[dead_letters] <= _LEAST_DEAD_LETTER_BYTES:
-                raise Misconfigured(text)
-            log.warning("%s: of a longer dead letter only size and hash will be kept", text)
-        outputs = _Limits(*(limits[topic] for topic in self._output_topics))
-        return {name: len(topics[name].partitions) for name in names}, outputs
+    def _check_topics(self) -> Topics:
+        """Raises Misconfigured, KafkaUnavailable, Refused or Unmade."""
+        return topics.checked(self._common, self._topics, *self._output_topics)
 
     # --- the group ------------------------------------------------------------------------------------------------
 

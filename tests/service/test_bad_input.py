@@ -6,6 +6,7 @@ import math
 import re
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -611,7 +612,7 @@ class _Uninformed(KafkaStream):
     """A worker that may not read the topics' settings."""
 
     def _check_topics(self) -> Any:
-        return super()._check_topics()[0], None
+        return replace(super()._check_topics(), outputs=None)
 
 
 # Not compressible: a topic's limit is on what arrives.

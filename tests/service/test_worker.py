@@ -662,7 +662,7 @@ def test_latest_begins_at_the_end(kafka: str, classifier: Classifier) -> None:
     [
         ({}, {"KAFKA_OUTPUT_TOPIC": "nowhere"}, "no topic nowhere"),
         *(({kind: {"cleanup.policy": "compact"}}, {}, f"-{kind} has cleanup.policy=compact") for kind in KINDS),
-        ({"dead": {"max.message.bytes": "5000"}}, {}, "max.message.bytes=5000"),
+        *(({kind: {"max.message.bytes": "5000"}}, {}, "max.message.bytes=5000") for kind in ("out", "dead")),
     ],
 )
 def test_topics_that_would_lose_messages_are_refused(
