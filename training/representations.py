@@ -52,10 +52,12 @@ _SMALL = {"train": 1000, "validation": 200, "test": 500}
 _QUICK = {"train": 20, "validation": 10, "test": 20}
 SIZES = {
     "full": Size("full", _FULL, most_epochs=1000, seeds=5, least_steps=300),
+    "medium": Size("medium", _SMALL, most_epochs=200, seeds=3, least_steps=1500),
     "small": Size("small", _SMALL, most_epochs=30, seeds=3, least_steps=300),
     "quick": Size("quick", _QUICK, most_epochs=1, seeds=1, least_steps=1, n_points=24, n_induction=9, effort=_GLIMPSE),
 }
-"""``full`` is the thesis's on synthetic sets, and as much of real ones; ``quick`` only shows that everything runs."""
+"""``full`` is the thesis's on synthetic sets, and as much of real ones; ``medium`` learns longer from ``small``'s;
+``quick`` only shows that everything runs."""
 
 _FIGURES, _DIVERGED = "figures", "diverged"
 """What is kept of a run: one of them."""
