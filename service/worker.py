@@ -28,7 +28,7 @@ from service.gathered import Gathered
 from service.health import Health
 from service.history import Completed, History
 from service.inference import Inference
-from service.kafka.messages import Message, Output, Partition
+from service.kafka.messages import Message, Output, Partition, named
 from service.kafka.stream import POLL_BYTES, KafkaStream
 from service.metrics import Metrics
 from service.pipeline import Answers
@@ -394,8 +394,7 @@ class Worker:
         if revoked:
             answer.cancel()
             self._held -= revoked
-            names = ", ".join(f"{topic}/{number}" for topic, number in sorted(revoked))
-            raise PartitionsRevoked(f"{names} went to another worker before the model had answered")
+            raise PartitionsRevoked(f"{named(*revoked)} went to another worker before the model had answered")
 
     def _must_be_the_alert(self) -> None:
         try:
@@ -437,4 +436,4 @@ class Worker:
 
 def _by_name(partitions: Mapping[Partition, str]) -> dict[str, str]:
     """As people write them."""
-    return {f"{topic}/{number}": why for (topic, number), why in partitions.items()}
+    return {named(partition): why for partition, why in partitions.items()}

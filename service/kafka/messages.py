@@ -49,6 +49,11 @@ class Output:
     """None: the one that its key belongs to."""
 
 
+def named(*partitions: Partition) -> str:
+    """Partitions as people write them."""
+    return ", ".join(f"{topic}/{number}" for topic, number in sorted(partitions))
+
+
 def received(raw: RawMessage) -> Message:
     """What came, without its headers."""
     key: Any = raw.key()

@@ -21,7 +21,7 @@ from service.kafka.client import (
     must_be_there,
     new_client,
 )
-from service.kafka.messages import Message, Partition, received
+from service.kafka.messages import Message, Partition, named, received
 from service.settings import Settings
 
 _READ_MESSAGES = 500
@@ -137,8 +137,8 @@ class Reader:
                 if came:
                     moved = time.monotonic()  # behind the yield: the caller may take its time
                 elif time.monotonic() - moved > _STALLED_SECONDS:
-                    names = ", ".join(f"{topic}/{number}" for topic, number in left)
-                    raise KafkaUnavailable(f"nothing more of {names} in {_STALLED_SECONDS:.0f} s: an open transaction?")
+                    told = f"nothing more of {named(*left)} in {_STALLED_SECONDS:.0f} s: an open transaction?"
+                    raise KafkaUnavailable(told)
         finally:
             with suppress(RuntimeError):  # closed by now
                 self._consumer.unassign()

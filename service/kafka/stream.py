@@ -35,7 +35,7 @@ from service.kafka.client import (
     outcome_of,
 )
 from service.kafka.ends import Ends
-from service.kafka.messages import Message, Output, Partition, produce, received
+from service.kafka.messages import Message, Output, Partition, named, produce, received
 from service.kafka.topics import HEADER_BYTES, USUAL_BYTES, OutputLimits, Topics
 from service.settings import Settings
 
@@ -248,7 +248,7 @@ class KafkaStream:
         """Of a rebalance, if it moved anything."""
         if partitions:
             self.rebalances += 1
-            names = ", ".join(f"{partition.topic}/{partition.partition}" for partition in partitions)
+            names = named(*((partition.topic, partition.partition) for partition in partitions))
             log.info("partitions %s: %s; there are %d now", what, names, len(self.assignment.next))
 
     def _begin(self, consumer: Consumer, partition: TopicPartition) -> TopicPartition:
@@ -263,7 +263,7 @@ class KafkaStream:
         if offset < 0:
             reset = self._reset or ("earliest" if self._has_read(consumer, partition.topic) else None)
             if reset is None:
-                where = f"{name[0]}/{name[1]}"
+                where = named(name)
                 raise Misconfigured(
                     f"the group has read nothing of {where} yet: set KAFKA_CONFIG_AUTO_OFFSET_RESET, earliest or latest"
                 )
