@@ -171,6 +171,29 @@ def test_embed_prints_as_classify_does_with_a_vector_for_the_probabilities(
     assert lines[0]["embedding"] != lines[1]["embedding"]
 
 
+def test_real_objects_of_a_class_lie_near_each_other_in_the_embedding(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of each object's last alert the five nearest others, as README searches for them."""
+    kinds = {"Ia": "finksci.gentype10.avro", "II": "finktut.gentype36.avro"}
+    vectors: dict[str, tuple[str, list[float]]] = {}
+    for kind, name in kinds.items():
+        assert main(["embed", str(data / "elasticc/alerts" / name)]) == 0
+        lines = map(json.loads, capsys.readouterr().out.splitlines())
+        vectors |= {line["diaObjectId"]: (kind, line["embedding"]) for line in lines if line["branches"] == "lc+md"}
+    known = np.array([kind for kind, _ in vectors.values()])
+    directions = np.array([vector for _, vector in vectors.values()])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    likeness = directions @ directions.T
+    np.fill_diagonal(likeness, -1)
+    nearest = np.argsort(-likeness, axis=1)[:, :5]
+    for kind in kinds:
+        own = known == kind
+        assert own.sum() > 100
+        by_chance = (own.sum() - 1) / (len(own) - 1)
+        assert (known[nearest[own]] == kind).mean() > by_chance + 0.15
+
+
 def test_what_no_telescope_measures_is_an_error_and_never_a_nan(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
