@@ -13,6 +13,8 @@ ETA_ORIG = (0.1, 0.25)
 SCREENED = 0.1
 """Share of the labels in the screen."""
 LABELS = (0.01, 0.1, 1.0)
+OF_EVERY_KIND = ("decoder_layers", "dropout")
+"""Of self-supervision, what tells no method from another."""
 LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 """Those in the middle are tried first, then outwards from the better one."""
 
@@ -36,9 +38,12 @@ def chapter(experiment: Experiment) -> list[Method]:
 
 
 def _of(experiment: Experiment, **varied: Any) -> SelfSupervision:
-    """Algorithm 1 with these settings; what is no choice of kind, the decoder's size, is the configuration's."""
-    own = experiment.self_supervision
-    return SelfSupervision(decoder_layers=own.decoder_layers, dropout=own.dropout, **varied)
+    return as_configured(experiment, SelfSupervision(**varied))
+
+
+def as_configured(experiment: Experiment, kind: SelfSupervision) -> SelfSupervision:
+    """A kind, with what is no choice of kind as the configuration has it: every method has that alike."""
+    return replace(kind, **{name: getattr(experiment.self_supervision, name) for name in OF_EVERY_KIND})
 
 
 def _has_table(experiment: Experiment) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.self_supervision import BERT, MAE, SelfSupervision
-from training.few_labels_choice import ETA_ORIG, ETA_PRED, SCREENED, chapter
+from training.few_labels_choice import ETA_ORIG, ETA_PRED, SCREENED, as_configured, chapter
 from training.few_labels_runs import Bench, Method, Run
 from training.pages import markdown
 
@@ -40,7 +40,7 @@ def screen(bench: Bench, runs: Sequence[Run]) -> Iterator[str]:
             "runs: a setting that is ahead in nearly all of its pairs matters, and little is told by less."
         )
         yield markdown(["setting", "instead of", "points of F1", "ahead in"], settings)
-    known = _known_of(bench).items()
+    known = [(whose, as_configured(bench.experiment, kind)) for whose, kind in _KNOWN.items()]
     told = [f"{whose} ({Method(ssl).name}) {own[ssl]:.1f}" for whose, ssl in known if ssl in own]
     if told:
         yield f"Settings that the chapter unites: {', '.join(told)}."
@@ -66,11 +66,3 @@ def _settings(f1: Mapping[SelfSupervision, float]) -> Iterator[list[str]]:
                 gain = np.array([own - other for other, own in pairs])
                 told = [f"{gain.mean():+.1f}", f"{np.count_nonzero(gain > 0)} of {len(gain)}"]
                 yield [f"{setting} {after}", str(before), *told]
-
-
-def _known_of(bench: Bench) -> dict[str, SelfSupervision]:
-    """As the screen has them: what is no choice of kind is the configuration's."""
-    own = bench.experiment.self_supervision
-    return {
-        whose: replace(ssl, decoder_layers=own.decoder_layers, dropout=own.dropout) for whose, ssl in _KNOWN.items()
-    }

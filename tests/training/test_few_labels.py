@@ -123,6 +123,10 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     config_of_another = tmp_path / "toy.toml"
     config_of_another.write_text(config.read_text().replace("noise = 0.2", "noise = 0.3"))
     assert main([*command[:2], str(config_of_another), *command[3:]]) == 1
+    config_of_another.write_text(config.read_text() + "decoder_layers = 2\n")
+    assert main([*command[:2], str(config_of_another), *command[3:]]) == 1
+    config_of_another.write_text(config.read_text().replace("eta_pred = 0.5", "eta_pred = 0.6"))
+    assert main([*command[:2], str(config_of_another), *command[3:]]) == 0  # which kind `pretrain` is of by itself
 
 
 def test_methods_can_be_compared_without_a_screen(
