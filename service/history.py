@@ -141,7 +141,7 @@ class History:
         """
         if self.fault is None:
             try:
-                completed = self._completed(alerts, remember=True)
+                completed = self._completed(alerts, write=True)
             except FAULTS as error:
                 self._failed(error)
             else:
@@ -157,18 +157,18 @@ class History:
         if self.fault is not None:
             raise HistoryUnavailable(self.fault)
         try:
-            return self._completed(alerts, remember=False)
+            return self._completed(alerts, write=False)
         except FAULTS as error:
             raise HistoryUnavailable(_in_words(error)) from error
 
-    def _completed(self, alerts: AlertBatch, *, remember: bool) -> Completed:
+    def _completed(self, alerts: AlertBatch, *, write: bool) -> Completed:
         ids, object_of_row = alerts.dia_object_id, np.arange(len(alerts))
-        if remember:
+        if write:
             ids, object_of_row = np.unique(alerts.dia_object_id, return_inverse=True)
-        blobs = self._read(ids, for_longer=remember)
+        blobs = self._read(ids, for_longer=write)
         stored = _parsed(blobs)
         known, fresh = _union(stored, _told(alerts, object_of_row))
-        if remember:
+        if write:
             self._write(ids, blobs, stored, known, fresh)
         offsets = np.searchsorted(known.object, np.arange(len(ids) + 1))
         extended = _extended(alerts, known.points, offsets, object_of_row, self._window_days)
