@@ -16,7 +16,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -29,7 +28,7 @@ from training.data.splits import FOLDS
 from training.errors import InvalidData
 from training.experiment import CONFIGS, TIERS, Experiment, path_of
 from training.experiments import OBJECTS, record
-from training.few_labels_choice import LABELS, OF_EVERY_KIND, SCREENED, best, compare, grid, screened
+from training.few_labels_choice import LABELS, SCREENED, best, compare, grid, of_every_kind, screened
 from training.few_labels_page import page
 from training.few_labels_runs import LONGER, Bench, Method, Trials
 from training.files import first_written
@@ -128,7 +127,8 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
     settings = json.dumps(
         {
             "version": VERSION,
-            "experiment": _settings(experiment),
+            # Which kind `pretrain` would be of changes nothing here.
+            "experiment": {**asdict(experiment), "self_supervision": of_every_kind(experiment)},
             "pretraining_steps": pretraining_steps,
             "folds": arguments.folds,
             "test": None if arguments.folds else trials[0].fingerprint,
@@ -149,12 +149,6 @@ def _bench(arguments: argparse.Namespace, console: Console) -> Bench:
         device=arguments.device,
         console=console,
     )
-
-
-def _settings(experiment: Experiment) -> dict[str, Any]:
-    """Of self-supervision what all methods share: which kind ``pretrain`` would be of changes nothing here."""
-    shared = {name: getattr(experiment.self_supervision, name) for name in OF_EVERY_KIND}
-    return {**asdict(experiment), "self_supervision": shared}
 
 
 def _trials(arguments: argparse.Namespace, dataset: Dataset, unlabelled: Sequence[Dataset]) -> Trials:

@@ -13,8 +13,6 @@ ETA_ORIG = (0.1, 0.25)
 SCREENED = 0.1
 """Share of the labels in the screen."""
 LABELS = (0.01, 0.1, 1.0)
-OF_EVERY_KIND = ("decoder_layers", "dropout")
-"""Of self-supervision, what tells no method from another."""
 LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 """Those in the middle are tried first, then outwards from the better one."""
 
@@ -43,7 +41,12 @@ def _of(experiment: Experiment, **varied: Any) -> SelfSupervision:
 
 def as_configured(experiment: Experiment, kind: SelfSupervision) -> SelfSupervision:
     """A kind, with what is no choice of kind as the configuration has it: every method has that alike."""
-    return replace(kind, **{name: getattr(experiment.self_supervision, name) for name in OF_EVERY_KIND})
+    return replace(kind, **of_every_kind(experiment))
+
+
+def of_every_kind(experiment: Experiment) -> dict[str, Any]:
+    """Of the configuration's self-supervision, what tells no method from another."""
+    return {name: getattr(experiment.self_supervision, name) for name in ("decoder_layers", "dropout")}
 
 
 def _has_table(experiment: Experiment) -> bool:

@@ -105,7 +105,8 @@ def test_the_screen_and_the_comparison_make_a_page_and_are_not_made_again(
     longer = next((tmp_path / "bench" / "runs").glob("scratch-for-longer-labels-0.1-*"))
     log = (longer / "log.csv").read_text().splitlines()
     assert log[-1].startswith("4,")  # two steps, and as many as pretraining has
-    assert len(re.findall(r"at 10%.*; (pass|\*\*FAIL\*\*) \(\+3, interval above 0\)", page)) == 1
+    ahead = r"at 10%, [+-]\d+\.\d \([+-]\d+\.\d to [+-]\d+\.\d\) over scratch-for-longer"
+    assert len(re.findall(ahead + r"; (pass|\*\*FAIL\*\*) \(\+3, interval above 0\)", page)) == 1
     assert "Pretraining: 2 steps on 99 objects of test, no label learned from." in page
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
     assert main(command) == 0
